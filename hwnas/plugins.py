@@ -1,0 +1,79 @@
+"""Plug-ins: a file in a folder of hwnas, or an entry point of another package, by its name.
+
+`hwnas/runtimes/onnxruntime.py` *is* the runtime "onnxruntime". Folders are listed without
+importing anything; one file is imported when it is named. Another package adds to a folder with an
+entry point in the group `hwnas.<folder>`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hwnas.errors import MissingPackageError, UsageError, did_you_mean
+
+__all__ = ["load", "load_callable", "names", "require"]
+
+
+def names(folder: str) -> tuple[str, ...]:
+    """The plug-ins of a folder such as "runtimes", sorted; nothing is imported."""
+    own = [file.stem for file in (Path(__file__).parent / folder).glob("*.py") if file.stem[0] != "_"]
+    return tuple(sorted({name.replace("_", "-") for name in own} | set(_entry_points(folder))))
+
+
+def load(folder: str, name: str) -> Any:
+    """The module of a plug-in (or what its entry point names).
+
+    Raises UsageError for an unknown name, with the nearest known one.
+    """
+    known = names(folder)
+    if name not in known:
+        raise UsageError(
+            f"no {name!r} among {folder}.{did_you_mean(name, known)} Known: {', '.join(known) or 'none'}"
+        )
+    foreign = _entry_points(folder)
+    if name in foreign:
+        return foreign[name].load()
+    return importlib.import_module(f"hwnas.{folder.replace('/', '.')}.{name.replace('-', '_')}")
+
+
+def require(package: str, *, extra: str) -> ModuleType:
+    """The imported package, or MissingPackageError with the command that installs it."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package.partition(".")[0]:
+            raise
+        raise MissingPackageError(
+            f"this needs the package '{package}', which is not installed: pip install 'hwnas[{extra}]'"
+        ) from None
+
+
+def load_callable(reference: str) -> Callable[..., Any]:
+    """The function that 'module:function' names; the current folder is searched too.
+
+    Raises UsageError when the module, or the function in it, is not there.
+    """
+    module_name, _, attribute = reference.partition(":")
+    if not module_name or not attribute:
+        raise UsageError(f"a function is named as 'module:function', got '{reference}'")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"no module '{error.name}' for '{reference}': install it, or run from the folder it is in"
+        ) from None
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        raise UsageError(f"'{module_name}' has no function '{attribute}', as '{reference}' asks")
+    result: Callable[..., Any] = found
+    return result
+
+
+def _entry_points(folder: str) -> dict[str, importlib.metadata.EntryPoint]:
+    group = "hwnas." + folder.replace("/", ".")
+    return {point.name: point for point in importlib.metadata.entry_points(group=group)}

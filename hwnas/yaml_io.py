@@ -1,0 +1,110 @@
+"""Reading YAML that may be wrong or hostile: bounded, without surprises, one clear error.
+
+Differs from `yaml.safe_load`: a key given twice is an error, aliases are refused (they make
+bombs), nesting and size are bounded, and `12:30` or `yes` stay strings instead of becoming
+750 and true.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hwnas.errors import FileFormatError
+
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "dump", "parse", "read"]
+
+MAX_BYTES = 32 * 1024 * 1024
+MAX_DEPTH = 24
+
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Loader(_Base):  # type: ignore[misc]
+    """The safe loader with YAML 1.2's plain scalars and without duplicate keys."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise FileFormatError(f"a key may appear once, got '{key}' again in line {line}")
+            seen.add(key)
+        result: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
+        return result
+
+
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        list("-+0123456789."),
+    ),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+
+
+def parse(text: str, *, source: str) -> Any:
+    """The plain data that `text` holds; `source` names it in errors.
+
+    Raises FileFormatError, with one line that names the source, when the text is not YAML, is
+    too large or too deep, has aliases, tags or duplicate keys.
+    """
+    if len(text) > MAX_BYTES:
+        raise FileFormatError(f"{source}: at most {MAX_BYTES} bytes are read, got {len(text)}")
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=_Loader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > MAX_DEPTH:
+                    raise FileFormatError(f"nesting may be at most {MAX_DEPTH} deep")
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            elif isinstance(event, yaml.AliasEvent):
+                raise FileFormatError(
+                    f"aliases (*{event.anchor}) are not read, write the value out"
+                )
+        return yaml.load(text, Loader=_Loader)
+    except FileFormatError as error:
+        raise FileFormatError(f"{source}: {error}") from None
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise FileFormatError(f"{source}: not valid YAML{where}: {problem}") from None
+
+
+def read(path: Path) -> Any:
+    """The plain data of the file; raises FileFormatError as `parse` does, and when unreadable."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise FileFormatError(f"{path}: at most {MAX_BYTES} bytes are read, got {size}")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise FileFormatError(f"{path}: cannot be read: {reason}") from None
+    return parse(text, source=str(path))
+
+
+def dump(data: Any) -> str:
+    """`data` as YAML: keys in the order given, short lists on one line, no aliases."""
+    dumper = type("_PlainDumper", (_Dumper,), {"ignore_aliases": lambda self, node: True})
+    return str(
+        yaml.dump(
+            data, Dumper=dumper, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True
+        )
+    )
