@@ -1,0 +1,46 @@
+"""Runtimes: what executes an exported network. `hwnas/runtimes/<name>.py` *is* the runtime <name>.
+
+A plug-in is a module with what `Runtime` asks for. It runs on the board, loaded from its file
+alone: Python 3.9 syntax, the standard library, numpy and the runtime's own package, nothing of
+hwnas. It never falls back: a setting that it cannot honour is an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+__all__ = ["Runtime", "Session"]
+
+
+class Session(Protocol):
+    """One model, loaded and ready, with inputs of its own."""
+
+    def run(self) -> object:
+        """Runs the model once, to the end: on a device that works on its own, waits for it."""
+        ...
+
+    def close(self) -> None:
+        """Gives back what the model holds."""
+        ...
+
+
+class Runtime(Protocol):
+    """What a plug-in module has."""
+
+    MODEL_FORMAT: str
+    """What `prepare` takes: `onnx`, or another format that the exporter knows."""
+
+    def probe(self) -> dict[str, Any]:
+        """{"version": str or None, "providers": [str], "missing": None or the command that mends it}.
+
+        Never raises for a runtime that is not installed: that is what `missing` says.
+        """
+        ...
+
+    def prepare(self, model: bytes, *, threads: int, batch: int, precision: str) -> Session:
+        """A session for the model, whose batch is fixed in it and checked here.
+
+        Raises ValueError for a setting that the runtime or the model cannot honour, RuntimeError
+        when the runtime would run it elsewhere than asked.
+        """
+        ...
