@@ -1,0 +1,262 @@
+"""The command `hwnas`: finds the verb's file, runs it, and turns errors into exit codes.
+
+The verbs are listed once, below. Only the file of the verb that was called is imported, so that
+`hwnas --help` and a light verb start at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from hwnas import __version__
+from hwnas.errors import FileFormatError, HwnasError, UsageError, did_you_mean
+
+__all__ = ["VERBS", "main"]
+
+VERBS: Mapping[str, str] = {
+    "search": "Search the networks that fit a budget on a device.",
+    "report": "Write the HTML report of a run.",
+    "describe": "Say what a network costs: size, MACs, latency, op by op.",
+    "models": "List the published networks at hand.",
+    "devices": "List the devices at hand, and how good each one's table is.",
+    "train": "Train a network on a folder of images.",
+    "evaluate": "Say how accurate a trained network is.",
+    "export": "Write a network as one ONNX file.",
+    "measure": "Time whole networks, beside what was predicted.",
+    "table": "Build, check and show latency tables.",
+    "analyze": "Reproduce published analyses.",
+    "doctor": "Say what is missing here, and the command that mends it.",
+}
+"""Every verb, in the order of the help, and its line there. `hwnas/cli/<verb>.py` holds it: a
+function `command`, or a group `app`."""
+
+EXIT_INTERNAL = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+EXIT_PIPE = 128 + signal.SIGPIPE
+EXIT_TERMINATED = 128 + signal.SIGTERM
+
+_HELP = "Find the vision transformer that runs within your budget on your board."
+_EPILOG = (
+    "Every option can come from the environment (HWNAS_SEARCH_TRIALS=500) or from a file "
+    "(--config FILE.yaml with 'search: {trials: 500}'); a flag wins over both, the environment over the file."
+)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: stop as on Ctrl-C, but exit with another code."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (`sys.argv` by default) and return its exit code.
+
+    Raises nothing, unless HWNAS_TRACEBACK is set: then what nobody foresaw comes through.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with _sigterm_raises():
+            return _run(arguments)
+    except typer.TyperException as error:
+        return _complain(_usage_text(error), error.exit_code)
+    except HwnasError as error:
+        return _complain(str(error), error.exit_code)
+    except BrokenPipeError:
+        # The reader has gone (`| head`): nothing is wrong, and nobody is there to be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_PIPE
+    except Terminated:
+        return EXIT_TERMINATED
+    except (KeyboardInterrupt, typer.Abort):
+        return EXIT_INTERRUPTED
+    except MemoryError:
+        return _complain("out of memory", EXIT_INTERNAL)
+    except Exception as error:
+        if os.environ.get("HWNAS_TRACEBACK"):
+            raise
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        return _complain(
+            f"a mistake in hwnas: {what} (HWNAS_TRACEBACK=1 shows where; please report it)", EXIT_INTERNAL
+        )
+
+
+# --- one run ---------------------------------------------------------------------------------
+
+
+def _run(arguments: list[str]) -> int:
+    arguments, config = _without_config(arguments)
+    verb = next((argument for argument in arguments if not argument.startswith("-")), None)
+    command: Any = typer.main.get_command(_application(verb))
+    context: dict[str, Any] = {"auto_envvar_prefix": "HWNAS"}
+    if config is not None:
+        context["default_map"] = _defaults(config, command, verb)
+    if not arguments or (arguments == [verb] and hasattr(command.commands.get(verb), "commands")):
+        arguments = [*arguments, "--help"]
+    # Not command.main(), which would take KeyboardInterrupt and BrokenPipeError for itself.
+    try:
+        with command.make_context("hwnas", arguments, **context) as running:
+            command.invoke(running)
+    except typer.Exit as done:
+        return done.exit_code
+    finally:
+        sys.stdout.flush()
+    return 0
+
+
+def _application(verb: str | None) -> typer.Typer:
+    """The whole application, of which only `verb` can do anything: no other file is imported."""
+    application = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    application.callback(help=_HELP, epilog=_EPILOG)(_root)
+    for name, line in VERBS.items():
+        if name != verb:
+            application.command(name, help=line)(_nothing)
+            continue
+        module = importlib.import_module(f"hwnas.cli.{name}")
+        if hasattr(module, "app"):
+            application.add_typer(module.app, name=name, help=line)
+        else:
+            application.command(name, short_help=line)(module.command)
+    return application
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            allow_from_autoenv=False,
+            callback=lambda on: _show_version(on),
+            help="Show the version and exit.",
+        ),
+    ] = False,
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="FILE.yaml", help="Options by verb, from a file.")
+    ] = None,
+) -> None:
+    """Taken before any verb; `config` is read before typer sees it and stands here for the help."""
+
+
+def _nothing() -> None:
+    """Stands for a verb that was not called."""
+
+
+def _show_version(on: bool) -> None:
+    if on:
+        sys.stdout.write(f"hwnas {__version__}\n")
+        raise typer.Exit
+
+
+# --- options from a file ---------------------------------------------------------------------
+
+
+def _without_config(arguments: list[str]) -> tuple[list[str], Path | None]:
+    """The arguments without `--config FILE`, wherever it stood, and the file."""
+    rest: list[str] = []
+    config: Path | None = Path(os.environ["HWNAS_CONFIG"]) if os.environ.get("HWNAS_CONFIG") else None
+    position = 0
+    while position < len(arguments):
+        argument = arguments[position]
+        if argument == "--":
+            return rest + arguments[position:], config
+        if argument == "--config":
+            if position + 1 == len(arguments):
+                raise UsageError("--config needs a file: --config FILE.yaml")
+            config = Path(arguments[position + 1])
+            position += 1
+        elif argument.startswith("--config="):
+            config = Path(argument.partition("=")[2])
+        else:
+            rest.append(argument)
+        position += 1
+    return rest, config
+
+
+def _defaults(config: Path, root: Any, verb: str | None) -> dict[str, Any]:
+    """What the file says for each verb, checked for the verb that runs.
+
+    The file is a mapping from verb to options, spelled as on the command line without the dashes.
+    """
+    from hwnas import yaml_io
+
+    try:
+        data = yaml_io.read(config)
+    except FileFormatError as error:
+        raise UsageError(str(error)) from None
+    if not isinstance(data, dict):
+        raise UsageError(f"{config}: must map verbs to options, such as 'search: {{trials: 500}}'")
+    for name, options in data.items():
+        if name not in VERBS:
+            raise UsageError(f"{config}: no verb '{name}'.{did_you_mean(str(name), VERBS)}")
+        if not isinstance(options, dict):
+            raise UsageError(f"{config}: {name}: must map options to values")
+    command = root.commands[verb] if verb in VERBS else None
+    return {
+        name: _checked_options(config, name, options, command) if name == verb else options
+        for name, options in data.items()
+    }
+
+
+def _checked_options(config: Path, where: str, options: Mapping[str, Any], command: Any) -> dict[str, Any]:
+    """The options under the names of the parameters they set (`--dry-run` may set `dry`)."""
+    subcommands = getattr(command, "commands", {})
+    parameters = {
+        spelling.lstrip("-"): parameter.name for parameter in command.params for spelling in parameter.opts
+    }
+    checked: dict[str, Any] = {}
+    for option, value in options.items():
+        key = str(option).replace("_", "-")
+        if option in subcommands and isinstance(value, dict):
+            checked[option] = _checked_options(config, f"{where}.{option}", value, subcommands[option])
+        elif key in parameters or option in parameters:
+            checked[parameters.get(key, parameters.get(option, ""))] = value
+        else:
+            hint = did_you_mean(key, [*parameters, *subcommands])
+            raise UsageError(f"{config}: {where} has no option '{option}'.{hint}")
+    return checked
+
+
+# --- errors and signals ----------------------------------------------------------------------
+
+
+def _usage_text(error: typer.TyperException) -> str:
+    """What typer has to say, with the command that says more."""
+    context = getattr(error, "ctx", None)
+    text = " ".join(error.format_message().split())
+    return text if context is None else f"{text.rstrip('.')} ('{context.command_path} --help' says more)"
+
+
+def _complain(text: str, code: int) -> int:
+    sys.stderr.write(f"error: {text}\n")
+    return code
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """SIGTERM becomes an exception, so that work in hand is saved as on Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def on_sigterm(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, on_sigterm)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
