@@ -1,0 +1,384 @@
+"""What is missing or odd on this machine, and the command that mends it.
+
+A check is a function from a `Machine` to what it found. Nothing is changed, and what could crash
+(the import of a runtime) runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hwnas.board import guards
+from hwnas.errors import HwnasError
+
+__all__ = ["CHECKS", "LEVELS", "Finding", "Machine", "examine"]
+
+LEVELS = ("ok", "note", "warning", "blocking")
+"""`ok`: checked and fine. `note`: good to know. `warning`: a verb fails, or timings are spoilt.
+`blocking`: the main job, a search, cannot run."""
+
+MINIMUM_PYTHON = (3, 11)
+HOT_CELSIUS = 75.0
+FREE_MIB = 200
+STEADY_GOVERNORS = ("performance", "userspace")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check has to say."""
+
+    level: str
+    """One of LEVELS."""
+    what: str
+    """What was found, in one sentence."""
+    mend: str = ""
+    """The command or the step that mends it; empty where there is nothing to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """How importing a package in a process of its own went."""
+
+    printed: tuple[str, ...] = ()
+    """The lines that the process printed."""
+    died_of: str | None = None
+    """The name of a signal, the last line of an error, or None when all went well."""
+
+
+# --- the machine, as far as the checks see it ------------------------------------------------
+
+
+def _version_of(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _requirements() -> Sequence[str]:
+    """What hwnas asks for, as `name>=1.0; extra == 'torch'`; from its checkout if not installed."""
+    try:
+        return importlib.metadata.requires("hwnas") or []
+    except importlib.metadata.PackageNotFoundError:
+        project_file = Path(__file__).parents[1] / "pyproject.toml"
+        project = tomllib.loads(project_file.read_text(encoding="utf-8"))["project"]
+        extras: Mapping[str, list[str]] = project["optional-dependencies"]
+        named = [f"{item}; extra == '{extra}'" for extra, items in extras.items() for item in items]
+        return [*project["dependencies"], *named]
+
+
+def _owners() -> Sequence[str]:
+    """The distributions that install something under the import name hwnas."""
+    return sorted(set(importlib.metadata.packages_distributions().get("hwnas", [])))
+
+
+def _import_apart(code: str) -> Imported:
+    """Runs a few lines of Python in a fresh interpreter, for at most two minutes."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Imported(died_of="taking more than two minutes")
+    if done.returncode < 0:
+        return Imported(died_of=signal.Signals(-done.returncode).name)
+    if done.returncode > 0:
+        lines = done.stderr.strip().splitlines()
+        return Imported(died_of=lines[-1] if lines else f"exit code {done.returncode}")
+    return Imported(printed=tuple(done.stdout.splitlines()))
+
+
+def _table_problems() -> Mapping[str, str | None]:
+    """Each device's problem with its table, or None where it is sound."""
+    from hwnas.latency import LatencyTable, device_names
+
+    problems: dict[str, str | None] = {}
+    for name in device_names():
+        try:
+            LatencyTable.load(name)
+        except HwnasError as error:
+            problems[name] = str(error).splitlines()[0]
+        else:
+            problems[name] = None
+    return problems
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the checks ask. Every field can be replaced, so that a test needs no such machine."""
+
+    root: Path = Path("/")
+    """Where /proc, /sys and /dev are found."""
+    folder: Path = field(default_factory=Path.cwd)
+    """Where a run would be written."""
+    python: tuple[int, int] = (sys.version_info.major, sys.version_info.minor)
+    architecture: str = field(default_factory=platform.machine)
+    """As `uname -m` says it."""
+    managed: bool = field(
+        default_factory=lambda: (
+            sys.prefix == sys.base_prefix
+            and (Path(sysconfig.get_path("stdlib")) / "EXTERNALLY-MANAGED").exists()
+        )
+    )
+    """Whether pip refuses to install here, as Debian's does outside a virtual environment."""
+    version_of: Callable[[str], str | None] = _version_of
+    """Distribution -> installed version, or None."""
+    requirements: Callable[[], Sequence[str]] = _requirements
+    owners: Callable[[], Sequence[str]] = _owners
+    import_apart: Callable[[str], Imported] = _import_apart
+    table_problems: Callable[[], Mapping[str, str | None]] = _table_problems
+
+    @property
+    def has_nvidia_gpu(self) -> bool:
+        """Whether the kernel shows an NVIDIA GPU, discrete or a Jetson's."""
+        shown = ("dev/nvidia0", "dev/nvhost-gpu", "dev/nvhost-ctrl-gpu", "proc/driver/nvidia/version")
+        return any((self.root / path).exists() for path in shown)
+
+
+def examine(machine: Machine | None = None) -> tuple[Finding, ...]:
+    """What all checks found, in their order; slow ones run side by side."""
+    machine = Machine() if machine is None else machine
+    with ThreadPoolExecutor(len(CHECKS)) as pool:
+        found = list(pool.map(lambda check: tuple(check(machine)), CHECKS))
+    return tuple(finding for findings in found for finding in findings)
+
+
+# --- checks ----------------------------------------------------------------------------------
+
+
+def python(machine: Machine) -> Iterable[Finding]:
+    """Python is new enough, and pip may install."""
+    version = ".".join(map(str, machine.python))
+    if machine.python < MINIMUM_PYTHON:
+        wanted = ".".join(map(str, MINIMUM_PYTHON))
+        yield Finding(
+            "blocking",
+            f"hwnas needs Python {wanted} or newer, this is {version}",
+            f"install Python {wanted}, then: python{wanted} -m venv .venv",
+        )
+    else:
+        yield Finding("ok", f"Python {version} on {machine.architecture}")
+    if machine.managed:
+        yield Finding(
+            "note",
+            "this Python belongs to the system: pip refuses to install into it",
+            "python3 -m venv .venv && . .venv/bin/activate",
+        )
+    if machine.architecture in ("armv6l", "armv7l"):
+        yield Finding(
+            "warning",
+            "a 32-bit Arm system: ONNX Runtime has no wheel for it",
+            "install a 64-bit system (Raspberry Pi OS 64-bit)",
+        )
+
+
+def import_name(machine: Machine) -> Iterable[Finding]:
+    """No other distribution installs files under the name hwnas."""
+    others = [owner for owner in machine.owners() if owner.lower() != "hwnas"]
+    for other in others:
+        yield Finding(
+            "blocking",
+            f"the package '{other}' installs files under the import name hwnas, over or beside these",
+            f"pip uninstall -y {other} && pip install --force-reinstall --no-deps hwnas",
+        )
+    if not others:
+        yield Finding("ok", "the import name hwnas belongs to hwnas alone")
+
+
+def packages(machine: Machine) -> Iterable[Finding]:
+    """What hwnas asks for is installed, and new enough."""
+    wanted: dict[str, list[tuple[str, str]]] = {}
+    for line in machine.requirements():
+        found = re.match(r"([A-Za-z0-9_.-]+)(?:\[[^]]*\])?\s*(?:>=\s*([0-9.]+))?", line)
+        extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", line)
+        if found and found.group(1) != "hwnas":
+            wanted.setdefault(extra.group(1) if extra else "", []).append(
+                (found.group(1), found.group(2) or "0")
+            )
+    for extra, use, level in (
+        ("", "the main job", "blocking"),
+        ("torch", "building, training, exporting and measuring networks", "warning"),
+        ("ray", "searching on several machines", "note"),
+    ):
+        missing, old = [], []
+        for name, minimum in wanted.get(extra, []):
+            version = machine.version_of(name)
+            if version is None:
+                missing.append(name)
+            elif _numbers(version) < _numbers(minimum):
+                old.append(f"{name} {version} (needs {minimum} or newer)")
+        install = f"pip install --upgrade 'hwnas[{extra}]'" if extra else "pip install --upgrade hwnas"
+        if missing:
+            yield Finding(
+                level, f"{use} needs packages that are not installed: {', '.join(missing)}", install
+            )
+        if old:
+            yield Finding(level, f"{use} needs newer packages: {', '.join(old)}", install)
+        if not missing and not old:
+            yield Finding("ok", f"the packages for {use} are installed")
+
+
+def torch(machine: Machine) -> Iterable[Finding]:
+    """torch can be imported, and sees the GPU if there is one."""
+    installed = machine.version_of("torch")
+    if installed is None:
+        return
+    result = machine.import_apart("import torch; print(torch.cuda.is_available())")
+    if result.died_of:
+        yield _import_died("torch", installed, result.died_of)
+    elif result.printed[-1:] == ("True",):
+        yield Finding("ok", f"torch {installed} sees a GPU")
+    elif machine.has_nvidia_gpu:
+        yield Finding(
+            "warning",
+            f"there is an NVIDIA GPU, but torch {installed} does not see it: training runs on the CPU",
+            "check the driver with nvidia-smi, then: pip install --force-reinstall torch torchvision",
+        )
+    else:
+        yield Finding("note", f"torch {installed}; no GPU here, training runs on the CPU")
+
+
+def onnxruntime(machine: Machine) -> Iterable[Finding]:
+    """ONNX Runtime can be imported, and has the GPU's provider if there is a GPU."""
+    installed = machine.version_of("onnxruntime") or machine.version_of("onnxruntime-gpu")
+    if installed is None:
+        return
+    result = machine.import_apart(
+        "import onnxruntime; print(','.join(onnxruntime.get_available_providers()))"
+    )
+    if result.died_of:
+        yield _import_died("onnxruntime", installed, result.died_of)
+        return
+    providers = result.printed[-1].split(",") if result.printed else []
+    if machine.has_nvidia_gpu and "CUDAExecutionProvider" not in providers:
+        yield Finding(
+            "note",
+            f"there is an NVIDIA GPU, but ONNX Runtime {installed} measures on the CPU only",
+            "pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
+        )
+    else:
+        yield Finding("ok", f"ONNX Runtime {installed} with {', '.join(providers)}")
+
+
+def clocks(machine: Machine) -> Iterable[Finding]:
+    """Nothing changes the CPU's clock while something is timed."""
+    governor = guards.governor(machine.root)
+    if governor is None:
+        yield Finding(
+            "note", "the kernel shows no CPU governor: the clock may change while something is timed"
+        )
+    elif governor in STEADY_GOVERNORS:
+        yield Finding("ok", f"the CPU governor is '{governor}'")
+    else:
+        yield Finding(
+            "warning",
+            f"the CPU governor is '{governor}', which changes the clock and spoils timings",
+            "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor",
+        )
+    for path, boosting, steady in (
+        ("sys/devices/system/cpu/intel_pstate/no_turbo", "0", "1"),
+        ("sys/devices/system/cpu/cpufreq/boost", "1", "0"),
+    ):
+        if _text(machine.root / path) == boosting:
+            yield Finding(
+                "note",
+                "the CPU boosts its clock for a while: a long measurement gets slower as it warms up",
+                f"echo {steady} | sudo tee /{path}",
+            )
+
+
+def heat(machine: Machine) -> Iterable[Finding]:
+    """The machine is neither hot nor throttled."""
+    state = guards.state(machine.root)
+    celsius, bits = state["temperature_c"], state["throttled_bits"]
+    if celsius is not None and celsius >= HOT_CELSIUS:
+        yield Finding(
+            "warning", f"the machine is at {celsius:.0f} °C: it may throttle", "let it cool, or fit a fan"
+        )
+    if words := guards.throttled_words(None if bits is None else int(bits)):
+        yield Finding(
+            "warning",
+            f"the board holds itself back: {', '.join(words)}",
+            "use the board's own power supply and a heat sink; 'vcgencmd get_throttled' says when it is over",
+        )
+
+
+def folder(machine: Machine) -> Iterable[Finding]:
+    """A run can be written here."""
+    if not os.access(machine.folder, os.W_OK):
+        yield Finding("blocking", f"this folder cannot be written to: {machine.folder}", "use --out FOLDER")
+        return
+    free_mib = shutil.disk_usage(machine.folder).free // 2**20
+    if free_mib < FREE_MIB:
+        yield Finding(
+            "warning",
+            f"the disk has {free_mib} MiB left, a run may need {FREE_MIB}",
+            "make room, or use --out",
+        )
+    else:
+        yield Finding("ok", "this folder can be written to")
+
+
+def tables(machine: Machine) -> Iterable[Finding]:
+    """Every latency table at hand is sound."""
+    problems = machine.table_problems()
+    if not problems:
+        yield Finding(
+            "blocking", "there is no latency table", "pip install --force-reinstall --no-deps hwnas"
+        )
+    for name, problem in problems.items():
+        if problem is not None:
+            yield Finding(
+                "warning", f"the table of '{name}' is not used: {problem}", f"hwnas table check {name}"
+            )
+    sound = [name for name, problem in problems.items() if problem is None]
+    if sound:
+        yield Finding("ok", f"latency tables at hand: {len(sound)}")
+
+
+CHECKS: tuple[Callable[[Machine], Iterable[Finding]], ...] = (
+    python,
+    import_name,
+    packages,
+    torch,
+    onnxruntime,
+    clocks,
+    heat,
+    folder,
+    tables,
+)
+"""In the order of the report."""
+
+
+def _import_died(package: str, version: str, cause: str) -> Finding:
+    return Finding(
+        "warning",
+        f"'import {package}' fails with {cause}: version {version} does not run on this machine",
+        f"pip install '{package}<{version}' (an older wheel), or build it for this CPU",
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """'1.31.1+cpu' -> (1, 31, 1): enough to compare releases."""
+    release = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
+    return tuple(int(part) for part in release.group().split(".")) if release else ()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
