@@ -11,15 +11,32 @@ from hwnas.space.arch import (
     Stage,
     Stem,
 )
+from hwnas.space.ops import OpSpec, Primitive, count_macs, count_params, lower
+from hwnas.space.presets import Preset, preset, preset_info, preset_names, presets
+from hwnas.space.search_space import AttentionOption, Decision, SearchSpace, StageSpace
 
 __all__ = [
     "ArchSpec",
     "Attention",
+    "AttentionOption",
     "CascadedGroup",
+    "Decision",
     "ElementWise",
     "Head",
+    "OpSpec",
+    "Preset",
+    "Primitive",
     "Reuse",
+    "SearchSpace",
     "SingleHead",
     "Stage",
+    "StageSpace",
     "Stem",
+    "count_macs",
+    "count_params",
+    "lower",
+    "preset",
+    "preset_info",
+    "preset_names",
+    "presets",
 ]

@@ -59,7 +59,7 @@ class Reuse:
     """Attention looks within windows of at most this side."""
     variant: str = "released"
     """`released`: the authors' code, which the published figures follow. `paper`: equations 1 to 5
-    as printed (Q and K of full width, a W^V, no output projection)."""
+    as printed (Q and K of full width, a W^V, no bias, no output projection)."""
 
     def problems(self, width: int) -> Problems:
         yield from _kernel_problems(self.heads, self.kernels, width)
@@ -171,7 +171,7 @@ class Stage:
     width: int
     """Channels."""
     blocks: tuple[Attention | None, ...]
-    """The attention of each block, in order; None for a block without."""
+    """The attention of each block, in order; None for a block without. A stage may have no blocks."""
     layout: str = "sandwich"
     """`sandwich`: DW, FFN, attention, DW, FFN. `dw-attention-ffn`: DW, attention, FFN.
     `ffn-attention`: EleViT's convolutional FFN, then attention."""
@@ -336,7 +336,7 @@ def _arch_problems(arch: ArchSpec) -> Problems:
         path = f"stages[{index}]"
         yield from _within(f"{path}.width", stage.width, 1, MAX_WIDTH)
         yield from _within(f"{path}.ffn_ratio", stage.ffn_ratio, 1, 16)
-        yield from _within(f"{path}.blocks: their number", stage.depth, 0 if index else 1, MAX_DEPTH)
+        yield from _within(f"{path}.blocks: their number", stage.depth, 0, MAX_DEPTH)
         yield from _one_of(
             f"{path}.layout", stage.layout, ("sandwich", "dw-attention-ffn", "ffn-attention")
         )
@@ -457,11 +457,11 @@ class _Reader:
             return None
         values = self.fields(Stage, mapping, path, ("blocks",))
         blocks = self.sequence(mapping.get("blocks"), f"{path}.blocks")
+        attentions = tuple(
+            self.attention(block, f"{path}.blocks[{number}]") for number, block in enumerate(blocks or ())
+        )
         if blocks is None or values is None:
             return None
-        attentions = tuple(
-            self.attention(block, f"{path}.blocks[{number}]") for number, block in enumerate(blocks)
-        )
         return Stage(blocks=attentions, **values)
 
     def arch(self, data: Any) -> ArchSpec | None:

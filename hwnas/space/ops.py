@@ -1,0 +1,633 @@
+"""ArchSpec -> the ops it runs. The only place that computes a shape.
+
+`lower(arch)` lists the network's ops in the order they run. An op (`OpSpec`) is what a latency
+table has a row for: a convolutional block, an FFN, an attention. Its primitives are the nodes of
+the exported graph, with BatchNorm folded. MACs, parameters, bytes and nodes are sums over them, so
+a table, a network, an export and a predictor can't disagree.
+
+MACs count convolutions, linear layers and the two matrix products of attention, as the papers do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from hwnas.errors import FileFormatError, did_you_mean
+from hwnas.space.arch import ArchSpec, Attention, Stage
+
+__all__ = [
+    "KINDS",
+    "OpSpec",
+    "Primitive",
+    "count_macs",
+    "count_params",
+    "lower",
+    "peak_activation_bytes",
+    "squeezed_channels",
+]
+
+Setting = int | str | bool | tuple[int, ...]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Primitive:
+    """One node of the exported graph."""
+
+    kind: str
+    """`pointwise`, `depthwise`, `conv`, `linear`, `matmul` have MACs; the rest (`add`, `mul`,
+    `relu`, `gelu`, `sigmoid`, `softmax`, `norm`, `affine`, `pool`, `split`, `concat`, `reshape`,
+    `transpose`, `pad`) move data."""
+    shape: Shape
+    """Output shape for one image; windows count as a batch: (windows, C, H, W). For several outputs
+    (`split`), the shape of all of them together."""
+    reads: int
+    """Activation elements read."""
+    macs: int = 0
+    params: int = 0
+    """Learnable parameters, BatchNorm's scale and shift included."""
+    weights: int = 0
+    """Elements of the constants it reads once BatchNorm is folded."""
+    fused: bool = False
+    """Whether runtimes merge it into the node before it, as ReLU into a convolution."""
+
+    @property
+    def writes(self) -> int:
+        """Activation elements written."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class OpSpec:
+    """One op: its kind and settings name it; everything else follows from them."""
+
+    kind: str
+    settings: tuple[tuple[str, Setting], ...]
+    """Names and values, in the order of the key."""
+    place: str = field(default="", compare=False)
+    """Where in the network, as `stages.1.blocks.0.attention`; no part of the op's identity."""
+
+    @property
+    def key(self) -> str:
+        """What a table row is called: `reuse(c=128,side=7,heads=4,kernels=1-3-5-7)`."""
+        return f"{self.kind}({','.join(f'{name}={_written(value)}' for name, value in self.settings)})"
+
+    @classmethod
+    def from_key(cls, key: str) -> OpSpec:
+        """The op that a table row is called after. Raises FileFormatError when it names none."""
+        match = re.fullmatch(r"([a-z-]+)\((.*)\)", key)
+        if match is None:
+            raise FileFormatError(f"an op is written as kind(name=value,...), got '{key}'")
+        kind, inside = match.groups()
+        if kind not in KINDS:
+            raise FileFormatError(f"no op kind '{kind}' in '{key}'.{did_you_mean(kind, KINDS)}")
+        settings = []
+        for item in inside.split(","):
+            name, _, text = item.partition("=")
+            settings.append((name, _read(text)))
+        op = cls(kind, tuple(settings))
+        try:
+            op.primitives  # noqa: B018 - an unknown or missing setting shows here
+        except (TypeError, ValueError, ZeroDivisionError) as error:
+            raise FileFormatError(f"'{key}' is no op: {error}") from None
+        return op
+
+    @property
+    def in_shape(self) -> Shape:
+        """(C, H, W) of the input."""
+        return _body(self.kind, self.settings).in_shape
+
+    @property
+    def out_shape(self) -> Shape:
+        """(C, H, W) of the output; (classes,) for a head."""
+        return _body(self.kind, self.settings).out_shape
+
+    @property
+    def primitives(self) -> tuple[Primitive, ...]:
+        """The nodes of the exported graph, in order."""
+        return _body(self.kind, self.settings).primitives
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image."""
+        return _body(self.kind, self.settings).macs
+
+    @property
+    def params(self) -> int:
+        """Learnable parameters of the network as trained."""
+        return _body(self.kind, self.settings).params
+
+    @property
+    def folded_params(self) -> int:
+        """Learnable parameters that are left when BatchNorm is folded."""
+        return _body(self.kind, self.settings).folded_params
+
+    @property
+    def nodes(self) -> int:
+        """Nodes a runtime executes: fused ones don't count."""
+        return sum(not primitive.fused for primitive in self.primitives)
+
+    def weight_bytes(self, *, bytes_per_element: int = 4) -> int:
+        """Bytes of constants that the exported op holds."""
+        return bytes_per_element * sum(primitive.weights for primitive in self.primitives)
+
+    def activation_bytes(self, *, bytes_per_element: int = 4) -> int:
+        """Bytes of activations read and written for one image; fused nodes move none."""
+        moved = sum(p.reads + p.writes for p in self.primitives if not p.fused)
+        return bytes_per_element * moved
+
+
+def lower(arch: ArchSpec) -> tuple[OpSpec, ...]:
+    """The ops that the network runs, in order, each with its place in the network."""
+    ops: list[OpSpec] = []
+
+    def add(place: str, kind: str, **settings: Setting) -> None:
+        ops.append(OpSpec(kind, tuple(settings.items()), place))
+
+    def side() -> int:
+        return ops[-1].out_shape[1]
+
+    def dw(place: str, width: int) -> None:
+        add(place, "dw", c=width, side=side())
+
+    def ffn(place: str, width: int, ratio: int) -> None:
+        add(place, "ffn", c=width, side=side(), hidden=ratio * width)
+
+    first = arch.stages[0].width
+    if arch.stem.kind == "conv":
+        add("stem", "stem", c=first, resolution=arch.resolution, stride=arch.stem.stride)
+    else:
+        add("stem", "conv-pool-stem", c=first, resolution=arch.resolution)
+    for index, stage in enumerate(arch.stages):
+        width, place = stage.width, f"stages.{index}"
+        if index:
+            before = arch.stages[index - 1].width
+            if stage.downsample == "merge":
+                dw(f"{place}.downsample.dw0", before)
+                ffn(f"{place}.downsample.ffn0", before, 2)
+                add(f"{place}.downsample.merge", "merge", c=before, out=width, side=side())
+                dw(f"{place}.downsample.dw1", width)
+                ffn(f"{place}.downsample.ffn1", width, 2)
+            else:
+                add(f"{place}.downsample", "conv-pool", c=before, out=width, side=side())
+        for number, attention in enumerate(stage.blocks):
+            block = f"{place}.blocks.{number}"
+            for part in _parts(stage, attention):
+                if part == "attention":
+                    assert attention is not None
+                    add(f"{block}.attention", attention.type, **_attention_settings(attention, width, side()))
+                elif part.startswith("dw"):
+                    dw(f"{block}.{part}", width)
+                elif stage.layout == "ffn-attention":
+                    add(f"{block}.{part}", "conv-ffn", c=width, side=side(), hidden=stage.ffn_ratio * width)
+                else:
+                    ffn(f"{block}.{part}", width, stage.ffn_ratio)
+    head = "head" if arch.head.kind == "linear" else "dual-head"
+    add("head", head, c=arch.stages[-1].width, side=side(), classes=arch.head.classes)
+    return tuple(ops)
+
+
+def count_macs(ops: Iterable[OpSpec]) -> int:
+    """Multiply-accumulates for one image."""
+    return sum(op.macs for op in ops)
+
+
+def count_params(ops: Iterable[OpSpec], *, folded: bool = False) -> int:
+    """Learnable parameters, as trained or with BatchNorm folded."""
+    return sum(op.folded_params if folded else op.params for op in ops)
+
+
+def peak_activation_bytes(ops: Iterable[OpSpec], *, bytes_per_element: int = 4) -> int:
+    """The most that lives at once, estimated: a node's inputs and outputs, and its op's input.
+
+    The op's input is held for the residual connection; runtimes that plan memory better stay below.
+    """
+    peak = max(
+        math.prod(op.in_shape) + primitive.reads + primitive.writes for op in ops for primitive in op.primitives
+    )
+    return bytes_per_element * peak
+
+
+# --- the network's structure -----------------------------------------------------------------
+
+_LAYOUTS = {
+    "sandwich": ("dw0", "ffn0", "attention", "dw1", "ffn1"),
+    "dw-attention-ffn": ("dw", "attention", "ffn"),
+    "ffn-attention": ("ffn", "attention"),
+}
+
+
+def _parts(stage: Stage, attention: Attention | None) -> tuple[str, ...]:
+    parts = _LAYOUTS[stage.layout]
+    return parts if attention is not None else tuple(part for part in parts if part != "attention")
+
+
+def _attention_settings(attention: Attention, width: int, side: int) -> dict[str, Setting]:
+    """Settings of the op: width, side, then what is needed or not at its default."""
+    settings: dict[str, Setting] = {"c": width, "side": side}
+    for spec in dataclasses.fields(attention):
+        value = getattr(attention, spec.name)
+        if spec.default is dataclasses.MISSING or value != spec.default:
+            settings[spec.name] = value
+    return settings
+
+
+# --- what each kind of op runs ---------------------------------------------------------------
+
+
+class _Trace:
+    """The nodes of one op, in order; knows the shape of the feature map it has reached."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape: Shape = shape  # (windows, C, H, W); windows is 1 for the whole map
+        self.primitives: list[Primitive] = []
+
+    def node(
+        self,
+        kind: str,
+        shape: Shape | None = None,
+        *,
+        reads: int | None = None,
+        macs: int = 0,
+        params: int = 0,
+        weights: int = 0,
+        fused: bool = False,
+    ) -> None:
+        """A node; by default it reads the current map and keeps its shape."""
+        reads = math.prod(self.shape) if reads is None else reads
+        shape = self.shape if shape is None else shape
+        self.primitives.append(Primitive(kind, shape, reads, macs, params, weights, fused))
+        self.shape = shape
+
+    def conv(
+        self, out: int, kernel: int, *, stride: int = 1, groups: int = 1, bn: bool = True, bias: bool = False,
+        padded: bool = True,
+    ) -> None:  # fmt: skip
+        """A convolution; BatchNorm, where there is one, is folded into it."""
+        windows, channels, height, width = self.shape
+        margin = kernel - 1 if padded and kernel > 1 else 0
+        height, width = ((n + margin - kernel) // stride + 1 for n in (height, width))
+        weights = out * (channels // groups) * kernel * kernel
+        shape = (windows, out, height, width)
+        # A depthwise convolution of one channel is still depthwise; of several groups, "conv".
+        kind = "depthwise" if groups == channels else "pointwise" if kernel == 1 and groups == 1 else "conv"
+        self.node(
+            kind,
+            shape,
+            macs=math.prod(shape) * (channels // groups) * kernel * kernel,
+            params=weights + (out if bias else 0) + (2 * out if bn else 0),
+            weights=weights + (out if bias or bn else 0),
+        )
+
+    def relu(self) -> None:
+        self.node("relu", fused=self.primitives[-1].macs > 0)
+
+    def residual(self) -> None:
+        """The sum with another map of the same shape."""
+        self.node("add", reads=2 * math.prod(self.shape))
+
+    def max_pool(self) -> None:
+        """3x3, stride 2, padding 1."""
+        windows, channels, height, width = self.shape
+        self.node("pool", (windows, channels, (height - 1) // 2 + 1, (width - 1) // 2 + 1))
+
+    def attend(self, *, queries: int, keys: int, values: int, bias_rows: int) -> None:
+        """softmax(Q^T K + bias), then V A^T, within each window.
+
+        `queries` and `keys` are the channels of Q and K, `values` those of V; `bias_rows` is how
+        many tables of |drow|, |dcol| biases are learnt for it (0: no bias).
+        """
+        windows, _, height, width = self.shape
+        tokens = height * width
+        scores = (windows, tokens, tokens)
+        self.node(
+            "matmul", scores, reads=windows * tokens * (queries + keys), macs=math.prod(scores) * queries
+        )
+        if bias_rows:
+            self.node("add", scores, params=bias_rows * tokens, weights=tokens * tokens)
+        self.node("softmax", scores)
+        mixed = (windows, values, height, width)
+        self.node(
+            "matmul",
+            mixed,
+            reads=math.prod(scores) + math.prod(mixed),
+            macs=math.prod(mixed) * tokens,
+        )
+
+    def into_windows(self, window: int) -> int:
+        """Pads and cuts the map into windows; returns the side that was there before."""
+        _, channels, side, _ = self.shape
+        if side > window:
+            count = math.ceil(side / window)
+            padded = count * window
+            if padded != side:
+                self.node("pad", (1, channels, padded, padded))
+            self.node("transpose", (count * count, channels, window, window))
+        return side
+
+    def out_of_windows(self, side: int) -> None:
+        """Undoes `into_windows`."""
+        windows, channels, window, _ = self.shape
+        if side > window:
+            padded = math.isqrt(windows) * window
+            self.node("transpose", (1, channels, padded, padded))
+            if padded != side:
+                self.node("split", (1, channels, side, side))
+
+    def split(self) -> None:
+        """Cuts the map along the channels; the shape stays that of the whole."""
+        self.node("split")
+
+    def concat(self, channels: int) -> None:
+        windows, _, height, width = self.shape
+        shape = (windows, channels, height, width)
+        self.node("concat", shape, reads=math.prod(shape))
+
+    def select(self, channels: int) -> None:
+        """Goes on with so many channels of what was split; no node."""
+        self.shape = (self.shape[0], channels, *self.shape[2:])
+
+
+def _stem(*, c: int, resolution: int, stride: int) -> _Trace:
+    trace = _Trace((1, 3, resolution, resolution))
+    halvings = stride.bit_length() - 1
+    for index in range(halvings):
+        if index:
+            trace.relu()
+        trace.conv(c >> (halvings - 1 - index), 3, stride=2)
+    return trace
+
+
+def _dw(*, c: int, side: int) -> _Trace:
+    trace = _Trace((1, c, side, side))
+    trace.conv(c, 3, groups=c)
+    trace.residual()
+    return trace
+
+
+def _ffn(*, c: int, side: int, hidden: int) -> _Trace:
+    trace = _Trace((1, c, side, side))
+    trace.conv(hidden, 1)
+    trace.relu()
+    trace.conv(c, 1)
+    trace.residual()
+    return trace
+
+
+def _merge(*, c: int, out: int, side: int) -> _Trace:
+    trace = _Trace((1, c, side, side))
+    hidden = 4 * c
+    trace.conv(hidden, 1)
+    trace.relu()
+    trace.conv(hidden, 3, stride=2, groups=hidden)
+    trace.relu()
+    _squeeze_excite(trace)
+    trace.conv(out, 1)
+    return trace
+
+
+def _squeeze_excite(trace: _Trace) -> None:
+    whole = trace.shape
+    channels = whole[1]
+    trace.node("pool", (1, channels, 1, 1))
+    trace.conv(squeezed_channels(channels), 1, bn=False, bias=True)
+    trace.relu()
+    trace.conv(channels, 1, bn=False, bias=True)
+    trace.node("sigmoid")
+    trace.node("mul", whole, reads=math.prod(whole) + channels)
+
+
+def squeezed_channels(channels: int) -> int:
+    """A quarter, to the nearest multiple of 8, but never below 0.9 of it (timm's SE rule)."""
+    wanted = channels / 4
+    rounded = max(8, int(wanted + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * wanted else rounded
+
+
+def _reuse(
+    *, c: int, side: int, heads: int, kernels: tuple[int, ...], query_kernel: int = 7, window: int = 7,
+    variant: str = "released",
+) -> _Trace:  # fmt: skip
+    """UniForm. `paper`: equations 1 to 5 as printed - Q, K of full width, a W^V, no bias, no projection."""
+    literal = variant == "paper"
+    qk = c if literal else c // 4
+    trace = _Trace((1, c, side, side))
+    whole = trace.into_windows(window)
+    trace.conv(2 * qk, 1)  # Q and K
+    trace.split()
+    if not literal:
+        trace.select(qk)
+        trace.conv(qk, query_kernel, groups=qk)
+    trace.select(c)
+    if literal:
+        trace.conv(c, 1)  # W^V
+    trace.split()
+    for kernel in kernels:
+        trace.select(c // heads)
+        trace.conv(c // heads, kernel, groups=c // heads, bn=False, bias=True)
+    trace.concat(c)
+    trace.attend(queries=qk, keys=qk, values=c, bias_rows=0 if literal else heads)
+    if not literal:
+        trace.relu()
+        trace.conv(c, 1)
+    trace.out_of_windows(whole)
+    trace.residual()
+    return trace
+
+
+def _cascaded_group(
+    *, c: int, side: int, heads: int, kernels: tuple[int, ...], key_dim: int = 16, window: int = 7
+) -> _Trace:
+    d = c // heads
+    trace = _Trace((1, c, side, side))
+    whole = trace.into_windows(window)
+    trace.split()
+    for index, kernel in enumerate(kernels):
+        trace.select(d)
+        if index:
+            trace.residual()  # what the head before gave
+        trace.conv(2 * key_dim + d, 1)
+        trace.split()
+        trace.select(key_dim)
+        trace.conv(key_dim, kernel, groups=key_dim)
+        trace.attend(queries=key_dim, keys=key_dim, values=d, bias_rows=1)
+    trace.concat(c)
+    trace.relu()
+    trace.conv(c, 1)
+    trace.out_of_windows(whole)
+    trace.residual()
+    return trace
+
+
+def _single_head(*, c: int, side: int, channels: int, key_dim: int = 16) -> _Trace:
+    trace = _Trace((1, c, side, side))
+    trace.split()
+    trace.select(channels)
+    trace.node("norm", params=2 * channels, weights=2 * channels)
+    trace.conv(2 * key_dim + channels, 1)
+    trace.split()
+    trace.attend(queries=key_dim, keys=key_dim, values=channels, bias_rows=0)
+    trace.concat(c)
+    trace.relu()
+    trace.conv(c, 1)
+    trace.residual()
+    return trace
+
+
+def _element_wise(
+    *, c: int, side: int, projections: str = "depthwise", output: str = "pointwise", softmax: str = "width",
+    swap_key: bool = True, gate: bool = True, scale_channels_over: int = 1,
+) -> _Trace:  # fmt: skip
+    trace = _Trace((1, c, side, side))
+    elements = c * side * side
+    if projections == "dense":
+        trace.conv(3 * c, 3)
+        trace.split()
+        trace.select(c)
+    else:
+        for _ in range(3):
+            trace.conv(c, 3, groups=c)
+    if swap_key:
+        trace.node("transpose")
+    trace.node("mul", reads=2 * elements)  # 1 / sqrt(C) is folded into Q
+    if softmax == "tokens":
+        trace.node("reshape", (1, c, side * side, 1))
+    trace.node("softmax")
+    if softmax == "tokens":
+        trace.node("reshape", (1, c, side, side))
+    trace.node("mul", reads=2 * elements, params=1 if gate else 0)  # alpha is folded into V
+    if output == "pointwise":
+        trace.relu()
+        trace.conv(c, 1)
+    elif output == "dense":
+        trace.conv(c, 3, bn=False)
+        trace.node("gelu")
+        trace.node("affine", params=2 * c, weights=2 * c)
+    trace.residual()
+    return trace
+
+
+def _conv_pool_stem(*, c: int, resolution: int) -> _Trace:
+    trace = _Trace((1, 3, resolution, resolution))
+    for out in (c // 2, c):
+        trace.conv(out, 3, bias=True)
+        trace.relu()
+        trace.max_pool()
+    return trace
+
+
+def _conv_pool(*, c: int, out: int, side: int) -> _Trace:
+    trace = _Trace((1, c, side, side))
+    trace.conv(out, 3, bn=False, bias=True, padded=False)
+    trace.max_pool()
+    trace.node("affine", params=2 * out, weights=2 * out)
+    return trace
+
+
+def _conv_ffn(*, c: int, side: int, hidden: int) -> _Trace:
+    trace = _Trace((1, c, side, side))
+    trace.conv(c, 3, groups=c, bias=True)
+    trace.conv(hidden, 1, bn=False, bias=True)
+    trace.node("gelu")
+    trace.conv(c, 1, bn=False, bias=True)
+    trace.residual()
+    return trace
+
+
+def _pooled(trace: _Trace) -> None:
+    trace.node("pool", (1, trace.shape[1]))
+
+
+def _head(*, c: int, side: int, classes: int) -> _Trace:
+    trace = _Trace((1, c, side, side))
+    _pooled(trace)
+    weights = c * classes + classes
+    trace.node("linear", (1, classes), macs=c * classes, params=weights + 2 * c, weights=weights)
+    return trace
+
+
+def _dual_head(*, c: int, side: int, classes: int) -> _Trace:
+    trace = _Trace((1, c, side, side))
+    _pooled(trace)
+    weights = c * classes + classes
+    for _ in range(2):
+        trace.shape = (1, c)
+        trace.node("linear", (1, classes), macs=c * classes, params=weights, weights=weights)
+    trace.node("add", reads=2 * classes)
+    trace.node("mul")
+    return trace
+
+
+KINDS: Mapping[str, Callable[..., _Trace]] = {
+    "stem": _stem,
+    "dw": _dw,
+    "ffn": _ffn,
+    "merge": _merge,
+    "reuse": _reuse,
+    "cascaded-group": _cascaded_group,
+    "single-head": _single_head,
+    "element-wise": _element_wise,
+    "head": _head,
+    "conv-pool-stem": _conv_pool_stem,
+    "conv-pool": _conv_pool,
+    "conv-ffn": _conv_ffn,
+    "dual-head": _dual_head,
+}
+"""Op kinds by name. A new attention adds its lowering here."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """What a kind with its settings comes to; computed once."""
+
+    in_shape: Shape
+    out_shape: Shape
+    primitives: tuple[Primitive, ...]
+    macs: int
+    params: int
+    folded_params: int
+
+
+@lru_cache(maxsize=65536)
+def _body(kind: str, settings: tuple[tuple[str, Setting], ...]) -> _Body:
+    named = dict(settings)
+    trace = KINDS[kind](**named)
+    side = named.get("side", named.get("resolution"))
+    assert isinstance(side, int)
+    channels = 3 if "resolution" in named else named["c"]
+    assert isinstance(channels, int)
+    primitives = tuple(trace.primitives)
+    return _Body(
+        in_shape=(channels, side, side),
+        out_shape=trace.shape[1:],
+        primitives=primitives,
+        macs=sum(primitive.macs for primitive in primitives),
+        params=sum(primitive.params for primitive in primitives),
+        folded_params=sum(_folded(primitive) for primitive in primitives),
+    )
+
+
+def _folded(primitive: Primitive) -> int:
+    """Learnable parameters left after folding: a bias table stays a table, not the matrix it fills."""
+    return min(primitive.params, primitive.weights)
+
+
+def _written(value: Setting) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _read(text: str) -> Setting:
+    if text in ("yes", "no"):
+        return text == "yes"
+    if re.fullmatch(r"\d+", text):
+        return int(text)
+    if re.fullmatch(r"\d+(-\d+)+", text):
+        return tuple(map(int, text.split("-")))
+    return text

@@ -1,0 +1,500 @@
+"""SearchSpace: the choices there are, as ordered decisions; sample, mutate, cross, encode.
+
+A network of the space is a fixed-length vector of choice numbers. Blocks that a stage does not have
+are -1. Every network has exactly one vector: an attention and all its parameters are one choice,
+and a block without attention exists in the layout `dw-attention-ffn` only (in `sandwich` it would be
+two such blocks).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from hwnas import yaml_io
+from hwnas.errors import ArchError, FileFormatError, SpaceError, did_you_mean
+from hwnas.space.arch import (
+    ArchSpec,
+    Attention,
+    Head,
+    SingleHead,
+    Stage,
+    Stem,
+    attention_from_dict,
+    attention_to_dict,
+)
+
+__all__ = ["INACTIVE", "AttentionOption", "Decision", "SearchSpace", "StageSpace"]
+
+FORMAT = 1  # 1: the first one
+INACTIVE = -1
+"""What stands in a vector for a block that the stage does not have."""
+
+Vector = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionOption:
+    """One choice of attention: a type with its parameters, made to fit a stage's width."""
+
+    attention: Attention | None
+    """The attention; for a partial ratio, a template whose `channels` are set by the width."""
+    ratio: float | None = None
+    """Width over attending channels, for single-head attention; the channels are rounded."""
+
+    def fitted(self, width: int) -> Attention | None:
+        """The attention for a stage of this width; raises ArchError when it does not fit."""
+        attention = self.attention
+        if attention is None:
+            return None
+        if self.ratio is not None:
+            assert isinstance(attention, SingleHead)
+            attention = dataclasses.replace(attention, channels=round(width / self.ratio))
+        problems = list(attention.problems(width))
+        if problems:
+            raise ArchError("\n".join(problems))
+        return attention
+
+    def to_dict(self) -> dict[str, Any] | str:
+        """Plain data, as in a space file."""
+        data = attention_to_dict(self.attention)
+        if self.ratio is not None and isinstance(data, dict):
+            data = {name: value for name, value in data.items() if name != "channels"} | {"ratio": self.ratio}
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Any, *, source: str) -> AttentionOption:
+        """The option of a space file; raises SpaceError."""
+        try:
+            if isinstance(data, Mapping) and "ratio" in data:
+                ratio = data["ratio"]
+                if type(ratio) not in (int, float) or not 1 < ratio <= 64:
+                    raise SpaceError(f"{source}.ratio: must be a number above 1 and up to 64, got {ratio!r}")
+                rest = {name: value for name, value in data.items() if name != "ratio"}
+                attention = attention_from_dict({**rest, "channels": 1}, source=source)
+                if not isinstance(attention, SingleHead):
+                    raise SpaceError(f"{source}.ratio: only single-head attention has one")
+                return cls(attention, float(ratio))
+            return cls(attention_from_dict(data, source=source))
+        except ArchError as error:
+            raise SpaceError(str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpace:
+    """The choices of one stage."""
+
+    width: tuple[int, ...]
+    depth: tuple[int, ...]
+    ffn_ratio: tuple[int, ...]
+    layout: tuple[str, ...]
+    attention: tuple[AttentionOption, ...]
+
+    def allowed(self, width: int, layout: str) -> tuple[int, ...]:
+        """Numbers of the attention options that fit a width and a layout."""
+        return _allowed(self.attention, width, layout)
+
+
+@lru_cache(maxsize=4096)
+def _allowed(options: tuple[AttentionOption, ...], width: int, layout: str) -> tuple[int, ...]:
+    numbers = []
+    for number, option in enumerate(options):
+        try:
+            attention = option.fitted(width)
+        except ArchError:
+            continue
+        if attention is not None or layout == "dw-attention-ffn":
+            numbers.append(number)
+    return tuple(numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One place of the vector: its name and its choices, in order."""
+
+    name: str
+    """As `stages.0.width` or `stages.2.blocks.3`."""
+    choices: tuple[Any, ...]
+    ordinal: bool
+    """Whether neighbours are alike (widths), or not (attention types)."""
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """The networks that a search chooses from."""
+
+    name: str
+    resolution: tuple[int, ...]
+    stem_stride: tuple[int, ...]
+    stages: tuple[StageSpace, ...]
+    classes: int = 1000
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise SpaceError("\n".join(f"space '{self.name}': {problem}" for problem in problems))
+
+    # --- files ---
+
+    @classmethod
+    def default(cls) -> SearchSpace:
+        """The space that holds every preset of the design that three of the four families share."""
+        return cls.from_yaml(Path(__file__).parent / "spaces" / "default.yaml")
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> SearchSpace:
+        """The space of a file, or of hwnas by name ("default", "small-images").
+
+        Raises SpaceError when there is none or when it breaks a rule.
+        """
+        shipped = {file.stem: file for file in (Path(__file__).parent / "spaces").glob("*.yaml")}
+        file = Path(path)
+        if str(path) in shipped and not file.exists():
+            file = shipped[str(path)]
+        if not file.exists():
+            hint = did_you_mean(str(path), shipped) or f" Spaces of hwnas: {', '.join(sorted(shipped))}"
+            raise SpaceError(f"no space file '{path}'.{hint}")
+        try:
+            return cls.from_dict(yaml_io.read(file), source=str(path))
+        except FileFormatError as error:
+            raise SpaceError(str(error)) from None
+
+    @classmethod
+    def from_dict(cls, data: Any, *, source: str = "space") -> SearchSpace:
+        """The space that `to_dict` wrote; raises SpaceError."""
+        top = _mapping(data, source, ("format", "name", "resolution", "stem_stride", "classes", "attention", "stages"))
+        if type(top.get("format")) is not int or not 1 <= top["format"] <= FORMAT:
+            raise SpaceError(f"{source}: format must be from 1 to {FORMAT}, got {top.get('format')!r}")
+        stages = top.get("stages")
+        if not isinstance(stages, list) or not stages:
+            raise SpaceError(f"{source}: stages must be a list with at least one stage")
+        shared = top.get("attention")
+        read = []
+        for index, item in enumerate(stages):
+            path = f"{source}: stages[{index}]"
+            stage = _mapping(item, path, ("width", "depth", "ffn_ratio", "layout", "attention"))
+            options = stage.get("attention", shared)
+            if not isinstance(options, list) or not options:
+                raise SpaceError(f"{path}.attention: must be a list of choices, here or for all stages")
+            read.append(
+                StageSpace(
+                    width=_numbers(stage.get("width"), f"{path}.width"),
+                    depth=_numbers(stage.get("depth"), f"{path}.depth"),
+                    ffn_ratio=_numbers(stage.get("ffn_ratio", [2]), f"{path}.ffn_ratio"),
+                    layout=_texts(stage.get("layout", ["sandwich"]), f"{path}.layout"),
+                    attention=tuple(
+                        AttentionOption.from_dict(option, source=f"{path}.attention[{number}]")
+                        for number, option in enumerate(options)
+                    ),
+                )
+            )
+        return cls(
+            name=str(top.get("name", "unnamed")),
+            resolution=_numbers(top.get("resolution", [224]), f"{source}: resolution"),
+            stem_stride=_numbers(top.get("stem_stride", [16]), f"{source}: stem_stride"),
+            stages=tuple(read),
+            classes=_numbers([top.get("classes", 1000)], f"{source}: classes")[0],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as in a space file."""
+        data: dict[str, Any] = {
+            "format": FORMAT,
+            "name": self.name,
+            "resolution": list(self.resolution),
+            "stem_stride": list(self.stem_stride),
+            "classes": self.classes,
+        }
+        same = len({stage.attention for stage in self.stages}) == 1
+        if same:
+            data["attention"] = [option.to_dict() for option in self.stages[0].attention]
+        data["stages"] = [
+            {
+                "width": list(stage.width),
+                "depth": list(stage.depth),
+                "ffn_ratio": list(stage.ffn_ratio),
+                "layout": list(stage.layout),
+            }
+            | ({} if same else {"attention": [option.to_dict() for option in stage.attention]})
+            for stage in self.stages
+        ]
+        return data
+
+    # --- the vector ---
+
+    @cached_property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What each place of a vector decides, in order."""
+        decisions = [
+            Decision("resolution", self.resolution, ordinal=True),
+            Decision("stem_stride", self.stem_stride, ordinal=True),
+        ]
+        for index, stage in enumerate(self.stages):
+            place = f"stages.{index}"
+            decisions += [
+                Decision(f"{place}.width", stage.width, ordinal=True),
+                Decision(f"{place}.depth", stage.depth, ordinal=True),
+                Decision(f"{place}.ffn_ratio", stage.ffn_ratio, ordinal=True),
+                Decision(f"{place}.layout", stage.layout, ordinal=False),
+            ]
+            decisions += [
+                Decision(f"{place}.blocks.{number}", stage.attention, ordinal=False)
+                for number in range(max(stage.depth))
+            ]
+        return tuple(decisions)
+
+    @cached_property
+    def size(self) -> int:
+        """How many networks there are, exactly."""
+        total = len(self.resolution) * len(self.stem_stride)
+        for stage in self.stages:
+            total *= len(stage.ffn_ratio) * sum(
+                len(stage.allowed(width, layout)) ** depth
+                for width in stage.width
+                for layout in stage.layout
+                for depth in stage.depth
+            )
+        return total
+
+    def encode(self, arch: ArchSpec) -> Vector:
+        """The one vector of a network; raises SpaceError when it is not in this space."""
+        if arch.stem.kind != "conv" or arch.head != Head(classes=self.classes):
+            raise SpaceError(f"space '{self.name}' has networks with the shared stem and head only")
+        if len(arch.stages) != len(self.stages):
+            raise SpaceError(
+                f"space '{self.name}' has networks of {len(self.stages)} stages, got {len(arch.stages)}"
+            )
+        vector = [
+            self._number("resolution", arch.resolution, self.resolution),
+            self._number("stem_stride", arch.stem.stride, self.stem_stride),
+        ]
+        for index, (choices, stage) in enumerate(zip(self.stages, arch.stages, strict=True)):
+            place = f"stages[{index}]"
+            if stage.downsample != "merge":
+                raise SpaceError(f"{place}.downsample: space '{self.name}' has 'merge' only")
+            vector += [
+                self._number(f"{place}.width", stage.width, choices.width),
+                self._number(f"{place}.depth", stage.depth, choices.depth),
+                self._number(f"{place}.ffn_ratio", stage.ffn_ratio, choices.ffn_ratio),
+                self._number(f"{place}.layout", stage.layout, choices.layout),
+            ]
+            fitted = {
+                choices.attention[number].fitted(stage.width): number
+                for number in choices.allowed(stage.width, stage.layout)
+            }
+            for number, attention in enumerate(stage.blocks):
+                if attention not in fitted:
+                    shown = attention_to_dict(attention)
+                    raise SpaceError(f"{place}.blocks[{number}]: {shown} is no choice of space '{self.name}'")
+                vector.append(fitted[attention])
+            vector += [INACTIVE] * (max(choices.depth) - stage.depth)
+        return tuple(vector)
+
+    def decode(self, vector: Sequence[int]) -> ArchSpec:
+        """The network of a vector; raises SpaceError for a vector that `encode` never gives."""
+        vector = tuple(int(number) for number in vector)
+        if vector != self.repair(vector):
+            raise SpaceError(
+                f"space '{self.name}': {list(vector)} is the vector of no network; "
+                f"the nearest one that is: {list(self.repair(vector))}"
+            )
+        values = iter(vector)
+        resolution = self.resolution[next(values)]
+        stride = self.stem_stride[next(values)]
+        stages = []
+        for choices in self.stages:
+            width = choices.width[next(values)]
+            depth = choices.depth[next(values)]
+            ratio = choices.ffn_ratio[next(values)]
+            layout = choices.layout[next(values)]
+            blocks = [next(values) for _ in range(max(choices.depth))][:depth]
+            attentions = tuple(choices.attention[number].fitted(width) for number in blocks)
+            stages.append(Stage(width=width, blocks=attentions, layout=layout, ffn_ratio=ratio))
+        return ArchSpec(
+            stages=tuple(stages),
+            resolution=resolution,
+            stem=Stem(stride=stride),
+            head=Head(classes=self.classes),
+        )
+
+    def repair(self, vector: Sequence[int]) -> Vector:
+        """The vector of a network nearest to any vector of the right length.
+
+        Numbers out of range are clipped; blocks beyond the depth become inactive; an attention that
+        does not fit the width or the layout gives way to the next one that does, in order.
+        """
+        if len(vector) != len(self.decisions):
+            raise SpaceError(f"a vector of space '{self.name}' has {len(self.decisions)} numbers, got {len(vector)}")
+        repaired = [
+            min(max(int(number), 0), len(decision.choices) - 1)
+            for number, decision in zip(vector, self.decisions, strict=True)
+        ]
+        start = 2
+        for choices in self.stages:
+            width, depth, _, layout = repaired[start : start + 4]
+            allowed = choices.allowed(choices.width[width], choices.layout[layout])
+            start += 4
+            for number in range(max(choices.depth)):
+                if number >= choices.depth[depth]:
+                    repaired[start + number] = INACTIVE
+                elif repaired[start + number] not in allowed:
+                    wanted = repaired[start + number]
+                    later = [option for option in allowed if option > wanted]
+                    repaired[start + number] = later[0] if later else allowed[0]
+            start += max(choices.depth)
+        return tuple(repaired)
+
+    def contains(self, arch: ArchSpec) -> bool:
+        """Whether the network is one of this space."""
+        try:
+            self.encode(arch)
+        except SpaceError:
+            return False
+        return True
+
+    # --- moves ---
+
+    def sample(self, rng: random.Random) -> ArchSpec:
+        """A random network: each decision uniform among the choices that fit those before it."""
+        vector = [rng.randrange(len(self.resolution)), rng.randrange(len(self.stem_stride))]
+        for choices in self.stages:
+            stage = [
+                rng.randrange(len(options))
+                for options in (choices.width, choices.depth, choices.ffn_ratio, choices.layout)
+            ]
+            allowed = choices.allowed(choices.width[stage[0]], choices.layout[stage[3]])
+            depth = choices.depth[stage[1]]
+            vector += stage + [rng.choice(allowed) for _ in range(depth)]
+            vector += [INACTIVE] * (max(choices.depth) - depth)
+        return self.decode(vector)
+
+    def mutate(self, arch: ArchSpec, rng: random.Random, *, changes: int = 1) -> ArchSpec:
+        """A different network, `changes` decisions away before what no longer fits is replaced.
+
+        Ordinal decisions move to a neighbour, categorical ones anywhere. A block that appears, or
+        whose attention no longer fits, gets a random attention that does.
+        """
+        vector = self.encode(arch)
+        open_places = [
+            place
+            for place, decision in enumerate(self.decisions)
+            if len(decision.choices) > 1 and vector[place] != INACTIVE
+        ]
+        if self.size == 1:
+            raise SpaceError(f"space '{self.name}' has one network only: nothing can change")
+        while True:
+            moved = list(vector)
+            for place in rng.sample(open_places, min(changes, len(open_places))):
+                decision = self.decisions[place]
+                if decision.ordinal:
+                    step = rng.choice((-1, 1))
+                    number = moved[place] + step
+                    in_range = 0 <= number < len(decision.choices)
+                    moved[place] = number if in_range else moved[place] - step
+                else:
+                    moved[place] = rng.randrange(len(decision.choices))
+            fitted = self._refit(moved, rng)
+            if fitted != vector:
+                return self.decode(fitted)
+
+    def cross(self, a: ArchSpec, b: ArchSpec, rng: random.Random) -> ArchSpec:
+        """A child of two networks: resolution, stem and each whole stage from one of them."""
+        first, second = self.encode(a), self.encode(b)
+        child = [rng.choice(pair) for pair in zip(first[:2], second[:2], strict=True)]
+        start = 2
+        for choices in self.stages:
+            end = start + 4 + max(choices.depth)
+            child += rng.choice((first, second))[start:end]
+            start = end
+        return self.decode(child)
+
+    def _refit(self, vector: Sequence[int], rng: random.Random) -> Vector:
+        """A valid vector: what does not fit any more is drawn anew."""
+        fitted = list(vector)
+        start = 2
+        for choices in self.stages:
+            width, depth, _, layout = fitted[start : start + 4]
+            allowed = choices.allowed(choices.width[width], choices.layout[layout])
+            start += 4
+            for number in range(max(choices.depth)):
+                if number >= choices.depth[depth]:
+                    fitted[start + number] = INACTIVE
+                elif fitted[start + number] not in allowed:
+                    fitted[start + number] = rng.choice(allowed)
+            start += max(choices.depth)
+        return tuple(fitted)
+
+    # --- rules ---
+
+    def _number(self, name: str, value: Any, choices: tuple[Any, ...]) -> int:
+        if value not in choices:
+            raise SpaceError(f"{name}: {value} is no choice of space '{self.name}', which has {list(choices)}")
+        return choices.index(value)
+
+    def _problems(self) -> Any:
+        lists: list[tuple[str, tuple[Any, ...]]] = [
+            ("resolution", self.resolution),
+            ("stem_stride", self.stem_stride),
+        ]
+        for index, stage in enumerate(self.stages):
+            lists += [
+                (f"stages[{index}].{name}", getattr(stage, name))
+                for name in ("width", "depth", "ffn_ratio", "layout", "attention")
+            ]
+        for name, choices in lists:
+            if not choices:
+                yield f"{name}: there must be at least one choice"
+            if len(set(choices)) != len(choices):
+                yield f"{name}: a choice may stand there once"
+            if isinstance(choices[0] if choices else None, int) and list(choices) != sorted(choices):
+                yield f"{name}: numbers must rise, got {list(choices)}"
+        for index, stage in enumerate(self.stages):
+            yield from _stage_problems(f"stages[{index}]", stage)
+
+
+def _stage_problems(path: str, stage: StageSpace) -> Any:
+    """Every width and layout must have attentions, every attention a width, all different there."""
+    for layout in stage.layout:
+        if layout not in ("sandwich", "dw-attention-ffn"):
+            yield f"{path}.layout: must be sandwich or dw-attention-ffn, got '{layout}'"
+    if stage.depth and min(stage.depth) < 1:
+        yield f"{path}.depth: must be at least 1, got {min(stage.depth)}"
+    used = set()
+    for width in stage.width:
+        for layout in stage.layout:
+            allowed = stage.allowed(width, layout)
+            used.update(allowed)
+            if not allowed:
+                yield f"{path}: no attention fits width={width} in layout '{layout}'"
+            fitted = [stage.attention[number].fitted(width) for number in allowed]
+            if len(set(fitted)) != len(fitted):
+                yield f"{path}.attention: two choices are the same attention at width={width}"
+    for number, option in enumerate(stage.attention):
+        if number not in used:
+            yield f"{path}.attention[{number}]: {option.to_dict()} fits no width of the stage"
+
+
+def _mapping(data: Any, source: str, known: tuple[str, ...]) -> Mapping[str, Any]:
+    if not isinstance(data, Mapping):
+        raise SpaceError(f"{source}: must be a mapping, got {type(data).__name__}")
+    for name in data:
+        if name not in known:
+            raise SpaceError(f"{source}: no such field '{name}'.{did_you_mean(str(name), known)}")
+    return data
+
+
+def _numbers(data: Any, source: str) -> tuple[int, ...]:
+    if not isinstance(data, list) or not data or any(type(item) is not int for item in data):
+        raise SpaceError(f"{source}: must be a list of whole numbers, got {data!r}")
+    return tuple(data)
+
+
+def _texts(data: Any, source: str) -> tuple[str, ...]:
+    if not isinstance(data, list) or not data or any(type(item) is not str for item in data):
+        raise SpaceError(f"{source}: must be a list of names, got {data!r}")
+    return tuple(data)
