@@ -1,0 +1,108 @@
+"""`hwnas describe`: what one network costs, op by op."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hwnas.cli.common import ArchArgument, DeviceOption, JsonOption, emit_json, resolve_arch, stdout
+
+if TYPE_CHECKING:
+    from hwnas.latency import LatencyTable
+    from hwnas.space import ArchSpec
+
+__all__ = ["command"]
+
+
+def command(arch: ArchArgument, device: DeviceOption = None, as_json: JsonOption = False) -> None:
+    """Say what a network costs: parameters, MACs, memory and, with --device, its latency, op by op.
+
+    Nothing is measured: a latency is read from the device's table, which is measured or estimated.
+    """
+    name, spec = resolve_arch(arch)
+    table = None
+    if device is not None:
+        from hwnas.latency import LatencyTable
+
+        table = LatencyTable.load(device)
+    document = _document(name, spec, table)
+    if as_json:
+        emit_json(document)
+    else:
+        _show(document)
+
+
+def _document(name: str, arch: ArchSpec, table: LatencyTable | None) -> dict[str, Any]:
+    from hwnas.space import count_macs, count_params, lower
+    from hwnas.space.ops import peak_activation_bytes
+
+    ops = lower(arch)
+    document: dict[str, Any] = {
+        "schema": 1,
+        "name": name,
+        "id": arch.id,
+        "resolution": arch.resolution,
+        "classes": arch.classes,
+        "params": count_params(ops),
+        "macs": count_macs(ops),
+        "weight_bytes": sum(op.weight_bytes() for op in ops),
+        "peak_activation_bytes": peak_activation_bytes(ops),
+    }
+    if table is not None:
+        estimate = table.predict(arch)
+        document |= {
+            "device": table.name,
+            "provenance": table.provenance,
+            "latency_ms": estimate.value,
+            "latency_low_ms": estimate.low,
+            "latency_high_ms": estimate.high,
+        }
+    document["ops"] = [
+        {
+            "key": op.key,
+            "kind": op.kind,
+            "place": op.place,
+            "macs": op.macs,
+            "params": op.params,
+            "weight_bytes": op.weight_bytes(),
+            "activation_bytes": op.activation_bytes(),
+            "latency_ms": None if table is None else table.op_latency_ms(op),
+        }
+        for op in ops
+    ]
+    document["arch"] = arch.to_dict()
+    return document
+
+
+def _show(document: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    out = stdout()
+    lines = [
+        f"{document['name']} (id {document['id']}): "
+        f"{document['resolution']} px, {document['classes']} classes",
+        f"parameters   {document['params'] / 1e6:.3f} M",
+        f"MACs         {document['macs'] / 1e6:.2f} M",
+        f"weights      {document['weight_bytes'] / 2**20:.2f} MiB (fp32, BatchNorm folded)",
+        f"activations  {document['peak_activation_bytes'] / 2**20:.2f} MiB at most (fp32, batch 1)",
+    ]
+    timed = "device" in document
+    if timed:
+        low, high = document["latency_low_ms"], document["latency_high_ms"]
+        interval = "" if low is None or high is None else f", likely {low:.2f} to {high:.2f} ms"
+        lines.append(
+            f"latency      {document['latency_ms']:.2f} ms predicted{interval}, "
+            f"from the {document['provenance']} table of '{document['device']}'"
+        )
+    out.print("\n".join(lines) + "\n", markup=False, soft_wrap=True)
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("place", no_wrap=True)
+    table.add_column("op", overflow="fold")
+    for heading in ("params", "MACs M"):
+        table.add_column(heading, justify="right")
+    if timed:
+        table.add_column(f"ms ({document['provenance']})", justify="right")
+    for op in document["ops"]:
+        timing = [f"{op['latency_ms']:.3f}"] if timed else []
+        table.add_row(op["place"], op["key"], f"{op['params']:,}", f"{op['macs'] / 1e6:.2f}", *timing)
+    out.print(table)

@@ -1,0 +1,77 @@
+"""`hwnas devices`: the devices at hand, and how good each one's table is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hwnas.cli.common import JsonOption, emit_json, stderr, stdout
+from hwnas.errors import HwnasError
+
+if TYPE_CHECKING:
+    from hwnas.latency import LatencyTable
+
+__all__ = ["command"]
+
+
+def command(as_json: JsonOption = False) -> None:
+    """List the devices: each is a board with a runtime, its version and a number of threads.
+
+    'measured' tables were timed on the board itself, 'estimated' ones were fitted on published
+    latencies. The error is that on whole networks which the table was not fitted on.
+    """
+    from hwnas.latency import LatencyTable, device_names
+
+    devices = []
+    broken = []
+    for name in device_names():
+        try:
+            devices.append(_described(LatencyTable.load(name)))
+        except HwnasError as error:
+            broken.append(str(error))
+    for problem in broken:
+        stderr().print(f"warning: left out: {problem}", markup=False, soft_wrap=True)
+    if as_json:
+        emit_json({"schema": 1, "devices": devices})
+        return
+
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("name", "board", "runtime"):
+        table.add_column(heading, no_wrap=heading == "name")
+    table.add_column("threads", justify="right")
+    table.add_column("provenance", no_wrap=True)
+    for heading in ("error % held out", "rows", "date"):
+        table.add_column(heading, justify="right", no_wrap=heading == "date")
+    for device in devices:
+        error = device["heldout_mape_percent"]
+        table.add_row(
+            device["name"],
+            device["board"],
+            f"{device['runtime']} {device['runtime_version']}".removesuffix(" unknown"),
+            str(device["threads"]),
+            device["provenance"],
+            "-" if error is None else f"{error:.1f}",
+            "-" if device["rows"] is None else str(device["rows"]),
+            device["date"] or "-",
+        )
+    stdout().print(table)
+
+
+def _described(table: LatencyTable) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "board": table.profile.board,
+        "runtime": table.profile.runtime,
+        "runtime_version": table.profile.runtime_version,
+        "provider": table.profile.provider,
+        "threads": table.profile.threads,
+        "batch": table.profile.batch,
+        "precision": table.profile.precision,
+        "provenance": table.provenance,
+        "heldout_mape_percent": table.heldout.mape_percent,
+        "heldout_networks": len(table.heldout),
+        "rows": len(table.rows) or None,
+        "date": table.date,
+        "digest": table.digest,
+    }
