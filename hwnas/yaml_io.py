@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -28,7 +28,7 @@ _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 class _Loader(_Base):  # type: ignore[misc]
     """The safe loader with YAML 1.2's plain scalars and without duplicate keys."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
@@ -42,6 +42,13 @@ class _Loader(_Base):  # type: ignore[misc]
         return result
 
 
+class _PlainDumper(_Dumper):  # type: ignore[misc]
+    """The safe dumper without aliases; quotes every text that `_Loader` would read as a number."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
@@ -53,7 +60,8 @@ for _tag, _pattern, _first in (
         list("-+0123456789."),
     ),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+    for _class in (_Loader, _PlainDumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
 
 
 def parse(text: str, *, source: str) -> Any:
@@ -102,9 +110,8 @@ def read(path: Path) -> Any:
 
 def dump(data: Any) -> str:
     """`data` as YAML: keys in the order given, short lists on one line, no aliases."""
-    dumper = type("_PlainDumper", (_Dumper,), {"ignore_aliases": lambda self, node: True})
     return str(
         yaml.dump(
-            data, Dumper=dumper, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True
+            data, Dumper=_PlainDumper, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True
         )
     )
