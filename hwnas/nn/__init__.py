@@ -1,0 +1,34 @@
+"""Networks in torch: built from an ArchSpec, filled with published weights, exported to ONNX.
+
+Importing this loads no torch; the names below do, when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hwnas.nn.export import export_onnx
+    from hwnas.nn.fold import fold
+    from hwnas.nn.network import Network, build
+    from hwnas.nn.published import load_published
+
+__all__ = ["Network", "build", "export_onnx", "fold", "load_published"]
+
+_HOMES = {
+    "Network": "network",
+    "build": "network",
+    "export_onnx": "export",
+    "fold": "fold",
+    "load_published": "published",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    from hwnas import plugins
+
+    plugins.require("torch", extra="torch")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

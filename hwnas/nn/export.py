@@ -1,0 +1,165 @@
+"""Networks and ops as ONNX: BatchNorm folded, weights inside, checked against torch before written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor
+
+from hwnas import plugins
+from hwnas.errors import HwnasError, UsageError
+from hwnas.nn.fold import fold
+from hwnas.nn.network import Network, build, build_op
+from hwnas.nn.onnx_tape import MIN_OPSET, record
+from hwnas.nn.random_weights import randomise
+from hwnas.space.arch import ArchSpec
+from hwnas.space.ops import OpSpec
+
+__all__ = ["OPSET", "Export", "export_onnx", "network_model", "op_model"]
+
+OPSET = MIN_OPSET
+"""The default: what ONNX Runtime 1.12 (2022) and later run, and so boards that are not up to date."""
+RELATIVE_TOLERANCE = 5e-4
+"""How far ONNX Runtime's logits may be from torch's, over the largest logit (at least 1)."""
+
+Batch = int | Literal["dynamic"]
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A written ONNX file."""
+
+    path: Path
+    size_bytes: int
+    nodes: int
+    """Nodes of the graph as written; a runtime fuses some of them."""
+    opset: int
+    parity_max_abs: float | None
+    """Largest difference of a logit between ONNX Runtime and torch; None when not checked."""
+    parity_tolerance: float | None
+    """What that difference was allowed to be."""
+
+
+def export_onnx(
+    network: Network | ArchSpec,
+    path: str | Path,
+    *,
+    batch: Batch = 1,
+    opset: int = OPSET,
+    check: bool = True,
+) -> Export:
+    """Writes one ONNX file, all weights in it: `images` (B, 3, R, R) -> `logits` (B, classes).
+
+    An ArchSpec stands for a network with random weights, for timing. With `check`, ONNX Runtime must
+    give what the network gives in torch (in eval mode, before folding), or no file is written. The file
+    appears whole or not at all. Raises UsageError for a batch or an opset that can't be, or a path that
+    can't be written; HwnasError when the parity check fails.
+    """
+    path = Path(path)
+    _check_batch(batch)
+    if isinstance(network, ArchSpec):
+        network = randomise(build(network))
+    network = network.float() if next(network.parameters()).dtype != torch.float32 else network
+    model = _network_model(network, batch, opset)
+    data = model.SerializeToString()
+    difference, tolerance = _parity(network, data, batch) if check else (None, None)
+    _write_whole(path, data)
+    return Export(path, len(data), len(model.graph.node), opset, difference, tolerance)
+
+
+def network_model(arch: ArchSpec, *, batch: int = 1, opset: int = OPSET) -> bytes:
+    """The ONNX model of a network to be timed; weights are random (see `random_weights`)."""
+    return _network_model(randomise(build(arch)), batch, opset).SerializeToString()
+
+
+def op_model(op: OpSpec, *, batch: int = 1, opset: int = OPSET) -> bytes:
+    """The ONNX model of one op to be timed, `input` -> `output`: the nodes a network has for it.
+
+    Weights are random (see `random_weights`). Takes some milliseconds.
+    """
+    module = fold(randomise(build_op(op)))
+    example = torch.zeros(batch, *op.in_shape)
+    model, _ = record(module, example, input_name="input", output_name="output", opset=opset)
+    return model.SerializeToString()
+
+
+def _network_model(network: Network, batch: Batch, opset: int) -> onnx.ModelProto:
+    if not MIN_OPSET <= opset <= onnx.defs.onnx_opset_version():
+        raise UsageError(
+            f"opset must be from {MIN_OPSET} to {onnx.defs.onnx_opset_version()}, got {opset}"
+        )
+    side = network.arch.resolution
+    model, _ = record(
+        fold(network).cpu(),
+        torch.zeros(1 if batch == "dynamic" else batch, 3, side, side),
+        input_name="images",
+        output_name="logits",
+        places={op.place: op.place for op in network.ops},
+        dynamic_batch=batch == "dynamic",
+        opset=opset,
+    )
+    return model
+
+
+def _check_batch(batch: Batch) -> None:
+    if batch != "dynamic" and (type(batch) is not int or batch < 1):
+        raise UsageError(f"batch must be a whole number from 1, or 'dynamic', got {batch!r}")
+
+
+def _parity(network: Network, data: bytes, batch: Batch) -> tuple[float, float]:
+    """(largest difference, tolerance) of the logits; raises HwnasError when out of tolerance."""
+    runtime = plugins.require("onnxruntime", extra="torch")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    side = network.arch.resolution
+    random = torch.Generator().manual_seed(0)
+    difference, largest = 0.0, 1.0
+    for count in (1, 3) if batch == "dynamic" else (batch,):
+        images = torch.randn(count, 3, side, side, generator=random)
+        expected = _eval_logits(network, images)
+        got = session.run(["logits"], {"images": images.numpy()})[0]
+        difference = max(difference, float(np.abs(got - expected).max()))
+        largest = max(largest, float(np.abs(expected).max()))
+    tolerance = RELATIVE_TOLERANCE * largest
+    if not difference <= tolerance:  # NaN fails too
+        raise HwnasError(
+            f"the exported network must agree with torch to {tolerance:.1e}, got a difference of "
+            f"{difference:.1e}; no file was written. Check the weights for NaN, or report this network"
+        )
+    return difference, tolerance
+
+
+@torch.no_grad()
+def _eval_logits(network: Network, images: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    was_training = network.training
+    try:
+        logits: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+        logits = network.eval()(images.to(next(network.parameters()).device)).cpu().numpy()
+    finally:
+        network.train(was_training)
+    return logits
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Writes beside the target, then renames: a reader sees the old file or the new one."""
+    part = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            part = Path(file.name)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+    except OSError as error:
+        if part is not None:
+            part.unlink(missing_ok=True)
+        raise UsageError(f"{path}: cannot be written: {error.strerror}. Choose another --out") from None
