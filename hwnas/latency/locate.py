@@ -1,0 +1,59 @@
+"""Where tables are: the user's folders before those that ship."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from hwnas.errors import UsageError, did_you_mean
+
+__all__ = ["device_names", "find_table", "table_folders"]
+
+VARIABLE = "HWNAS_TABLES"
+
+
+def table_folders(environment: Mapping[str, str] | None = None) -> tuple[Path, ...]:
+    """Folders that hold tables, the first to be asked first; only those that exist.
+
+    $HWNAS_TABLES (several are separated as in PATH), `latency_tables` in the current folder, then
+    the tables that ship: inside the installed package, or beside it in a source checkout.
+    """
+    environment = os.environ if environment is None else environment
+    named = [Path(text) for text in environment.get(VARIABLE, "").split(os.pathsep) if text]
+    package = Path(__file__).resolve().parent.parent
+    shipped = [package / "latency_tables"]
+    if (package.parent / "pyproject.toml").is_file():
+        shipped.append(package.parent / "latency_tables")
+    folders = [*named, Path("latency_tables"), *shipped]
+    resolved = dict.fromkeys(folder.resolve() for folder in folders if folder.is_dir())
+    return tuple(resolved)
+
+
+def device_names(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """The devices there is a table for, sorted."""
+    return tuple(
+        sorted({file.stem for folder in table_folders(environment) for file in folder.glob("*.yaml")})
+    )
+
+
+def find_table(name: str, environment: Mapping[str, str] | None = None) -> Path:
+    """The table file of a device, or the file that `name` itself is a path to.
+
+    Raises UsageError, with the known devices and the nearest one, when there is none.
+    """
+    if name.endswith((".yaml", ".yml")) or os.sep in name:
+        path = Path(name)
+        if path.is_file():
+            return path
+        raise UsageError(f"no table file '{name}'")
+    for folder in table_folders(environment):
+        path = folder / f"{name}.yaml"
+        if path.is_file():
+            return path
+    known = device_names(environment)
+    listed = ", ".join(known) or "none"
+    raise UsageError(
+        f"no device '{name}'.{did_you_mean(name, known)} Known: {listed}. "
+        f"To measure this machine: hwnas table build --name {name or 'NAME'}"
+    )

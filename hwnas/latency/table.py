@@ -1,0 +1,215 @@
+"""LatencyTable: milliseconds of ops in one device profile, and of networks from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.errors import MissingOpError, UsageError
+from hwnas.latency.heldout import HeldOut
+from hwnas.latency.profile import DeviceProfile
+from hwnas.predictors.estimate import Estimate
+from hwnas.predictors.latency.calibration import Calibration
+from hwnas.predictors.latency.features import FEATURE_NAMES, op_features
+from hwnas.space.arch import ArchSpec
+from hwnas.space.ops import OpSpec, lower
+
+if TYPE_CHECKING:
+    from hwnas.space.search_space import SearchSpace
+
+__all__ = ["Coefficients", "LatencyTable", "Row"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One op of a table, timed alone (or filled in by a cost model)."""
+
+    ms: float
+    low_ms: float
+    """Fastest of the passes' medians; for a filled row, the lower end of its error."""
+    high_ms: float
+    """Slowest of the passes' medians; for a filled row, the upper end of its error."""
+    p95_ms: float | None = None
+    """95th percentile of single repeats; None for a filled row."""
+    filled: bool = False
+    """Whether the row comes from a cost model fitted on the measured ones."""
+    disturbed: bool = False
+    """Whether it was still throttled or disturbed when it was last measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coefficients:
+    """A table without rows: milliseconds are linear in an op's features."""
+
+    values: tuple[float, ...]
+    """One per name in FEATURE_NAMES, milliseconds per unit, none negative."""
+    offset_ms: float = 0.0
+    """Once a network."""
+
+    def __post_init__(self) -> None:
+        if len(self.values) != len(FEATURE_NAMES):
+            raise ValueError(f"there must be {len(FEATURE_NAMES)} coefficients, got {len(self.values)}")
+        if not all(np.isfinite(value) and value >= 0 for value in (*self.values, self.offset_ms)):
+            raise ValueError(f"coefficients must be finite and at least 0, got {self.values}")
+
+    def op_ms(self, op: OpSpec) -> float:
+        """What the op adds to a network."""
+        return float(op_features(op) @ np.asarray(self.values))
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyTable:
+    """Predicts networks on one device profile, from measured rows or from fitted coefficients.
+
+    Exactly one of `rows` and `coefficients` is there.
+    """
+
+    name: str
+    profile: DeviceProfile
+    provenance: str
+    """`measured`: on the board itself. `estimated`: fitted on published figures."""
+    rows: Mapping[str, Row] = field(default_factory=dict)
+    """By op key."""
+    coefficients: Coefficients | None = None
+    calibration: Calibration = Calibration()
+    """From rows to networks; coefficients need none."""
+    heldout: HeldOut = HeldOut()
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    """What it was measured on: plain data."""
+    measurement: Mapping[str, Any] = field(default_factory=dict)
+    """How it was measured or fitted, and the noise seen: plain data."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know: what it was fitted on, what was left out and why."""
+    created: str = ""
+    """Date, as 2026-11-21."""
+    _op_ms: dict[OpSpec, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _indexes: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.provenance not in ("measured", "estimated"):
+            raise UsageError(f"provenance must be 'measured' or 'estimated', got '{self.provenance}'")
+        if bool(self.rows) == (self.coefficients is not None):
+            raise UsageError("a table has either rows or coefficients, and one of the two")
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> LatencyTable:
+        """The table of a device (`rpi4`), or in a file.
+
+        Raises UsageError for an unknown device, FileFormatError for a file that breaks a rule.
+        """
+        from hwnas.latency.locate import find_table
+        from hwnas.latency.table_file import read_table
+
+        return read_table(find_table(str(name_or_path)))
+
+    def save(self, path: str | Path) -> None:
+        """Writes the table, whole or not at all."""
+        from hwnas.latency.table_file import write_table
+
+        write_table(self, Path(path))
+
+    @property
+    def unit(self) -> str:
+        return "ms"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the table's content in hex: what a run records to say which table it used."""
+        from hwnas.latency.table_file import content_digest
+
+        return content_digest(self)
+
+    @property
+    def offset_ms(self) -> float:
+        """What every network takes besides its ops."""
+        return self.calibration.offset_ms if self.coefficients is None else self.coefficients.offset_ms
+
+    @property
+    def filled(self) -> tuple[str, ...]:
+        """Keys of rows that a cost model filled in."""
+        return tuple(key for key, row in self.rows.items() if row.filled)
+
+    @property
+    def disturbed(self) -> tuple[str, ...]:
+        """Keys of rows that were throttled or disturbed when measured."""
+        return tuple(key for key, row in self.rows.items() if row.disturbed)
+
+    def missing(self, ops: Iterable[OpSpec]) -> tuple[str, ...]:
+        """Keys of ops that have no row, each once, in the order given."""
+        if self.coefficients is not None:
+            return ()
+        keys = dict.fromkeys(op.key for op in ops)
+        return tuple(key for key in keys if key not in self.rows)
+
+    def op_latency_ms(self, op: OpSpec) -> float:
+        """What the op adds to a network, in ms: with `offset_ms` they sum up to the prediction.
+
+        Raises MissingOpError when there is no row for it.
+        """
+        known = self._op_ms.get(op)
+        if known is None:
+            known = self._op_ms[op] = self._computed_op_ms(op)
+        return known
+
+    def predict(self, arch: ArchSpec, *, level: float = 0.9) -> Estimate:
+        """Milliseconds of one network, with the interval that holds at `level`.
+
+        Raises MissingOpError, which lists every op that has no row.
+        """
+        return self.predict_ops(lower(arch), level=level)
+
+    def predict_ops(self, ops: Sequence[OpSpec], *, level: float = 0.9) -> Estimate:
+        """Milliseconds of the network that runs these ops; see `predict`."""
+        try:
+            value = self.offset_ms + sum(map(self.op_latency_ms, ops))
+        except MissingOpError:
+            raise self._missing_error(self.missing(ops)) from None
+        factor = self.heldout.factor(level)
+        return Estimate(
+            value=value,
+            std=value * self.heldout.log_std,
+            low=value / factor,
+            high=value * factor,
+            unit="ms",
+        )
+
+    def predict_many(
+        self, encoded: NDArray[np.int64] | Sequence[Sequence[int]], space: SearchSpace | None = None
+    ) -> NDArray[np.float64]:
+        """Milliseconds of many networks, shape (n,), from their encodings, shape (n, decisions).
+
+        Equal to `predict(space.decode(vector)).value` one at a time; the space is the default one
+        when it is left out. Raises MissingOpError as `predict` does.
+        """
+        from hwnas.latency.batch import SpaceIndex
+        from hwnas.space.search_space import SearchSpace as Space
+
+        space = Space.default() if space is None else space
+        index = self._indexes.get(id(space))
+        if index is None or index.space is not space:
+            index = self._indexes[id(space)] = SpaceIndex(space)
+        result: NDArray[np.float64] = index.latencies_ms(
+            np.asarray(encoded), self.op_latency_ms, self.offset_ms
+        )
+        return result
+
+    def _computed_op_ms(self, op: OpSpec) -> float:
+        if self.coefficients is not None:
+            return self.coefficients.op_ms(op)
+        row = self.rows.get(op.key)
+        if row is None:
+            raise self._missing_error((op.key,))
+        return self.calibration.op_ms(op.kind, row.ms)
+
+    def _missing_error(self, keys: tuple[str, ...]) -> MissingOpError:
+        shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
+        return MissingOpError(
+            f"the table '{self.name}' has no row for {len(keys)} op(s) of this network: {shown}. "
+            f"Measure them: hwnas table build --name {self.name} --arch ARCH",
+            keys,
+        )

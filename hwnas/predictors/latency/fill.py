@@ -1,0 +1,128 @@
+"""A cost model per op kind, for the ops of a table that were never measured.
+
+Two steps: non-negative coefficients on the op's features (relative least squares), then a
+correction from the nearest measured ops of the kind, smoothed in log-feature space: vector units
+make latency a bumpy function of width that no six coefficients follow. How far the correction
+reaches is chosen by leaving each measured op out; that error is reported and goes with each row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.predictors.latency.features import op_features
+from hwnas.space.ops import OpSpec
+
+__all__ = ["FillModel", "fit_fill"]
+
+_REACHES = (0.05, 0.1, 0.2, 0.4, 0.8, np.inf)
+_FEW = 5
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class _KindModel:
+    """The two steps for one kind."""
+
+    weights: Floats  # (7,): six features and a constant
+    places: Floats  # (n, d): measured ops in log-feature space
+    residuals: Floats  # (n,): log(measured / the coefficients' answer)
+    reach: float
+    error: float
+
+    def predict_ms(self, rows: Floats, places: Floats) -> Floats:
+        """Milliseconds of ops, from features (m, 7) and places (m, d)."""
+        base = np.maximum(rows @ self.weights, 1e-6)
+        return np.asarray(base * np.exp(_smoothed(places, self.places, self.residuals, self.reach)))
+
+
+@dataclass(frozen=True, slots=True)
+class FillModel:
+    """Says what an op that was never measured takes."""
+
+    kinds: Mapping[str, _KindModel]
+    """A model for each kind with enough rows, and one for the rest under the name ''."""
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """Mean relative error by kind, each measured op predicted from the others."""
+        return {kind: model.error for kind, model in self.kinds.items()}
+
+    def predict_ms(self, op: OpSpec) -> tuple[float, float]:
+        """Milliseconds of the op alone, and the relative error to expect."""
+        model = self.kinds.get(op.kind) or self.kinds[""]
+        value = model.predict_ms(_rows([op]), _places([op]))[0]
+        return float(value), model.error
+
+
+def fit_fill(ops: Sequence[OpSpec], measured_ms: Sequence[float]) -> FillModel:
+    """Fits the cost model on measured ops, each alone. Needs at least one; raises ValueError."""
+    if not ops:
+        raise ValueError("a cost model needs measured ops, got none")
+    measured = np.asarray(measured_ms, dtype=float)
+    kinds = {"": _fit_kind(list(ops), measured)}
+    for kind in sorted({op.kind for op in ops}):
+        own = [index for index, op in enumerate(ops) if op.kind == kind]
+        if len(own) >= _FEW:
+            kinds[kind] = _fit_kind([ops[index] for index in own], measured[own])
+    return FillModel(kinds)
+
+
+def _fit_kind(ops: list[OpSpec], measured: Floats) -> _KindModel:
+    rows, places = _rows(ops), _places(ops)
+    weights = _coefficients(rows, measured)
+    if len(ops) < _FEW:
+        base = np.maximum(rows @ weights, 1e-6)
+        residuals = np.log(measured / base)
+        return _KindModel(weights, places, residuals, np.inf, float(np.abs(base / measured - 1).mean()) or 1.0)
+    # The coefficients are refitted without each op in turn: their own fit must not see it.
+    left_out = np.array(
+        [
+            np.log(measured[i] / max(rows[i] @ _coefficients(np.delete(rows, i, 0), np.delete(measured, i)), 1e-6))
+            for i in range(len(ops))
+        ]
+    )
+    residuals = np.log(measured / np.maximum(rows @ weights, 1e-6))
+    errors = {}
+    for reach in _REACHES:
+        correction = _smoothed(places, places, residuals, reach, leave_out_self=True)
+        errors[reach] = float(np.abs(np.exp(correction - left_out) - 1).mean())
+    reach = min(errors, key=lambda candidate: errors[candidate])
+    return _KindModel(weights, places, residuals, reach, errors[reach])
+
+
+def _coefficients(rows: Floats, measured: Floats) -> Floats:
+    from scipy.optimize import nnls
+
+    scale = np.maximum(np.abs(rows).max(axis=0), 1e-30)
+    solved, _ = nnls(rows / scale / measured[:, None], np.ones_like(measured))
+    return np.asarray(solved / scale, dtype=float)
+
+
+def _smoothed(
+    at: Floats, places: Floats, residuals: Floats, reach: float, *, leave_out_self: bool = False
+) -> Floats:
+    """Residuals near each place, shape (m,), drawn to 0 where none is near."""
+    if not np.isfinite(reach):
+        return np.zeros(len(at))
+    distances = ((at[:, None, :] - places[None, :, :]) ** 2).sum(axis=2)
+    weights = np.exp(-distances / (2 * reach**2))
+    if leave_out_self:
+        np.fill_diagonal(weights, 0.0)
+    return np.asarray(weights @ residuals / (weights.sum(axis=1) + 0.05), dtype=float)
+
+
+def _rows(ops: Sequence[OpSpec]) -> Floats:
+    """Features and a constant, shape (n, 7)."""
+    return np.array([np.append(op_features(op), 1.0) for op in ops])
+
+
+def _places(ops: Sequence[OpSpec]) -> Floats:
+    """Where ops are near each other, shape (n, 8): log features, log width and log side."""
+    return np.array(
+        [np.append(np.log1p(op_features(op)), np.log([op.in_shape[0], op.in_shape[1]])) for op in ops]
+    )
