@@ -82,9 +82,7 @@ def parse(text: str, *, source: str) -> Any:
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
             elif isinstance(event, yaml.AliasEvent):
-                raise FileFormatError(
-                    f"aliases (*{event.anchor}) are not read, write the value out"
-                )
+                raise FileFormatError(f"aliases (*{event.anchor}) are not read, write the value out")
         return yaml.load(text, Loader=_Loader)
     except FileFormatError as error:
         raise FileFormatError(f"{source}: {error}") from None

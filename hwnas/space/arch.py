@@ -337,9 +337,7 @@ def _arch_problems(arch: ArchSpec) -> Problems:
         yield from _within(f"{path}.width", stage.width, 1, MAX_WIDTH)
         yield from _within(f"{path}.ffn_ratio", stage.ffn_ratio, 1, 16)
         yield from _within(f"{path}.blocks: their number", stage.depth, 0, MAX_DEPTH)
-        yield from _one_of(
-            f"{path}.layout", stage.layout, ("sandwich", "dw-attention-ffn", "ffn-attention")
-        )
+        yield from _one_of(f"{path}.layout", stage.layout, ("sandwich", "dw-attention-ffn", "ffn-attention"))
         if index:
             yield from _one_of(f"{path}.downsample", stage.downsample, ("merge", "conv-pool"))
         elif stage.downsample != "merge":
@@ -500,4 +498,3 @@ def _described(value: Any) -> str:
     kind = names.get(type(value), type(value).__name__)
     text = repr(value)
     return kind if value is None else f"{text if len(text) <= 40 else text[:37] + '...'} ({kind})"
-

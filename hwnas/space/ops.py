@@ -207,9 +207,7 @@ def peak_activation_bytes(ops: Iterable[OpSpec], *, bytes_per_element: int = 4) 
 
     The op's input is held for the residual connection; runtimes that plan memory better stay below.
     """
-    peak = max(
-        math.prod(op.in_shape) + primitive.reads + primitive.writes for op in ops for primitive in op.primitives
-    )
+    peak = max(math.prod(op.in_shape) + node.reads + node.writes for op in ops for node in op.primitives)
     return bytes_per_element * peak
 
 

@@ -102,15 +102,11 @@ class StageSpace:
 
 @lru_cache(maxsize=4096)
 def _allowed(options: tuple[AttentionOption, ...], width: int, layout: str) -> tuple[int, ...]:
-    numbers = []
-    for number, option in enumerate(options):
-        try:
-            attention = option.fitted(width)
-        except ArchError:
-            continue
-        if attention is not None or layout == "dw-attention-ffn":
-            numbers.append(number)
-    return tuple(numbers)
+    return tuple(
+        number
+        for number, option in enumerate(options)
+        if _fits_one_of(option, (width,)) and (option.attention is not None or layout == "dw-attention-ffn")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,32 +163,38 @@ class SearchSpace:
     @classmethod
     def from_dict(cls, data: Any, *, source: str = "space") -> SearchSpace:
         """The space that `to_dict` wrote; raises SpaceError."""
-        top = _mapping(data, source, ("format", "name", "resolution", "stem_stride", "classes", "attention", "stages"))
+        top = _mapping(
+            data, source, ("format", *(spec.name for spec in dataclasses.fields(cls)), "attention")
+        )
         if type(top.get("format")) is not int or not 1 <= top["format"] <= FORMAT:
             raise SpaceError(f"{source}: format must be from 1 to {FORMAT}, got {top.get('format')!r}")
         stages = top.get("stages")
         if not isinstance(stages, list) or not stages:
             raise SpaceError(f"{source}: stages must be a list with at least one stage")
-        shared = top.get("attention")
+        shared = _options(top["attention"], f"{source}: attention") if "attention" in top else ()
+        used: set[AttentionOption] = set()
         read = []
         for index, item in enumerate(stages):
             path = f"{source}: stages[{index}]"
             stage = _mapping(item, path, ("width", "depth", "ffn_ratio", "layout", "attention"))
-            options = stage.get("attention", shared)
-            if not isinstance(options, list) or not options:
-                raise SpaceError(f"{path}.attention: must be a list of choices, here or for all stages")
+            widths = _numbers(stage.get("width"), f"{path}.width")
+            if "attention" in stage:
+                options = _options(stage["attention"], f"{path}.attention")
+            else:
+                options = tuple(option for option in shared if _fits_one_of(option, widths))
+                used.update(options)
             read.append(
                 StageSpace(
-                    width=_numbers(stage.get("width"), f"{path}.width"),
+                    width=widths,
                     depth=_numbers(stage.get("depth"), f"{path}.depth"),
                     ffn_ratio=_numbers(stage.get("ffn_ratio", [2]), f"{path}.ffn_ratio"),
                     layout=_texts(stage.get("layout", ["sandwich"]), f"{path}.layout"),
-                    attention=tuple(
-                        AttentionOption.from_dict(option, source=f"{path}.attention[{number}]")
-                        for number, option in enumerate(options)
-                    ),
+                    attention=options,
                 )
             )
+        for option in shared:
+            if option not in used:
+                raise SpaceError(f"{source}: attention: {option.to_dict()} fits no width of any stage")
         return cls(
             name=str(top.get("name", "unnamed")),
             resolution=_numbers(top.get("resolution", [224]), f"{source}: resolution"),
@@ -329,7 +331,9 @@ class SearchSpace:
         does not fit the width or the layout gives way to the next one that does, in order.
         """
         if len(vector) != len(self.decisions):
-            raise SpaceError(f"a vector of space '{self.name}' has {len(self.decisions)} numbers, got {len(vector)}")
+            raise SpaceError(
+                f"a vector of space '{self.name}' has {len(self.decisions)} numbers, got {len(vector)}"
+            )
         repaired = [
             min(max(int(number), 0), len(decision.choices) - 1)
             for number, decision in zip(vector, self.decisions, strict=True)
@@ -433,7 +437,7 @@ class SearchSpace:
 
     def _number(self, name: str, value: Any, choices: tuple[Any, ...]) -> int:
         if value not in choices:
-            raise SpaceError(f"{name}: {value} is no choice of space '{self.name}', which has {list(choices)}")
+            raise SpaceError(f"{name}: {value} is none of the choices {list(choices)} of space '{self.name}'")
         return choices.index(value)
 
     def _problems(self) -> Any:
@@ -464,7 +468,7 @@ def _stage_problems(path: str, stage: StageSpace) -> Any:
             yield f"{path}.layout: must be sandwich or dw-attention-ffn, got '{layout}'"
     if stage.depth and min(stage.depth) < 1:
         yield f"{path}.depth: must be at least 1, got {min(stage.depth)}"
-    used = set()
+    used: set[int] = set()
     for width in stage.width:
         for layout in stage.layout:
             allowed = stage.allowed(width, layout)
@@ -486,6 +490,24 @@ def _mapping(data: Any, source: str, known: tuple[str, ...]) -> Mapping[str, Any
         if name not in known:
             raise SpaceError(f"{source}: no such field '{name}'.{did_you_mean(str(name), known)}")
     return data
+
+
+def _options(data: Any, source: str) -> tuple[AttentionOption, ...]:
+    if not isinstance(data, list) or not data:
+        raise SpaceError(f"{source}: must be a list of choices, got {data!r}")
+    return tuple(
+        AttentionOption.from_dict(option, source=f"{source}[{number}]") for number, option in enumerate(data)
+    )
+
+
+def _fits_one_of(option: AttentionOption, widths: tuple[int, ...]) -> bool:
+    for width in widths:
+        try:
+            option.fitted(width)
+        except ArchError:
+            continue
+        return True
+    return False
 
 
 def _numbers(data: Any, source: str) -> tuple[int, ...]:
