@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hwnas.nn.export import export_onnx
-    from hwnas.nn.fold import fold
+    from hwnas.nn.folding import fold
     from hwnas.nn.network import Network, build
     from hwnas.nn.published import load_published
 
@@ -20,7 +20,7 @@ _HOMES = {
     "Network": "network",
     "build": "network",
     "export_onnx": "export",
-    "fold": "fold",
+    "fold": "folding",
     "load_published": "published",
 }
 

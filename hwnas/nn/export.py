@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hwnas import plugins
 from hwnas.errors import HwnasError, UsageError
-from hwnas.nn.fold import fold
+from hwnas.nn.folding import fold
 from hwnas.nn.network import Network, build, build_op
 from hwnas.nn.onnx_tape import MIN_OPSET, record
 from hwnas.nn.random_weights import randomise
