@@ -7,7 +7,6 @@ A check is a function from a `Machine` to what it found. Nothing is changed, and
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import re
 import shutil
@@ -15,6 +14,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -318,8 +318,12 @@ def heat(machine: Machine) -> Iterable[Finding]:
 
 def folder(machine: Machine) -> Iterable[Finding]:
     """A run can be written here."""
-    if not os.access(machine.folder, os.W_OK):
-        yield Finding("blocking", f"this folder cannot be written to: {machine.folder}", "use --out FOLDER")
+    try:
+        tempfile.TemporaryFile(dir=machine.folder).close()
+    except OSError as error:
+        yield Finding(
+            "blocking", f"{machine.folder} cannot be written to: {error.strerror}", "use --out FOLDER"
+        )
         return
     free_mib = shutil.disk_usage(machine.folder).free // 2**20
     if free_mib < FREE_MIB:

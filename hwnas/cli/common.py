@@ -10,7 +10,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -118,9 +118,7 @@ def resolve_arch(text: str) -> tuple[str, ArchSpec]:
 def _arch_of_run(folder: Path, which: str) -> tuple[str, ArchSpec]:
     from hwnas.search import load_run
 
-    if not folder.is_dir():
-        raise UsageError(f"no run {folder}: RUN#2 needs the folder that 'hwnas search' wrote")
-    front: Sequence[Any] = load_run(folder).front
+    front = load_run(folder).front
     if not front:
         raise UsageError(f"{folder}: this run's front is empty, there is no network '{which}' on it")
     name = f"{folder.name}#{which}"

@@ -8,7 +8,7 @@ from hwnas.cli.common import JsonOption, emit_json, stderr, stdout
 from hwnas.errors import HwnasError
 
 if TYPE_CHECKING:
-    from hwnas.latency import LatencyTable
+    from hwnas.latency import TableSummary
 
 __all__ = ["command"]
 
@@ -19,13 +19,13 @@ def command(as_json: JsonOption = False) -> None:
     'measured' tables were timed on the board itself, 'estimated' ones were fitted on published
     latencies. The error is that on whole networks which the table was not fitted on.
     """
-    from hwnas.latency import LatencyTable, device_names
+    from hwnas.latency import device_names, find_table, read_summary
 
     devices = []
     broken = []
     for name in device_names():
         try:
-            devices.append(_described(LatencyTable.load(name)))
+            devices.append(_described(name, read_summary(find_table(name))))
         except HwnasError as error:
             broken.append(str(error))
     for problem in broken:
@@ -52,15 +52,21 @@ def command(as_json: JsonOption = False) -> None:
             str(device["threads"]),
             device["provenance"],
             "-" if error is None else f"{error:.1f}",
-            "-" if device["rows"] is None else str(device["rows"]),
+            _rows(device),
             device["date"] or "-",
         )
     stdout().print(table)
 
 
-def _described(table: LatencyTable) -> dict[str, Any]:
+def _rows(device: dict[str, Any]) -> str:
+    """How many ops the table has, or what it has instead."""
+    rows = device["measured_rows"] + device["filled_rows"]
+    return str(rows) if rows else "coefficients"
+
+
+def _described(name: str, table: TableSummary) -> dict[str, Any]:
     return {
-        "name": table.name,
+        "name": name,
         "board": table.profile.board,
         "runtime": table.profile.runtime,
         "runtime_version": table.profile.runtime_version,
@@ -71,7 +77,8 @@ def _described(table: LatencyTable) -> dict[str, Any]:
         "provenance": table.provenance,
         "heldout_mape_percent": table.heldout.mape_percent,
         "heldout_networks": len(table.heldout),
-        "rows": len(table.rows) or None,
-        "date": table.date,
-        "digest": table.digest,
+        "measured_rows": table.measured_rows,
+        "filled_rows": table.filled_rows,
+        "date": table.created,
+        "path": str(table.path),
     }
