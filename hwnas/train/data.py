@@ -1,0 +1,208 @@
+"""Images -> batches of tensors: decoding and augmentation in worker processes, the same in any number.
+
+An image that cannot be decoded never stops a training: it is left out of its batch and its name comes
+with the batch. Palette, grey, CMYK, 16-bit and transparent images are converted to RGB.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image as pillow
+from torch.utils.data import DataLoader, Dataset
+
+from hwnas.train.images import Image, Images, labels_of
+from hwnas.train.randomness import derived_seed, isolated
+from hwnas.train.recipe import Recipe
+
+__all__ = ["Batch", "Batches", "UnreadableImageError", "decode", "evaluation_batches", "training_batches"]
+
+Transform = Callable[[pillow.Image], torch.Tensor]
+Place = tuple[int, int]  # epoch, number of the image
+
+
+class UnreadableImageError(ValueError):
+    """The bytes are no image that Pillow can decode; never leaves this file's batches."""
+
+
+class Batch(NamedTuple):
+    """What an update, or a step of an evaluation, sees."""
+
+    images: torch.Tensor
+    """(B, 3, H, W), float32, normalised with ImageNet's mean and deviation. B is smaller than asked
+    for by the images that are unreadable, and may be 0."""
+    labels: torch.Tensor
+    """(B,), int64."""
+    unreadable: tuple[tuple[str, str], ...]
+    """(name, reason) of each image that could not be decoded."""
+
+
+def decode(content: bytes) -> pillow.Image:
+    """The RGB image in the bytes of a file; raises UnreadableImageError with the reason."""
+    try:
+        with pillow.open(io.BytesIO(content)) as image:
+            image.load()
+            if image.mode.startswith("I"):  # 16 and 32 bits: Pillow would cut, not scale
+                values = np.asarray(image, dtype=np.float64)
+                top = 65535.0 if values.max(initial=0) > 255 else 255.0
+                image = pillow.fromarray((values.clip(0, top) * (255.0 / top)).astype(np.uint8))
+            elif image.mode == "P":
+                image = image.convert("RGBA")  # its transparency, if any, is only known so
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, IndexError, TypeError, EOFError, OverflowError) as error:
+        reason = str(error) or type(error).__name__
+    except (pillow.DecompressionBombError, MemoryError):
+        reason = "too many pixels"
+    raise UnreadableImageError("not an image" if reason.startswith("cannot identify") else reason)
+
+
+class Batches:
+    """A split's images as batches, anew for each epoch. Iterate over `epoch(n)`; close when done."""
+
+    def __init__(
+        self,
+        images: Images,
+        selected: Sequence[Image],
+        classes: Sequence[str],
+        transform: Transform,
+        *,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        workers: int,
+        pin_memory: bool = False,
+    ) -> None:
+        self.count = len(selected)
+        batch_size = min(batch_size, self.count)
+        self._order = _Order(self.count, batch_size, seed, shuffle)
+        labels = labels_of(selected, classes, images.path)
+        self._loader: Any = DataLoader(
+            _ImageDataset(images, tuple(selected), labels, transform, seed),
+            batch_sampler=self._order,
+            collate_fn=_collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=_start_worker,
+            pin_memory=pin_memory,
+        )
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return len(self._order)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch; order and augmentations follow from the seed and `number`."""
+        self._order.epoch = number
+        with isolated("loader", number):  # the loader itself draws a seed that nothing here uses
+            batches = iter(self._loader)
+        yield from batches
+
+
+def training_batches(
+    images: Images, selected: Sequence[Image], classes: Sequence[str], recipe: Recipe, *, size: int, **options: Any
+) -> Batches:
+    """Batches in random order with the recipe's augmentations; a last, smaller batch is left out."""
+    from timm.data import create_transform
+
+    transform = create_transform(
+        size,
+        is_training=True,
+        scale=(recipe.crop_scale_min, 1.0),
+        hflip=recipe.horizontal_flip,
+        color_jitter=recipe.color_jitter or None,
+        auto_augment=recipe.auto_augment or None,
+        interpolation="bicubic",
+        re_prob=recipe.random_erasing,
+        re_mode="pixel",
+    )
+    return Batches(
+        images, selected, classes, transform, batch_size=recipe.batch_size, seed=recipe.seed, shuffle=True, **options
+    )
+
+
+def evaluation_batches(
+    images: Images,
+    selected: Sequence[Image],
+    classes: Sequence[str],
+    recipe: Recipe,
+    *,
+    size: int,
+    **options: Any,
+) -> Batches:
+    """Batches in the order of the names: each image resized and its centre cut out, nothing random."""
+    from timm.data import create_transform
+
+    transform = create_transform(size, is_training=False, crop_pct=recipe.eval_crop, interpolation="bicubic")
+    batch_size = max(recipe.batch_size, 256)
+    return Batches(
+        images, selected, classes, transform, batch_size=batch_size, seed=recipe.seed, shuffle=False, **options
+    )
+
+
+def worker_count(recipe: Recipe) -> int:
+    """Decoding processes that the recipe asks for on this machine."""
+    if recipe.workers >= 0:
+        return recipe.workers
+    return min(8, max(1, len(os.sched_getaffinity(0)) - 1) if hasattr(os, "sched_getaffinity") else 2)
+
+
+class _Order:
+    """The batch sampler: lists of (epoch, number), so that workers know the epoch as well."""
+
+    def __init__(self, count: int, batch_size: int, seed: int, shuffle: bool) -> None:
+        self.count, self.batch_size, self.seed, self.shuffle = count, batch_size, seed, shuffle
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.count // self.batch_size if self.shuffle else -(-self.count // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        order = np.arange(self.count)
+        if self.shuffle:
+            np.random.default_rng(derived_seed(self.seed, "order", self.epoch)).shuffle(order)
+        for batch in range(len(self)):
+            numbers = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield [(self.epoch, int(number)) for number in numbers]
+
+
+class _ImageDataset(Dataset[Any]):
+    def __init__(
+        self,
+        images: Images,
+        selected: tuple[Image, ...],
+        labels: tuple[int, ...],
+        transform: Transform,
+        seed: int,
+    ) -> None:
+        self.images, self.selected, self.labels = images, selected, labels
+        self.transform, self.seed = transform, seed
+
+    def __getitem__(self, place: Place) -> tuple[torch.Tensor, int] | tuple[str, str]:
+        epoch, number = place
+        image = self.selected[number]
+        try:
+            picture = decode(self.images.read(image))
+        except (UnreadableImageError, OSError) as error:
+            return image.name, getattr(error, "strerror", None) or str(error)
+        with isolated(self.seed, "image", epoch, image.name):
+            return self.transform(picture), self.labels[number]
+
+
+def _collate(samples: list[tuple[Any, Any]]) -> Batch:
+    readable = [sample for sample in samples if not isinstance(sample[0], str)]
+    return Batch(
+        images=torch.stack([image for image, _ in readable]) if readable else torch.empty(0, 3, 0, 0),
+        labels=torch.tensor([label for _, label in readable], dtype=torch.int64),
+        unreadable=tuple(sample for sample in samples if isinstance(sample[0], str)),
+    )
+
+
+def _start_worker(_: int) -> None:
+    # A handler of the training process, inherited by fork, would answer the loader's own SIGTERM.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,213 @@
+"""Recipe: how a network is trained, as data. YAML in and out, checked at the edge.
+
+What the network is belongs to the ArchSpec, which images it sees to the data folder; everything
+else that decides the outcome of a training is here, and so inside every checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwnas import yaml_io
+from hwnas.errors import FileFormatError, UsageError, did_you_mean
+
+__all__ = ["FORMAT", "Recipe", "read_recipe", "recipe_names"]
+
+FORMAT = 1  # 1: the first one
+
+PRECISIONS = ("mixed", "fp32")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train. Construction raises UsageError with every broken rule, a line each."""
+
+    epochs: int
+    """Passes over the training images."""
+    batch_size: int
+    """Images an update of the weights sees."""
+    lr: float
+    """Peak learning rate of AdamW for a batch of `lr_batch_size` images."""
+    lr_batch_size: int = 512
+    """The peak learning rate is `lr * batch_size / lr_batch_size`."""
+    min_lr: float = 1e-5
+    """Learning rate that the cosine ends at."""
+    warmup_epochs: float = 5.0
+    """Epochs of linear warm-up."""
+    warmup_lr: float = 1e-6
+    """Learning rate that the warm-up starts from."""
+    weight_decay: float = 0.025
+    """Decoupled weight decay of matrices and kernels; biases, norms and attention biases have none."""
+    clip_grad_norm: float = 0.0
+    """The gradient's norm is cut to this; 0 leaves it."""
+    mixup_alpha: float = 0.0
+    """Parameter of mixup's Beta distribution; 0 is without."""
+    cutmix_alpha: float = 0.0
+    """Parameter of CutMix's Beta distribution; 0 is without. With mixup on too, each has half the batches."""
+    label_smoothing: float = 0.0
+    """Probability mass spread over all classes."""
+    random_erasing: float = 0.0
+    """Probability that a rectangle of an image is erased."""
+    auto_augment: str = ""
+    """timm's policy string, for example `rand-m9-mstd0.5-inc1`; empty is without."""
+    color_jitter: float = 0.0
+    """Strength of brightness, contrast and saturation jitter; timm leaves it out with auto_augment."""
+    crop_scale_min: float = 0.08
+    """A random crop covers from this share of the image to all of it."""
+    horizontal_flip: float = 0.5
+    """Probability of a mirrored image."""
+    eval_crop: float = 0.875
+    """Side of the centre crop over the side that evaluation resizes to."""
+    ema_decay: float = 0.0
+    """Decay of the moving average of the weights per update, reached gradually; 0 keeps none."""
+    image_size: int = 0
+    """Side of the images in pixels; 0 takes the architecture's resolution."""
+    stem_stride: int = 0
+    """Image side over feature-map side after the stem; 0 takes the architecture's."""
+    precision: str = "mixed"
+    """`mixed`: bfloat16 (or float16) matrix work on a GPU, float32 on a CPU. `fp32`: float32 everywhere."""
+    seed: int = 0
+    """Decides the initial weights, the order of the images and every augmentation."""
+    workers: int = -1
+    """Decoding processes; 0 decodes in the training process, -1 takes one per spare core, at most 8.
+    Does not change the outcome."""
+
+    def __post_init__(self) -> None:
+        problems = list(_problems(self))
+        if problems:
+            raise UsageError("\n".join(f"recipe: {problem}" for problem in problems))
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate after warm-up, for this batch size."""
+        return self.lr * self.batch_size / self.lr_batch_size
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data with every field, so that a later change of a default changes no recipe."""
+        return {"format": FORMAT, **dataclasses.asdict(self)}
+
+    def to_yaml(self) -> str:
+        """The text of a recipe file."""
+        return yaml_io.dump(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, data: Any, *, source: str = "recipe") -> Recipe:
+        """The recipe in plain data; raises UsageError with a line for each mistake and its field."""
+        if not isinstance(data, Mapping):
+            raise UsageError(f"{source}: a recipe must be a mapping, got {type(data).__name__}")
+        specs = {spec.name: spec for spec in dataclasses.fields(cls)}
+        problems: list[str] = []
+        values: dict[str, Any] = {}
+        version = data.get("format")
+        if type(version) is not int or not 1 <= version <= FORMAT:
+            newer = type(version) is int and version > FORMAT
+            problems.append(
+                f"format: this hwnas reads {FORMAT}, got {version!r}" + (": upgrade hwnas" if newer else "")
+            )
+        for name, value in data.items():
+            if name == "format":
+                continue
+            if name not in specs:
+                problems.append(f"{name}: no such field.{did_you_mean(str(name), specs)}")
+                continue
+            wanted = {"int": int, "float": float, "str": str}[str(specs[name].type)]
+            if wanted is float and type(value) is int:
+                value = float(value)
+            if type(value) is not wanted:  # bool is an int for isinstance
+                word = {int: "a whole number", float: "a number", str: "text"}[wanted]
+                problems.append(f"{name}: must be {word}, got {value!r} ({type(value).__name__})")
+                continue
+            values[name] = value
+        for name, spec in specs.items():
+            if spec.default is dataclasses.MISSING and name not in data:
+                problems.append(f"{name}: is required")
+        if not problems:
+            try:
+                return cls(**values)
+            except UsageError as error:
+                problems = [line.removeprefix("recipe: ") for line in str(error).splitlines()]
+        raise UsageError("\n".join(f"{source}: {problem}" for problem in problems))
+
+    @classmethod
+    def from_yaml(cls, text: str, *, source: str = "recipe") -> Recipe:
+        """The recipe in the text of a file; raises UsageError as `from_dict` does."""
+        try:
+            data = yaml_io.parse(text, source=source)
+        except FileFormatError as error:
+            raise UsageError(str(error)) from None
+        return cls.from_dict(data, source=source)
+
+
+def recipe_names() -> tuple[str, ...]:
+    """The recipes that come with hwnas."""
+    return tuple(sorted(file.stem for file in _folder().glob("*.yaml")))
+
+
+def read_recipe(name_or_path: str) -> Recipe:
+    """A recipe by its name or from a YAML file; raises UsageError when there is none such."""
+    if name_or_path in recipe_names():
+        path = _folder() / f"{name_or_path}.yaml"
+    else:
+        path = Path(name_or_path)
+        if path.suffix not in (".yaml", ".yml"):
+            raise UsageError(
+                f"no recipe '{name_or_path}'.{did_you_mean(name_or_path, recipe_names())} "
+                f"Known: {', '.join(recipe_names())}, or a .yaml file"
+            )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise UsageError(f"recipe {path}: cannot be read: {reason}") from None
+    return Recipe.from_yaml(text, source=str(name_or_path))
+
+
+def _folder() -> Path:
+    return Path(__file__).parent / "recipes"
+
+
+def _problems(recipe: Recipe) -> Iterator[str]:
+    limits: dict[str, tuple[float, float]] = {
+        "epochs": (1, 100_000),
+        "batch_size": (2, 1_000_000),  # BatchNorm has no statistics over one image
+        "lr_batch_size": (1, 1_000_000),
+        "min_lr": (0, 1e3),
+        "warmup_lr": (0, 1e3),
+        "warmup_epochs": (0, 100_000),
+        "weight_decay": (0, 10),
+        "clip_grad_norm": (0, 1e6),
+        "mixup_alpha": (0, 100),
+        "cutmix_alpha": (0, 100),
+        "random_erasing": (0, 1),
+        "color_jitter": (0, 1),
+        "horizontal_flip": (0, 1),
+        "image_size": (0, 2048),
+        "seed": (0, 2**63 - 1),
+        "workers": (-1, 1024),
+    }
+    for name, (low, high) in limits.items():
+        value = getattr(recipe, name)
+        if not low <= value <= high:  # also true of NaN
+            yield f"{name}: must be from {low} to {high}, got {value}"
+    if not (math.isfinite(recipe.lr) and 0 < recipe.lr <= 1e3):
+        yield f"lr: must be above 0 and at most 1000, got {recipe.lr}"
+    for name in ("label_smoothing", "ema_decay"):
+        if not 0 <= getattr(recipe, name) < 1:
+            yield f"{name}: must be at least 0 and below 1, got {getattr(recipe, name)}"
+    for name in ("crop_scale_min", "eval_crop"):
+        if not 0 < getattr(recipe, name) <= 1:
+            yield f"{name}: must be above 0 and at most 1, got {getattr(recipe, name)}"
+    if recipe.stem_stride not in (0, 2, 4, 8, 16):
+        yield f"stem_stride: must be 0, 2, 4, 8 or 16, got {recipe.stem_stride}"
+    if recipe.warmup_epochs > recipe.epochs:
+        yield (
+            f"warmup_epochs: must be at most epochs, got warmup_epochs={recipe.warmup_epochs:g} "
+            f"and epochs={recipe.epochs}"
+        )
+    if recipe.precision not in PRECISIONS:
+        yield f"precision: must be one of {', '.join(PRECISIONS)}, got '{recipe.precision}'"
