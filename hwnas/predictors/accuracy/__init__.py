@@ -1,0 +1,91 @@
+"""Accuracy estimators, one file each, and how one is named.
+
+The contract of a plug-in `hwnas/predictors/accuracy/<name>.py` (or of an entry point in the group
+`hwnas.predictors.accuracy`): a function `estimator(argument: str | None) -> Predictor`. The predictor
+says in `unit` what its numbers are, and its `predict(arch)` gives an Estimate; higher is better.
+
+Anything else that maps an architecture to a number plugs in as `module:function`: a function
+`f(arch: ArchSpec) -> float | Estimate`, in percent unless it has an attribute `unit`. A float is taken
+as exact; give an Estimate with a `std` where it is not, because a search maximises `value - std`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from numbers import Real
+
+from hwnas import plugins
+from hwnas.errors import HwnasError, UsageError
+from hwnas.predictors.estimate import Estimate, Predictor
+from hwnas.space.arch import ArchSpec
+
+__all__ = ["AccuracyFunction", "FunctionPredictor", "load_accuracy"]
+
+AccuracyFunction = Callable[[ArchSpec], "float | Estimate"]
+
+FOLDER = "predictors/accuracy"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionPredictor:
+    """A user's function as a predictor: what it returns is checked, what it raises is explained."""
+
+    function: AccuracyFunction
+    name: str
+    """What errors call it: `module:function`."""
+    unit: str = "%"
+
+    def predict(self, arch: ArchSpec) -> Estimate:
+        """What the function says of the network.
+
+        Raises UsageError, which names the function and the network's id, when the function fails or
+        gives anything but a finite number or an Estimate.
+        """
+        try:
+            answer: object = self.function(arch)
+        except HwnasError:
+            raise
+        except Exception as error:
+            raise UsageError(
+                f"the accuracy function '{self.name}' failed on network {arch.id}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if isinstance(answer, Estimate):
+            return answer if answer.unit else replace(answer, unit=self.unit)
+        if isinstance(answer, Real) and not isinstance(answer, bool) and math.isfinite(answer):
+            return Estimate(float(answer), unit=self.unit)
+        raise UsageError(
+            f"an accuracy function must return a finite number or an Estimate, got {answer!r} from "
+            f"'{self.name}' for network {arch.id}"
+        )
+
+
+def load_accuracy(reference: str | AccuracyFunction | Predictor) -> Predictor:
+    """The predictor that a command line or a script names.
+
+    `published` is the plug-in of that name; `supernet:RUN` hands `RUN` to the plug-in `supernet`;
+    `module:function` is a function of the user's, searched in the current folder too. A plug-in's
+    name wins over a module's. A function is wrapped, a predictor returned as it is.
+
+    Raises UsageError for an unknown name, with the nearest known one, or a module without the function.
+    """
+    if isinstance(reference, str):
+        name, separator, argument = reference.partition(":")
+        if not separator or name in plugins.names(FOLDER):
+            made: Predictor = plugins.load(FOLDER, name).estimator(argument if separator else None)
+            return made
+        return _wrapped(plugins.load_callable(reference), reference)
+    if hasattr(reference, "predict"):
+        return reference
+    if callable(reference):
+        module = getattr(reference, "__module__", type(reference).__module__)
+        return _wrapped(reference, f"{module}:{getattr(reference, '__qualname__', type(reference).__qualname__)}")
+    raise UsageError(
+        f"an accuracy estimator must be a name, a function of an architecture or a predictor, got {reference!r}"
+    )
+
+
+def _wrapped(function: AccuracyFunction, name: str) -> FunctionPredictor:
+    return FunctionPredictor(function, name, unit=str(getattr(function, "unit", "%")))

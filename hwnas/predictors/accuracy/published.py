@@ -1,0 +1,140 @@
+"""Top-1 on ImageNet-1K from what the families' papers published: no data, no GPU, no training.
+
+A Bayesian linear regression of ln(top-1 error) on the numbers of `_published_features`, with the
+beliefs written there. Fourteen networks and seven variants of theirs say how accuracy goes with size
+and with the attention; what they say nothing of is not rewarded, but makes an estimate less sure. So a
+search that maximises `value - std` stays near what is known, or leaves it only for a clear gain.
+
+How good it is: experiments/accuracy_published.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas import yaml_io
+from hwnas.errors import UsageError
+from hwnas.predictors.accuracy._published_features import FEATURES, describe
+from hwnas.predictors.estimate import Estimate
+from hwnas.space.arch import ArchSpec, Attention, SingleHead
+from hwnas.space.presets import preset, presets
+
+__all__ = ["PublishedAccuracy", "PublishedRow", "estimator", "fit", "published_rows"]
+
+FAMILIES = ("efficientvit", "shvit", "uniform")
+"""Families whose papers give ImageNet-1K results; EleViT's has none."""
+REFERENCE_ERROR_PERCENT = 27.0
+NOISE = 0.012
+"""Standard deviation of one published ln(error): 0.3 points at 74 %, for seeds and recipes."""
+INTERVAL_DEVIATIONS = 1.645
+"""`low` to `high` holds 90 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """One network that was trained on ImageNet-1K, and its published result."""
+
+    network: str
+    """The preset that it is, or that it varies."""
+    family: str
+    arch: ArchSpec
+    top1_percent: float
+    source: str
+    variant: bool = False
+    """Whether it is a variant of the preset rather than the preset itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedAccuracy:
+    """Estimates top-1 in percent; made by `fit`."""
+
+    effects: NDArray[np.float64]
+    """Posterior mean of each feature's effect on ln(error), (features,)."""
+    root: NDArray[np.float64]
+    """Lower Cholesky factor of the posterior covariance, (features, features)."""
+
+    @property
+    def unit(self) -> str:
+        return "%"
+
+    def predict(self, arch: ArchSpec) -> Estimate:
+        """Top-1 accuracy on ImageNet-1K, in percent, trained 300 epochs as the papers do.
+
+        `std` grows with the distance from the published networks; `low` and `high` hold 90 %. They
+        are not symmetric: an error in percent can't fall below 0.
+        """
+        numbers = describe(arch)
+        mean = float(numbers @ self.effects)
+        spread = math.sqrt(float(np.sum(np.square(numbers @ self.root))) + NOISE**2)
+        error, low, high = (
+            min(REFERENCE_ERROR_PERCENT * math.exp(mean + step), 99.9)
+            for step in (0.0, INTERVAL_DEVIATIONS * spread, -INTERVAL_DEVIATIONS * spread)
+        )
+        return Estimate(value=100 - error, std=error * spread, low=100 - low, high=100 - high, unit="%")
+
+
+def estimator(argument: str | None = None) -> PublishedAccuracy:
+    """The estimator fitted on all published rows; it takes no argument."""
+    if argument is not None:
+        raise UsageError(f"the accuracy estimator 'published' takes no argument, got '{argument}'")
+    return _fitted()
+
+
+def published_rows() -> tuple[PublishedRow, ...]:
+    """All published results: the presets' own first, then their variants."""
+    rows = [
+        PublishedRow(name, info.family, info.arch, info.imagenet_top1_percent, info.paper)
+        for name, info in presets().items()
+        if info.family in FAMILIES and info.imagenet_top1_percent is not None
+    ]
+    families = {row.network: row.family for row in rows}
+    for variant in yaml_io.read(Path(__file__).with_name("_published_variants.yaml")):
+        name = variant["of"]
+        arch = _varied(preset(name), variant)
+        rows.append(
+            PublishedRow(name, families[name], arch, variant["top1_percent"], variant["source"], variant=True)
+        )
+    return tuple(rows)
+
+
+def fit(rows: Sequence[PublishedRow]) -> PublishedAccuracy:
+    """The posterior given these rows and the beliefs in FEATURES."""
+    numbers = np.array([describe(row.arch) for row in rows])
+    errors = np.array([100 - row.top1_percent for row in rows])
+    believed = np.array([feature.mean for feature in FEATURES])
+    precision = np.diag([feature.std**-2 for feature in FEATURES])
+    surprise = np.log(errors / REFERENCE_ERROR_PERCENT) - numbers @ believed
+    covariance = np.linalg.inv(precision + numbers.T @ numbers / NOISE**2)
+    effects = believed + covariance @ (numbers.T @ surprise) / NOISE**2
+    return PublishedAccuracy(effects=effects, root=np.linalg.cholesky((covariance + covariance.T) / 2))
+
+
+@lru_cache(maxsize=1)
+def _fitted() -> PublishedAccuracy:
+    return fit(published_rows())
+
+
+def _varied(arch: ArchSpec, variant: dict[str, Any]) -> ArchSpec:
+    """The preset with what the row of `_published_variants.yaml` says changed."""
+
+    def changed(attention: Attention | None, width: int) -> Attention | None:
+        if variant.get("attention") == "none" or attention is None:
+            return None
+        if "partial" in variant and isinstance(attention, SingleHead):
+            return dataclasses.replace(attention, channels=width // variant["partial"])
+        return attention
+
+    stages = tuple(
+        dataclasses.replace(stage, blocks=tuple(changed(block, stage.width) for block in stage.blocks))
+        for stage in arch.stages
+    )
+    return dataclasses.replace(arch, stages=stages).adapted(resolution=variant.get("resolution"))
