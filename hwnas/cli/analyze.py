@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
 from hwnas.cli.common import JsonOption, emit_json, stdout
@@ -35,7 +37,7 @@ def attention_memory(as_json: JsonOption = False) -> None:
     """Memory that attention moves, multi-head against reuse: UniForm's Table 2, computed again."""
     from hwnas.space.attention_memory import TRANSFORMERS, multi_head_bytes, reuse_bytes
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for transformer in TRANSFORMERS:
         multi_head, reuse = multi_head_bytes(transformer), reuse_bytes(transformer)
         published_multi_head, published_reuse, published_percent = PUBLISHED_GB[transformer.name]
@@ -66,7 +68,7 @@ def attention_memory(as_json: JsonOption = False) -> None:
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
-            str(row["model"]),
+            row["model"],
             f"{row['multi_head_bytes'] / 1e9:.5f}",
             f"{row['published_multi_head_gb']:g}",
             f"{row['reuse_bytes'] / 1e9:.5f}",

@@ -44,14 +44,14 @@ def command(as_json: JsonOption = False) -> None:
     for heading in ("error % held out", "rows", "date"):
         table.add_column(heading, justify="right", no_wrap=heading == "date")
     for device in devices:
-        error = device["heldout_mape_percent"]
+        mape = device["heldout_mape_percent"]
         table.add_row(
             device["name"],
             device["board"],
             f"{device['runtime']} {device['runtime_version']}".removesuffix(" unknown"),
             str(device["threads"]),
             device["provenance"],
-            "-" if error is None else f"{error:.1f}",
+            "-" if mape is None else f"{mape:.1f}",
             _rows(device),
             device["date"] or "-",
         )
