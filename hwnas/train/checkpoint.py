@@ -33,7 +33,18 @@ from hwnas.train.recipe import Recipe
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BEST", "LAST", "PREVIOUS", "Checkpoint", "EpochRecord", "TrainingState", "load", "resume_point", "save"]
+__all__ = [
+    "BEST",
+    "LAST",
+    "PREVIOUS",
+    "Checkpoint",
+    "EpochRecord",
+    "TrainingState",
+    "load",
+    "resume_point",
+    "save",
+    "trained_network",
+]
 
 FORMAT = 1  # 1: the first one
 
@@ -119,8 +130,8 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         if path.name == LAST and path.exists():
-            os.replace(path, path.with_name(PREVIOUS))
-        os.replace(temporary, path)
+            path.replace(path.with_name(PREVIOUS))
+        temporary.replace(path)
         _flush_folder(path.parent)
     except OSError as error:
         raise HwnasError(
@@ -144,6 +155,21 @@ def load(path: Path | str) -> Checkpoint:
 def resume_point(folder: Path) -> Checkpoint:
     """The newest whole checkpoint of a training's folder that can be resumed. Raises as `load`."""
     return _first_whole(folder, (LAST, PREVIOUS))
+
+
+def trained_network(checkpoint: Checkpoint) -> torch.nn.Module:
+    """The network with its trained weights, in eval mode, on the CPU.
+
+    Raises FileFormatError when weights and architecture don't belong together.
+    """
+    from hwnas.nn import build
+
+    network = build(checkpoint.arch)
+    try:
+        network.load_state_dict(checkpoint.state_dict)
+    except RuntimeError as error:
+        raise FileFormatError(f"{checkpoint.path}: the weights are of another network: {error}") from None
+    return network.eval()
 
 
 def _first_whole(path: Path, names: tuple[str, ...]) -> Checkpoint:
@@ -201,7 +227,8 @@ def _encoded(checkpoint: Checkpoint) -> bytes:
         tensors |= {
             f"model/{name}": tensor
             for name, tensor in state.model.items()
-            if tensor.data_ptr() != tensors[f"weights/{name}"].data_ptr()  # without a moving average, the same
+            if tensor.data_ptr()
+            != tensors[f"weights/{name}"].data_ptr()  # without a moving average, the same
         }
         plain: dict[str, dict[str, Any]] = {}
         for index, slots in state.optimizer["state"].items():
@@ -217,7 +244,9 @@ def _encoded(checkpoint: Checkpoint) -> bytes:
             "optimizer": {"param_groups": state.optimizer["param_groups"], "state": plain},
         }
     metadata = {"hwnas": json.dumps(document), "sha256": _NO_DIGEST}
-    content = bytearray(save_tensors({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata))
+    content = bytearray(
+        save_tensors({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata)
+    )
     place = _digest_place(content)
     content[place : place + 64] = hashlib.sha256(content).hexdigest().encode()
     return bytes(content)
@@ -243,7 +272,9 @@ def _verified_document(content: bytes, path: Path) -> dict[str, Any]:
         raise FileFormatError(f"{path}: not a safetensors file, or cut off: {len(content)} bytes")
     place = _digest_place(content)
     if place < 0:
-        raise FileFormatError(f"{path}: damaged, or not a checkpoint of hwnas: there is no checksum in its header")
+        raise FileFormatError(
+            f"{path}: damaged, or not a checkpoint of hwnas: there is no checksum in its header"
+        )
     zeroed = bytearray(content)
     zeroed[place : place + 64] = _NO_DIGEST.encode()
     if hashlib.sha256(zeroed).hexdigest().encode() != content[place : place + 64]:
@@ -254,7 +285,9 @@ def _verified_document(content: bytes, path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         raise FileFormatError(f"{path}: not a checkpoint of hwnas") from None
     if version != FORMAT:
-        raise FileFormatError(f"{path}: this hwnas reads checkpoint format {FORMAT}, got {version}: upgrade hwnas")
+        raise FileFormatError(
+            f"{path}: this hwnas reads checkpoint format {FORMAT}, got {version}: upgrade hwnas"
+        )
     return dict(document)
 
 

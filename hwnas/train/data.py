@@ -13,17 +13,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import PIL.Image
 import torch
-from PIL import Image as pillow
 from torch.utils.data import DataLoader, Dataset
 
+from hwnas import plugins
 from hwnas.train.images import Image, Images, labels_of
 from hwnas.train.randomness import derived_seed, isolated
 from hwnas.train.recipe import Recipe
 
 __all__ = ["Batch", "Batches", "UnreadableImageError", "decode", "evaluation_batches", "training_batches"]
 
-Transform = Callable[[pillow.Image], torch.Tensor]
+Transform = Callable[[PIL.Image.Image], torch.Tensor]
 Place = tuple[int, int]  # epoch, number of the image
 
 
@@ -43,21 +44,22 @@ class Batch(NamedTuple):
     """(name, reason) of each image that could not be decoded."""
 
 
-def decode(content: bytes) -> pillow.Image:
+def decode(content: bytes) -> PIL.Image.Image:
     """The RGB image in the bytes of a file; raises UnreadableImageError with the reason."""
     try:
-        with pillow.open(io.BytesIO(content)) as image:
-            image.load()
+        with PIL.Image.open(io.BytesIO(content)) as file:
+            file.load()
+            image: PIL.Image.Image = file
             if image.mode.startswith("I"):  # 16 and 32 bits: Pillow would cut, not scale
                 values = np.asarray(image, dtype=np.float64)
                 top = 65535.0 if values.max(initial=0) > 255 else 255.0
-                image = pillow.fromarray((values.clip(0, top) * (255.0 / top)).astype(np.uint8))
+                image = PIL.Image.fromarray((values.clip(0, top) * (255.0 / top)).astype(np.uint8))
             elif image.mode == "P":
                 image = image.convert("RGBA")  # its transparency, if any, is only known so
             return image.convert("RGB")
     except (OSError, ValueError, SyntaxError, IndexError, TypeError, EOFError, OverflowError) as error:
         reason = str(error) or type(error).__name__
-    except (pillow.DecompressionBombError, MemoryError):
+    except (PIL.Image.DecompressionBombError, MemoryError):
         reason = "too many pixels"
     raise UnreadableImageError("not an image" if reason.startswith("cannot identify") else reason)
 
@@ -105,12 +107,17 @@ class Batches:
 
 
 def training_batches(
-    images: Images, selected: Sequence[Image], classes: Sequence[str], recipe: Recipe, *, size: int, **options: Any
+    images: Images,
+    selected: Sequence[Image],
+    classes: Sequence[str],
+    recipe: Recipe,
+    *,
+    size: int,
+    **options: Any,
 ) -> Batches:
     """Batches in random order with the recipe's augmentations; a last, smaller batch is left out."""
-    from timm.data import create_transform
-
-    transform = create_transform(
+    timm_data: Any = plugins.require("timm.data", extra="torch")
+    transform = timm_data.create_transform(
         size,
         is_training=True,
         scale=(recipe.crop_scale_min, 1.0),
@@ -122,7 +129,14 @@ def training_batches(
         re_mode="pixel",
     )
     return Batches(
-        images, selected, classes, transform, batch_size=recipe.batch_size, seed=recipe.seed, shuffle=True, **options
+        images,
+        selected,
+        classes,
+        transform,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        shuffle=True,
+        **options,
     )
 
 
@@ -136,12 +150,20 @@ def evaluation_batches(
     **options: Any,
 ) -> Batches:
     """Batches in the order of the names: each image resized and its centre cut out, nothing random."""
-    from timm.data import create_transform
-
-    transform = create_transform(size, is_training=False, crop_pct=recipe.eval_crop, interpolation="bicubic")
+    timm_data: Any = plugins.require("timm.data", extra="torch")
+    transform = timm_data.create_transform(
+        size, is_training=False, crop_pct=recipe.eval_crop, interpolation="bicubic"
+    )
     batch_size = max(recipe.batch_size, 256)
     return Batches(
-        images, selected, classes, transform, batch_size=batch_size, seed=recipe.seed, shuffle=False, **options
+        images,
+        selected,
+        classes,
+        transform,
+        batch_size=batch_size,
+        seed=recipe.seed,
+        shuffle=False,
+        **options,
     )
 
 

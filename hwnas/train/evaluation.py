@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from hwnas.errors import FileFormatError
-from hwnas.train.data import Batches
+from hwnas.train.checkpoint import Checkpoint, trained_network
+from hwnas.train.data import Batches, evaluation_batches, worker_count
+from hwnas.train.images import Images
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate", "evaluate_checkpoint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,26 @@ def evaluate(
         images += len(labels)
     network.train(was_training)
     if not images:
-        raise FileFormatError(f"none of the {len(unreadable)} images could be decoded, '{unreadable[0][0]}' first")
+        raise FileFormatError(
+            f"none of the {len(unreadable)} images could be decoded, '{unreadable[0][0]}' first"
+        )
     top1, top5, loss_sum = (totals / images).tolist()
     return Evaluation(100 * top1, 100 * top5, loss_sum, images, clock() - start, tuple(unreadable))
+
+
+def evaluate_checkpoint(checkpoint: Checkpoint, images: Images, *, device: str = "cpu") -> Evaluation:
+    """The accuracy of a trained network on the val (else test) images.
+
+    Raises UsageError when there are images of classes that the network doesn't know.
+    """
+    batches = evaluation_batches(
+        images,
+        images.split(images.evaluation_split()),
+        checkpoint.classes_names,
+        checkpoint.recipe,
+        size=checkpoint.arch.resolution,
+        workers=worker_count(checkpoint.recipe),
+        pin_memory=device != "cpu",
+    )
+    network = trained_network(checkpoint).to(device).to(memory_format=torch.channels_last)
+    return evaluate(network, batches, device=device)

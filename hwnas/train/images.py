@@ -82,7 +82,9 @@ class Images:
         for name in EVALUATION_SPLITS:
             if name in self.splits:
                 return name
-        raise UsageError(f"{self.path}: there are no images to evaluate on, neither in val nor in test; {LAYOUT}")
+        raise UsageError(
+            f"{self.path}: there are no images to evaluate on, neither in val nor in test; {LAYOUT}"
+        )
 
     def classes(self) -> tuple[str, ...]:
         """The classes of the training images, sorted by name: label 0 is the first.

@@ -24,11 +24,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
 
+from hwnas import plugins
 from hwnas.errors import FileFormatError, HwnasError, UsageError
 from hwnas.space import ArchSpec
 from hwnas.train import checkpoint as checkpoints
@@ -149,7 +150,7 @@ def train(
         recipe=recipe,
         history=(),
         name=name,
-        data=_described_data(images, selected, evaluated),
+        data={**_described_data(images, selected, evaluated), "limit": limit},
     )
     before = _prepared_folder(out, start, resume, observer)
 
@@ -209,19 +210,19 @@ class _Trainer:
         clock: Callable[[], float],
         observer: Observer,
     ) -> None:
-        from timm.data import Mixup
-        from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
-        from timm.scheduler import CosineLRScheduler
-        from timm.utils import ModelEmaV3
-
+        mixing, losses, scheduling, averaging = (
+            plugins.require(f"timm.{part}", extra="torch") for part in ("data", "loss", "scheduler", "utils")
+        )
         self.recipe, self.steps, self.device = recipe, steps, device
         self.clock, self.observer = clock, observer
         with isolated(recipe.seed, "weights"):
             network = builder(arch)
-        self.network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.AdamW(_decay_groups(self.network, recipe.weight_decay), lr=recipe.peak_lr)
+        self.network = network.to(device).to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.AdamW(
+            _decay_groups(self.network, recipe.weight_decay), lr=recipe.peak_lr
+        )
         warmup = round(recipe.warmup_epochs * steps)
-        self.schedule = CosineLRScheduler(
+        self.schedule = scheduling.CosineLRScheduler(
             self.optimizer,
             t_initial=max(2, recipe.epochs * steps),
             lr_min=min(recipe.min_lr, recipe.peak_lr),
@@ -231,25 +232,31 @@ class _Trainer:
         )
         self.mix = None
         if recipe.mixup_alpha or recipe.cutmix_alpha:
-            self.mix = Mixup(
+            self.mix = mixing.Mixup(
                 mixup_alpha=recipe.mixup_alpha,
                 cutmix_alpha=recipe.cutmix_alpha,
                 label_smoothing=recipe.label_smoothing,
                 num_classes=arch.classes,
             )
-            self.criterion: nn.Module = SoftTargetCrossEntropy()
+            self.criterion: nn.Module = losses.SoftTargetCrossEntropy()
         else:
-            self.criterion = LabelSmoothingCrossEntropy(recipe.label_smoothing)
-        self.average = ModelEmaV3(self.network, decay=recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
+            self.criterion = losses.LabelSmoothingCrossEntropy(recipe.label_smoothing)
+        self.average = (
+            averaging.ModelEmaV3(self.network, decay=recipe.ema_decay, use_warmup=True)
+            if recipe.ema_decay
+            else None
+        )
         is_mixed = recipe.precision == "mixed" and device != "cpu"
-        self.cast = None if not is_mixed else torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-        self.scaler = torch.amp.GradScaler(device, enabled=self.cast is torch.float16)  # type: ignore[attr-defined]
+        self.cast = (
+            None if not is_mixed else torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        )
+        self.scaler = torch.amp.GradScaler(device, enabled=self.cast is torch.float16)
         self.updates = 0
 
     @property
     def judged(self) -> nn.Module:
         """The network whose accuracy counts: the moving average where there is one."""
-        return self.average.module if self.average is not None else self.network
+        return self.network if self.average is None else cast(nn.Module, self.average.module)
 
     def epoch(self, number: int, batches: Batches) -> tuple[float, float, tuple[tuple[str, str], ...]]:
         """One pass: mean loss, last learning rate, what could not be decoded."""
@@ -354,14 +361,20 @@ class _Trainer:
             if name in own and own[name].shape == tensor.shape
         }
         if not any(tensor.is_floating_point() for tensor in fitting.values()):
-            raise UsageError(f"{given.path}: not one of its {len(given.state_dict)} tensors fits this network")
+            raise UsageError(
+                f"{given.path}: not one of its {len(given.state_dict)} tensors fits this network"
+            )
         self.network.load_state_dict(fitting, strict=False)
         if self.average is not None:
             self.average.set(self.network)
         left = sorted(set(own) - set(fitting))
         self.observer.note(
             f"{given.path}: {len(fitting)} of {len(own)} tensors taken"
-            + (f"; freshly initialised: {', '.join(left[:5])}{' ...' if len(left) > 5 else ''}" if left else "")
+            + (
+                f"; freshly initialised: {', '.join(left[:5])}{' ...' if len(left) > 5 else ''}"
+                if left
+                else ""
+            )
         )
 
 
@@ -383,7 +396,8 @@ def _decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any
         for name, _ in module.named_parameters(recurse=False)
         if type(module).__name__ == "AttentionBias"
     }
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         (decayed if parameter.ndim > 1 and name not in biases else plain).append(parameter)
     return [
@@ -425,7 +439,9 @@ def _listed(what: str, files: list[tuple[str, str]], shown: int = 5) -> str:
 # --- the folder --------------------------------------------------------------------------------
 
 
-def _described_data(images: Images, selected: tuple[Image, ...], evaluated: tuple[Image, ...]) -> dict[str, Any]:
+def _described_data(
+    images: Images, selected: tuple[Image, ...], evaluated: tuple[Image, ...]
+) -> dict[str, Any]:
     """What tells one data set from another when a training is resumed."""
     digest = hashlib.sha256()
     for image in (*selected, *evaluated):
@@ -471,16 +487,17 @@ def _prepared_folder(out: Path, start: Checkpoint, resume: bool, observer: Obser
 
 def _differences(saved: Checkpoint, asked: Checkpoint) -> Iterator[str]:
     if saved.arch.id != asked.arch.id:
-        yield f"  architecture: {saved.arch.id} ({saved.name}) there, {asked.arch.id} ({asked.name}) asked for"
+        there, wanted = (f"{side.arch.id} ({side.name})" for side in (saved, asked))
+        yield f"  architecture: {there} there, {wanted} asked for"
     if saved.classes_names != asked.classes_names:
         yield f"  classes: {', '.join(saved.classes_names)} there, {', '.join(asked.classes_names)} asked for"
     for name, value in asked.data.items():
         if name != "name" and saved.data.get(name) != value:
             yield f"  data {name}: {saved.data.get(name)} there, {value} asked for"
-    there, wanted = saved.recipe.to_dict(), asked.recipe.to_dict()
-    for name, value in wanted.items():
-        if name not in FREE_TO_CHANGE and there[name] != value:
-            yield f"  {name}: {there[name]} there, {value} asked for"
+    recipe = saved.recipe.to_dict()
+    for name, value in asked.recipe.to_dict().items():
+        if name not in FREE_TO_CHANGE and recipe[name] != value:
+            yield f"  {name}: {recipe[name]} there, {value} asked for"
 
 
 def _write_history(out: Path, history: tuple[EpochRecord, ...]) -> None:

@@ -1,0 +1,64 @@
+"""`hwnas evaluate`: how accurate a trained network is on a folder of images."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwnas import plugins
+from hwnas.cli.common import JsonOption, emit_json
+from hwnas.cli.train import DataOption, training_device
+
+__all__ = ["command"]
+
+
+def command(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(metavar="CKPT", help="A training's folder (its best network) or a .safetensors file."),
+    ],
+    data: DataOption,
+    device: Annotated[
+        str, typer.Option("--device", metavar="cpu|cuda|auto", help="Where to compute.")
+    ] = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Say how accurate a trained network is: top-1 and top-5 on DATA's val images, or test."""
+    for package in ("torch", "torchvision", "timm", "safetensors"):
+        plugins.require(package, extra="torch")
+    from hwnas.train.checkpoint import load
+    from hwnas.train.evaluation import evaluate_checkpoint
+    from hwnas.train.images import open_images
+
+    trained = load(checkpoint)
+    for reason in trained.skipped:
+        sys.stderr.write(f"{reason}; taking another checkpoint of that training\n")
+    images = open_images(Path(data))
+    found = evaluate_checkpoint(trained, images, device=training_device(device))
+    for name, reason in found.unreadable:
+        sys.stderr.write(f"left out: {name}: {reason}\n")
+    if as_json:
+        emit_json(
+            {
+                "schema": 1,
+                "checkpoint": str(trained.path),
+                "name": trained.name,
+                "id": trained.arch.id,
+                "epoch": trained.epoch,
+                "split": images.evaluation_split(),
+                "top1_percent": found.top1_percent,
+                "top5_percent": found.top5_percent,
+                "images": found.images,
+                "unreadable": [name for name, _ in found.unreadable],
+                "seconds": found.seconds,
+            }
+        )
+    else:
+        sys.stdout.write(
+            f"{trained.name}, epoch {trained.epoch}: top-1 {found.top1_percent:.2f} %, "
+            f"top-5 {found.top5_percent:.2f} % on {found.images} images of '{images.evaluation_split()}' "
+            f"in {found.seconds:.1f} s ({found.images / found.seconds:.0f} images/s)\n"
+        )
