@@ -202,11 +202,11 @@ def packages(machine: Machine) -> Iterable[Finding]:
     """What hwnas asks for is installed, and new enough."""
     wanted: dict[str, list[tuple[str, str]]] = {}
     for line in machine.requirements():
-        found = re.match(r"([A-Za-z0-9_.-]+)(?:\[[^]]*\])?\s*(?:>=\s*([0-9.]+))?", line)
-        extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", line)
-        if found and found.group(1) != "hwnas":
-            wanted.setdefault(extra.group(1) if extra else "", []).append(
-                (found.group(1), found.group(2) or "0")
+        required = re.match(r"([A-Za-z0-9_.-]+)(?:\[[^]]*\])?\s*(?:>=\s*([0-9.]+))?", line)
+        marked = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", line)
+        if required and required.group(1) != "hwnas":
+            wanted.setdefault(marked.group(1) if marked else "", []).append(
+                (required.group(1), required.group(2) or "0")
             )
     for extra, use, level in (
         ("", "the main job", "blocking"),
