@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     arguments, config = _without_config(arguments)
     verb = next((argument for argument in arguments if not argument.startswith("-")), None)
-    command: Any = typer.main.get_command(_application(verb))
+    command = _command(verb)
     context: dict[str, Any] = {"auto_envvar_prefix": "HWNAS"}
     if config is not None:
         context["default_map"] = _defaults(config, command, verb)
@@ -113,7 +113,7 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
-def _application(verb: str | None) -> typer.Typer:
+def _command(verb: str | None) -> Any:
     """The whole application, of which only `verb` can do anything: no other file is imported."""
     application = typer.Typer(
         add_completion=False,
@@ -130,7 +130,17 @@ def _application(verb: str | None) -> typer.Typer:
             application.add_typer(module.app, name=name, help=line)
         else:
             application.command(name, short_help=line)(module.command)
-    return application
+    command = typer.main.get_command(application)
+    _hide_variables(command)
+    return command
+
+
+def _hide_variables(command: Any) -> None:
+    """Leaves the environment's name of each option out of the help, which says the rule once."""
+    for parameter in command.params:
+        parameter.show_envvar = False
+    for subcommand in getattr(command, "commands", {}).values():
+        _hide_variables(subcommand)
 
 
 def _root(

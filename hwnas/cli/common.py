@@ -48,7 +48,10 @@ DeviceOption = Annotated[
         "--device", metavar="DEVICE", help="A device, as 'hwnas devices' lists them, or a table's file."
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", allow_from_autoenv=False, help="Print one JSON document and nothing else."),
+]
 
 _MS_PER_UNIT = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 _WIDTH_OFF_TERMINAL = 160
