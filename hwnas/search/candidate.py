@@ -1,0 +1,95 @@
+"""Candidate: one network that a search evaluated, and its line in the record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hwnas.errors import FileFormatError
+from hwnas.predictors.estimate import Estimate
+from hwnas.space.arch import ArchSpec
+
+__all__ = ["Candidate", "Trial"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What is kept of an evaluated network: enough to choose by, a line in `candidates.jsonl`."""
+
+    id: str
+    """`ArchSpec.id` of the network."""
+    vector: tuple[int, ...]
+    """`SearchSpace.encode` of the network."""
+    latency: Estimate
+    """In ms."""
+    accuracy: Estimate
+    """In the estimator's unit, normally %."""
+    params: int
+    macs: int
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What the engine's sampler wants to find again at a resume."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for one line of the record."""
+        data: dict[str, Any] = {
+            "id": self.id,
+            "vector": list(self.vector),
+            "latency_ms": _interval(self.latency),
+            "accuracy": _interval(self.accuracy),
+            "params": self.params,
+            "macs": self.macs,
+        }
+        if self.notes:
+            data["notes"] = self.notes
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Any, *, accuracy_unit: str, source: str) -> Trial:
+        """The trial of a line; raises FileFormatError naming `source` when it is not one."""
+        try:
+            return cls(
+                id=str(data["id"]),
+                vector=tuple(int(value) for value in data["vector"]),
+                latency=_estimate(data["latency_ms"], "ms"),
+                accuracy=_estimate(data["accuracy"], accuracy_unit),
+                params=int(data["params"]),
+                macs=int(data["macs"]),
+                notes=dict(data.get("notes", {})),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise FileFormatError(f"{source}: not a candidate of a search: {error!r}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A network on a front, with its architecture."""
+
+    id: str
+    arch: ArchSpec
+    latency: Estimate
+    """In ms."""
+    accuracy: Estimate
+    """In the estimator's unit, normally %."""
+    params: int
+    macs: int
+
+    @property
+    def attentions(self) -> tuple[str, ...]:
+        """The attention types among its blocks, each once, in the order of first use."""
+        blocks = (block for stage in self.arch.stages for block in stage.blocks)
+        return tuple(dict.fromkeys(block.type for block in blocks if block is not None))
+
+
+def _interval(estimate: Estimate) -> list[float | None]:
+    return [estimate.value, estimate.std, estimate.low, estimate.high]
+
+
+def _estimate(values: Any, unit: str) -> Estimate:
+    value, std, low, high = values
+    return Estimate(
+        float(value),
+        float(std),
+        None if low is None else float(low),
+        None if high is None else float(high),
+        unit,
+    )

@@ -1,0 +1,120 @@
+"""Record: JSON lines that are only ever appended to, and survive being killed at any byte.
+
+A line counts once its newline is there. What a killed writer left after the last newline is cut
+off before the next append, because a line glued to a torn one would spoil both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hwnas.errors import FileFormatError, HwnasError
+
+__all__ = ["Record", "read_record", "write_atomically"]
+
+FLUSH_EVERY_S = 0.1
+"""Lines wait for at most this long: what a kill can lose of cheap evaluations."""
+
+
+class Record:
+    """Appends to a record; close it, or use it in a `with`."""
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._waiting: list[bytes] = []
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            os.ftruncate(self._file, _whole_bytes(path.read_bytes()))
+        except OSError as error:
+            raise self._failure(error) from None
+        self._flushed = clock()
+
+    def append(self, data: dict[str, Any]) -> None:
+        """Adds a line; it is in the file 0.1 s later at the latest, at once after slow work."""
+        self._waiting.append(json.dumps(data, separators=(",", ":")).encode() + b"\n")
+        if self._clock() - self._flushed >= FLUSH_EVERY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hands all lines to the operating system, where killing this process no longer matters.
+
+        Raises HwnasError when the disk is full or gone; whole lines written before stay valid.
+        """
+        rest = memoryview(b"".join(self._waiting))
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError as error:
+            raise self._failure(error) from None
+        self._waiting.clear()
+        self._flushed = self._clock()
+
+    def close(self) -> None:
+        """Flushes, waits for the disk and closes."""
+        try:
+            self.flush()
+            os.fsync(self._file)
+        finally:
+            os.close(self._file)
+
+    def __enter__(self) -> Record:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _failure(self, error: OSError) -> HwnasError:
+        return HwnasError(
+            f"{self._path}: cannot be written: {error.strerror}. What is in it stays valid: "
+            f"make room or make it writable, then resume"
+        )
+
+
+def read_record(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a record, in order; none when there is no file. Changes nothing.
+
+    Raises FileFormatError, naming the line, when a line is not a JSON mapping.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
+    lines = []
+    for number, line in enumerate(content[: _whole_bytes(content)].splitlines(), start=1):
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError):
+            data = None
+        if not isinstance(data, dict):
+            raise FileFormatError(
+                f"{path}: line {number} is not a record of a candidate. Delete that line to go on without it"
+            )
+        lines.append(data)
+    return lines
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file so that a reader, or a kill, meets the old one or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise HwnasError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _whole_bytes(content: bytes) -> int:
+    """How many bytes up to and with the last newline."""
+    return content.rfind(b"\n") + 1

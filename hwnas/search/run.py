@@ -1,0 +1,218 @@
+"""The run directory: what a search leaves behind, and takes up again after any kind of end.
+
+    run.yaml          the question, versions, the number of candidates wanted; written once
+    candidates.jsonl  a line for each evaluated network; only appended to
+    front.json        the front, for other programs; rewritten at the end and at an interruption
+    report.html       the same for people
+    lock              held by the process that searches; the system frees it when that process dies
+
+Only the first two are read back, so a kill between any two writes loses nothing.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hwnas
+from hwnas import yaml_io
+from hwnas.errors import FileFormatError, HwnasError, UsageError
+from hwnas.search.candidate import Candidate, Trial
+from hwnas.search.question import Question
+from hwnas.search.record import read_record, write_atomically
+from hwnas.search.selection import best
+from hwnas.space.search_space import SearchSpace
+
+__all__ = [
+    "CANDIDATES",
+    "FRONT",
+    "REPORT",
+    "RUN",
+    "SearchResult",
+    "create_run",
+    "load_run",
+    "locked",
+    "next_folder",
+    "result_of",
+    "resume_command",
+]
+
+SCHEMA = 1  # 1: the first one
+
+RUN, CANDIDATES, FRONT, REPORT, LOCK = "run.yaml", "candidates.jsonl", "front.json", "report.html", "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What a search found, with everything it takes to find it again."""
+
+    question: Question
+    space: SearchSpace
+    trials_wanted: int
+    trials: tuple[Trial, ...]
+    """All evaluated networks, in the order of evaluation. All are within the budget."""
+    front: list[Candidate]
+    """The networks worth choosing from, best accuracy first; see `hwnas.search.selection`."""
+    versions: dict[str, str]
+    started: str
+    """When the search began, UTC, ISO 8601; empty where nothing is kept."""
+    path: Path | None
+    """The run directory; None where nothing is kept."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all candidates that were asked for are evaluated."""
+        return len(self.trials) >= self.trials_wanted
+
+
+def resume_command(path: Path) -> str:
+    """The command line that takes this run up again."""
+    return f"hwnas search --resume {shlex.quote(str(path))}"
+
+
+def next_folder(parent: Path, device: str, budget_ms: float) -> Path:
+    """The first of PARENT/DEVICE-BUDGET-1, -2, ... that does not exist."""
+    stem = f"{Path(device).stem}-{budget_ms:g}ms"
+    number = 1
+    while (parent / f"{stem}-{number}").exists():
+        number += 1
+    return parent / f"{stem}-{number}"
+
+
+def create_run(path: Path, question: Question, *, trials: int) -> None:
+    """Makes the directory and writes `run.yaml`.
+
+    Raises UsageError when there is a run already, or when the folder cannot be written.
+    """
+    if (path / RUN).exists():
+        raise UsageError(
+            f"{path}: holds a run already. Continue it with '{resume_command(path)}', or name another folder"
+        )
+    data = {
+        "schema": SCHEMA,
+        "hwnas": hwnas.__version__,
+        "versions": _versions(),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "trials": trials,
+        "question": question.to_dict(),
+    }
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_atomically(path / RUN, yaml_io.dump(data))
+    except (OSError, HwnasError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"the folder for the run must be writable: {path}: {reason}") from None
+
+
+def load_run(path: Path | str) -> SearchResult:
+    """The run in a directory, finished or not; its front is worked out from the record.
+
+    Raises UsageError when there is no such run, FileFormatError when its files are damaged or of a
+    newer hwnas.
+    """
+    path = Path(path)
+    header = _read_header(path)
+    question = Question.from_dict(header["question"], source=f"{path / RUN}: question")
+    space = SearchSpace.from_dict(question.space, source=f"{path / RUN}: question.space")
+    trials = tuple(
+        Trial.from_dict(
+            line, accuracy_unit=question.accuracy_unit, source=f"{path / CANDIDATES}: line {number}"
+        )
+        for number, line in enumerate(read_record(path / CANDIDATES), start=1)
+    )
+    return result_of(
+        question,
+        space,
+        trials,
+        trials_wanted=header["trials"],
+        versions=header["versions"],
+        started=str(header["started"]),
+        path=path,
+    )
+
+
+def result_of(
+    question: Question,
+    space: SearchSpace,
+    trials: Sequence[Trial],
+    *,
+    trials_wanted: int,
+    versions: dict[str, str] | None = None,
+    started: str = "",
+    path: Path | None = None,
+) -> SearchResult:
+    """The result that these trials make: only the networks on the front are built from vectors.
+
+    Raises FileFormatError when a vector no longer means the network it was recorded for.
+    """
+    front = []
+    for trial in best(trials):
+        arch = space.decode(trial.vector)
+        if arch.id != trial.id:
+            raise FileFormatError(
+                f"{path}: candidate {trial.id} is another network to this hwnas ({arch.id}): "
+                f"read the run with hwnas {(versions or {}).get('hwnas', 'of its own version')}"
+            )
+        front.append(
+            Candidate(trial.id, arch, trial.latency, trial.accuracy, params=trial.params, macs=trial.macs)
+        )
+    return SearchResult(
+        question=question,
+        space=space,
+        trials_wanted=trials_wanted,
+        trials=tuple(trials),
+        front=front,
+        versions=_versions() if versions is None else versions,
+        started=started,
+        path=path,
+    )
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds the run for this process; raises UsageError when another process searches in it."""
+    import fcntl
+
+    handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"{path}: another process is searching in this run; wait for it or stop it"
+            ) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"hwnas": hwnas.__version__, "python": platform.python_version()}
+    for package in ("optuna", "numpy"):
+        versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        raise UsageError(f"no run at '{path}': a run is the folder that 'hwnas search' wrote")
+    if not (path / RUN).is_file():
+        raise UsageError(f"'{path}' is no run: it has no {RUN}, which 'hwnas search' writes first")
+    header = yaml_io.read(path / RUN)
+    schema = header.get("schema") if isinstance(header, dict) else None
+    if type(schema) is not int or schema < 1:
+        raise FileFormatError(f"{path / RUN}: must say a schema from 1 to {SCHEMA}, got {schema!r}")
+    if schema > SCHEMA:
+        raise FileFormatError(f"{path / RUN}: schema {schema} is of a newer hwnas: upgrade hwnas to read it")
+    for key, kind in (("question", dict), ("versions", dict), ("trials", int), ("started", str)):
+        if not isinstance(header.get(key), kind):
+            raise FileFormatError(f"{path / RUN}: '{key}' is missing or of the wrong type")
+    return dict(header)

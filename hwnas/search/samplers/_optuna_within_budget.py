@@ -1,0 +1,53 @@
+"""Optuna's own samplers, held to the budget: what they propose is asked again or mended, not wasted."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from hwnas.search.problem import Problem, Vector
+from hwnas.search.samplers._proposing import ProposingSampler, vector_of
+
+__all__ = ["OptunaWithinBudget"]
+
+
+class OptunaWithinBudget(ProposingSampler):
+    """Asks another sampler until a new network within the budget comes, then takes the last and mends it.
+
+    `make(seed)` builds the other sampler; one is built for each trial, so that a resumed study needs
+    no generator's state. A sampler that keeps its own notes in trials (as NSGA-II its generations)
+    finds them there.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        seed: int,
+        make: Callable[[int], BaseSampler],
+        attempts: int,
+        categorical: bool = False,
+    ) -> None:
+        super().__init__(problem, seed=seed, categorical=categorical)
+        self._make = make
+        self._attempts = attempts
+
+    def propose(self, study: Study, trial: FrozenTrial, rng: random.Random) -> Vector:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            inner = self._make(rng.getrandbits(32))
+        for _ in range(self._attempts):
+            params = inner.sample_relative(study, trial, self.ranges)
+            for name, distribution in self.ranges.items():
+                if name not in params:
+                    params[name] = inner.sample_independent(study, trial, name, distribution)
+            vector = vector_of(self.problem.space, params)
+            if vector not in self.known and self.problem.fits(vector):
+                break
+        return vector

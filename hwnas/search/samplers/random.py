@@ -1,0 +1,32 @@
+"""Random networks within the budget: what any other sampler must beat."""
+
+from __future__ import annotations
+
+import random
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from hwnas.search.problem import Problem, Vector
+from hwnas.search.samplers._proposing import ProposingSampler
+
+__all__ = ["RandomNetworks", "sampler"]
+
+ATTEMPTS = 6
+
+
+def sampler(problem: Problem, *, seed: int) -> RandomNetworks:
+    """Each decision uniform among the choices that fit those before it."""
+    return RandomNetworks(problem, seed=seed)
+
+
+class RandomNetworks(ProposingSampler):
+    """Draws until a network is within the budget; the last of too many draws is shrunk until it is."""
+
+    def propose(self, study: Study, trial: FrozenTrial, rng: random.Random) -> Vector:
+        space = self.problem.space
+        for _ in range(ATTEMPTS):
+            vector = space.encode(space.sample(rng))
+            if self.problem.fits(vector):
+                break
+        return vector
