@@ -44,7 +44,8 @@ def legend(kinds: Sequence[str]) -> str:
 def stacked(shares: Mapping[str, float]) -> str:
     """One bar from shares that sum up to 1, each with its name and percentage as a tooltip."""
     pieces = "".join(
-        f'<i class="{colour(name)}" style="width:{100 * share:.1f}%" title="{escape(name)}: {100 * share:.0f} %"></i>'
+        f'<i class="{colour(name)}" style="width:{100 * share:.1f}%" '
+        f'title="{escape(name)}: {100 * share:.0f} %"></i>'
         for name, share in shares.items()
     )
     said = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())

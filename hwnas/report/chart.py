@@ -57,7 +57,8 @@ def front_chart(
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{value:g}</text>')
     parts.append(
-        f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(latency_title)}</text>'
+        f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 8}" text-anchor="middle">'
+        f"{escape(latency_title)}</text>"
         f'<text transform="translate(14 {(TOP + HEIGHT - BOTTOM) / 2:.0f}) rotate(-90)" '
         f'text-anchor="middle">{escape(accuracy_title)}</text>'
     )
@@ -122,7 +123,8 @@ def _named(presets: Sequence[Mark], x_axis: _Axis, y_axis: _Axis) -> list[str]:
     for mark in sorted(presets, key=lambda mark: -mark.accuracy):
         x, y = x_axis.at(mark.latency_ms), y_axis.at(mark.accuracy)
         parts.append(
-            f'<path class="preset" d="M{x} {y - 6}l6 6l-6 6l-6 -6z"><title>{escape(mark.label)}</title></path>'
+            f'<path class="preset" d="M{x} {y - 6}l6 6l-6 6l-6 -6z">'
+            f"<title>{escape(mark.label)}</title></path>"
         )
         width = 6.2 * len(mark.label.partition(":")[0])
         if all(abs(y - other_y) > 13 or abs(x - other_x) > width + 20 for other_x, other_y in taken):

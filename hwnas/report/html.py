@@ -67,8 +67,9 @@ def _head(result: SearchResult) -> str:
     )
     return (
         f"<header><h1>Vision transformers for {escape(question.device)} within {question.budget_ms:g} ms</h1>"
-        f'<p class="soft">Space {escape(str(question.space.get("name", "")))}, sampler {escape(question.sampler)}, '
-        f"seed {question.seed}, {escape(result.started)}</p></header>{unfinished}"
+        f'<p class="soft">Space {escape(str(question.space.get("name", "")))}, '
+        f"sampler {escape(question.sampler)}, seed {question.seed}, {escape(result.started)}</p></header>"
+        f"{unfinished}"
         f'<dl class="facts">{cells}</dl>'
     )
 
@@ -97,9 +98,10 @@ def _front_section(result: SearchResult, table: LatencyTable | None) -> str:
     )
     return (
         f"<section><h2>The front</h2>{chart}"
-        '<p class="soft">Dots on the line: the front, with one standard deviation of the accuracy. Faint: all '
-        "evaluated networks (the worst twentieth may lie below the chart). Diamonds: published networks, "
-        f"at their latency {escape(question.provenance)} on this device and {_preset_words(result)}.</p></section>"
+        '<p class="soft">Dots on the line: the front, with one standard deviation of the accuracy. '
+        "Faint: all evaluated networks (the worst twentieth may lie below the chart). Diamonds: published "
+        f"networks, at their latency {escape(question.provenance)} on this device and "
+        f"{_preset_words(result)}.</p></section>"
     )
 
 
@@ -156,7 +158,8 @@ def _networks_section(result: SearchResult) -> str:
         '<section><h2>Networks, best accuracy first</h2><div class="wide"><table><thead><tr><th>#</th>'
         '<th class="left">id</th><th class="left">attention</th>'
         f"<th>latency ms, {escape(question.provenance)}</th><th>interval ms</th>"
-        f"<th>accuracy {escape(question.accuracy_unit)}, estimated</th><th>params M</th><th>MACs M</th></tr></thead>"
+        f"<th>accuracy {escape(question.accuracy_unit)}, estimated</th>"
+        "<th>params M</th><th>MACs M</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
         '<p class="soft">No network here has another one here that is as fast and as accurate. '
         f"What next:</p><pre><code>{escape(commands)}</code></pre></section>"
@@ -207,12 +210,13 @@ def _ops_section(result: SearchResult, table: LatencyTable | None) -> str:
             f"<details><summary>#{rank} <code>{escape(candidate.id)}</code> "
             f"{candidate.latency.value:#.4g} ms {provenance}{op_bar(ops)}</summary>"
             '<div class="wide"><table><thead><tr><th class="left">op</th><th class="left">key</th>'
-            f"<th>ms, {provenance}</th><th></th></tr></thead><tbody>{op_rows(ops)}</tbody></table></div></details>"
+            f"<th>ms, {provenance}</th><th></th></tr></thead>"
+            f"<tbody>{op_rows(ops)}</tbody></table></div></details>"
         )
     offset = f" and {table.offset_ms:.3g} ms once a network" if table.offset_ms else ""
     return (
         f"<section><h2>Where the time goes, {provenance}</h2>"
-        f'<p class="soft">Each bar is a network, cut into its ops in the order they run. A network\'s latency is '
+        '<p class="soft">Each bar is a network, cut into its ops in the order they run; a latency is '
         f"their sum{offset}. Open one for the ops.</p>{legend(sorted(kinds))}{''.join(details)}</section>"
     )
 

@@ -12,7 +12,6 @@ from statistics import NormalDist
 from hwnas.errors import HwnasError, UsageError
 from hwnas.predictors.estimate import Estimate, Predictor
 from hwnas.search.candidate import Trial
-from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import count_macs, count_params, lower
 from hwnas.space.search_space import SearchSpace
 

@@ -105,7 +105,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Writes a file so that a reader, or a kill, meets the old one or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
+        with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
