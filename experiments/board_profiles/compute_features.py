@@ -121,9 +121,7 @@ def _amounts(graph: Any) -> Iterator[tuple[str, int]]:
     before = ""
     for node in graph.node:
         if node.op_type == "Constant":
-            constants |= {
-                node.output[0]: tuple(item.t.dims) for item in node.attribute if item.name == "value"
-            }
+            constants[node.output[0]] = tuple(node.attribute[0].t.dims)
             continue
         if node.op_type in VIEWS:
             continue
@@ -137,7 +135,9 @@ def _amounts(graph: Any) -> Iterator[tuple[str, int]]:
         if fused:
             continue
         writes = sum(math.prod(shapes[name]) for name in node.output if name)
-        reads = sum(math.prod(shapes[name]) for name in node.input if name in shapes and name not in constants)
+        reads = sum(
+            math.prod(shapes[name]) for name in node.input if name in shapes.keys() - constants.keys()
+        )
         if node.op_type in ("Slice", "Gather"):  # reads no more than it keeps
             reads = writes
         yield "activation_bytes", 4 * (reads + writes)

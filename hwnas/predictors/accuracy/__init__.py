@@ -14,7 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from numbers import Real
+from typing import cast
+
+import numpy as np
 
 from hwnas import plugins
 from hwnas.errors import HwnasError, UsageError
@@ -26,6 +28,7 @@ __all__ = ["AccuracyFunction", "FunctionPredictor", "load_accuracy"]
 AccuracyFunction = Callable[[ArchSpec], "float | Estimate"]
 
 FOLDER = "predictors/accuracy"
+NUMBERS = (int, float, np.integer, np.floating)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class FunctionPredictor:
             ) from error
         if isinstance(answer, Estimate):
             return answer if answer.unit else replace(answer, unit=self.unit)
-        if isinstance(answer, Real) and not isinstance(answer, bool) and math.isfinite(answer):
+        if isinstance(answer, NUMBERS) and not isinstance(answer, bool) and math.isfinite(answer):
             return Estimate(float(answer), unit=self.unit)
         raise UsageError(
             f"an accuracy function must return a finite number or an Estimate, got {answer!r} from "
@@ -78,12 +81,13 @@ def load_accuracy(reference: str | AccuracyFunction | Predictor) -> Predictor:
             return made
         return _wrapped(plugins.load_callable(reference), reference)
     if hasattr(reference, "predict"):
-        return reference
+        return cast(Predictor, reference)
     if callable(reference):
-        module = getattr(reference, "__module__", type(reference).__module__)
-        return _wrapped(reference, f"{module}:{getattr(reference, '__qualname__', type(reference).__qualname__)}")
+        named = reference if hasattr(reference, "__qualname__") else type(reference)
+        return _wrapped(reference, f"{named.__module__}:{named.__qualname__}")
     raise UsageError(
-        f"an accuracy estimator must be a name, a function of an architecture or a predictor, got {reference!r}"
+        "an accuracy estimator must be a name, a function of an architecture or a predictor, "
+        f"got {reference!r}"
     )
 
 

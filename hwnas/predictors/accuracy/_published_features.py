@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.space.arch import ArchSpec, CascadedGroup, Reuse, SingleHead, Stage
+from hwnas.space.arch import ArchSpec, CascadedGroup, Reuse, SingleHead
 from hwnas.space.ops import lower
 
 __all__ = ["FEATURES", "Feature", "describe"]
@@ -50,7 +50,12 @@ FEATURES: tuple[Feature, ...] = (
     Feature("partial squared", 0.0, 0.05, "SHViT, table 6: there is a best share"),
     # How the blocks are built.
     Feature("dw-attention-ffn", 0.0, 0.03, "share of blocks with SHViT's layout"),
-    Feature("ffn ratio", 0.05, 0.05, "log2(ratio / 2); EfficientViT, table 6: 4 is 1.5 points worse at one speed"),
+    Feature(
+        "ffn ratio",
+        0.05,
+        0.05,
+        "log2(ratio / 2); EfficientViT, table 6: with 4, 1.5 points less at one speed",
+    ),
     Feature("resolution", 0.0, 0.15, "ln(side / 224)"),
     Feature("foreign", 0.0, 0.20, "parts of another design (EleViT's stem, downsampling, blocks, head)"),
     Feature("stem stride", 0.0, 0.15, "log2(16 / stride)"),
@@ -66,7 +71,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("macs 3:2 squared", 0.0, 0.05, "a last stage out of proportion"),
     Feature("width 2:1 squared", 0.0, 0.15, "widths that jump, or fall"),
     Feature("width 3:2 squared", 0.0, 0.15, "as above"),
-    Feature("depth squared", 0.04, 0.06, "much shallower or deeper than any published network is taken to be worse"),
+    Feature("depth squared", 0.04, 0.06, "far from the published depths is taken to be worse"),
 )
 
 
@@ -111,19 +116,23 @@ def describe(arch: ArchSpec) -> NDArray[np.float64]:
     first, last = first + 0.15, last + 0.45  # the middle of the published networks
     ffns = sum(stage.depth * (2 if stage.layout == "sandwich" else 1) for stage in stages)
     depth = math.log(ffns / 12)
-    return np.array(
-        [
-            1.0, size, weights,
-            *shares.values(),
-            shares["reuse"] * size, shares["single-head"] * size, shares["cascaded-group"] * size,
-            mixture,
-            kernels, heads, partial, partial * partial,
-            layout, ratio, math.log(arch.resolution / 224), foreign, math.log2(16 / arch.stem.stride),
-            first, last, wider_second, wider_last, depth,
-            size * size, balance * balance,
-            first * first, last * last, wider_second * wider_second, wider_last * wider_last, depth * depth,
-        ]
-    )  # fmt: skip
+    numbers = {
+        "one": 1.0, "macs": size, "params": weights, **shares,
+        "reuse x macs": shares["reuse"] * size,
+        "single-head x macs": shares["single-head"] * size,
+        "cascaded-group x macs": shares["cascaded-group"] * size,
+        "mixture": mixture,
+        "kernels": kernels, "heads": heads, "partial": partial, "partial squared": partial**2,
+        "dw-attention-ffn": layout, "ffn ratio": ratio, "resolution": math.log(arch.resolution / 224),
+        "foreign": foreign, "stem stride": math.log2(16 / arch.stem.stride),
+        "macs 1:2": first, "macs 3:2": last, "width 2:1": wider_second, "width 3:2": wider_last,
+        "depth": depth,
+        "macs squared": size**2, "balance squared": balance**2,
+        "macs 1:2 squared": first**2, "macs 3:2 squared": last**2,
+        "width 2:1 squared": wider_second**2, "width 3:2 squared": wider_last**2,
+        "depth squared": depth**2,
+    }  # fmt: skip
+    return np.array([numbers[feature.name] for feature in FEATURES])
 
 
 def _sizes(arch: ArchSpec) -> tuple[int, int, list[float]]:
@@ -145,5 +154,3 @@ def _ratios(amounts: list[float]) -> tuple[float, float]:
     if len(amounts) < 2:
         return 0.0, 0.0
     return math.log(amounts[0] / amounts[1]), math.log(amounts[-1] / amounts[-2])
-
-

@@ -115,7 +115,8 @@ def fit(rows: Sequence[PublishedRow]) -> PublishedAccuracy:
     surprise = np.log(errors / REFERENCE_ERROR_PERCENT) - numbers @ believed
     covariance = np.linalg.inv(precision + numbers.T @ numbers / NOISE**2)
     effects = believed + covariance @ (numbers.T @ surprise) / NOISE**2
-    return PublishedAccuracy(effects=effects, root=np.linalg.cholesky((covariance + covariance.T) / 2))
+    root = np.linalg.cholesky((covariance + covariance.T) / 2)
+    return PublishedAccuracy(effects=effects, root=np.asarray(root, dtype=np.float64))
 
 
 @lru_cache(maxsize=1)
