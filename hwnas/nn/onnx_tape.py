@@ -287,6 +287,13 @@ def _split(tape: _Tape, parts: Sequence[Tensor], x: Tensor, sizes: Any, dim: int
     tape.node("Split", parts, x, _int64([part.shape[dim] for part in parts]), axis=dim)
 
 
+def _chunk(tape: _Tape, parts: Sequence[Tensor], x: Tensor, chunks: int, dim: int = 0) -> None:
+    """Equal parts, of a size that may be free."""
+    if x.shape[dim] % chunks:
+        raise UsageError(f"chunks must be equal to be exported, got {x.shape[dim]} cut into {chunks}")
+    tape.node("Split", parts, x, axis=dim, **({"num_outputs": chunks} if tape.opset >= 18 else {}))
+
+
 def _cat(tape: _Tape, y: Tensor, parts: Sequence[Tensor], dim: int = 0) -> None:
     tape.node("Concat", y, *parts, axis=dim)
 
@@ -340,6 +347,7 @@ _RULES: dict[str, Callable[..., None]] = {
     "reshape": _reshape,
     "transpose": _transpose,
     "split": _split,
+    "chunk": _chunk,
     "cat": _cat,
     "pad": _pad,
     "__getitem__": _getitem,
