@@ -68,6 +68,7 @@ def test_describe_says_the_latency_its_interval_and_that_it_is_estimated(
     assert document["latency_high_ms"] == pytest.approx(predicted.high)
     assert document["latency_low_ms"] < document["latency_ms"] < document["latency_high_ms"]
     per_op = [op["latency_ms"] for op in document["ops"]]
+    assert document["offset_ms"] == 0.25
     assert sum(per_op) + 0.25 == pytest.approx(document["latency_ms"])
 
     said = hwnas("describe", "uniform-t", "--device", "toy-board").out

@@ -181,4 +181,4 @@ def _console(*, stderr: bool) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     wide = None if stream.isatty() or os.environ.get("COLUMNS") else _WIDTH_OFF_TERMINAL
-    return PipeConsole(stderr=stderr, width=wide, highlight=False)
+    return PipeConsole(stderr=stderr, width=wide, highlight=False, markup=False, emoji=False)

@@ -55,6 +55,7 @@ def _document(name: str, arch: ArchSpec, table: LatencyTable | None) -> dict[str
             "latency_ms": estimate.value,
             "latency_low_ms": estimate.low,
             "latency_high_ms": estimate.high,
+            "offset_ms": table.offset_ms,
         }
     document["ops"] = [
         {
@@ -93,7 +94,7 @@ def _show(document: dict[str, Any]) -> None:
             f"latency      {document['latency_ms']:.2f} ms predicted{interval}, "
             f"from the {document['provenance']} table of '{document['device']}'"
         )
-    out.print("\n".join(lines) + "\n", markup=False, soft_wrap=True)
+    out.print("\n".join(lines) + "\n", soft_wrap=True)
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("place", no_wrap=True)
@@ -105,4 +106,6 @@ def _show(document: dict[str, Any]) -> None:
     for op in document["ops"]:
         timing = [f"{op['latency_ms']:.3f}"] if timed else []
         table.add_row(op["place"], op["key"], f"{op['params']:,}", f"{op['macs'] / 1e6:.2f}", *timing)
+    if timed and document["offset_ms"]:
+        table.add_row("once a network", "", "", "", f"{document['offset_ms']:.3f}")
     out.print(table)

@@ -29,7 +29,7 @@ def command(as_json: JsonOption = False) -> None:
         except HwnasError as error:
             broken.append(str(error))
     for problem in broken:
-        stderr().print(f"warning: left out: {problem}", markup=False, soft_wrap=True)
+        stderr().print(f"warning: left out: {problem}", soft_wrap=True)
     if as_json:
         emit_json({"schema": 1, "devices": devices})
         return

@@ -34,8 +34,8 @@ def command(as_json: JsonOption = False) -> None:
     else:
         out = stdout()
         for finding in findings:
-            out.print(f"{_SIGNS[finding.level]:<9} {finding.what}", markup=False, soft_wrap=True)
+            out.print(f"{_SIGNS[finding.level]:<9} {finding.what}", soft_wrap=True)
             if finding.mend:
-                out.print(f"{'':<9} -> {finding.mend}", markup=False, soft_wrap=True)
+                out.print(f"{'':<9} -> {finding.mend}", soft_wrap=True)
     if blocked:
         raise typer.Exit(2)

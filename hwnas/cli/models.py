@@ -63,7 +63,7 @@ def command(as_json: JsonOption = False) -> None:
     out.print(table)
     for model in models.values():
         if model.note:
-            out.print(f"\n{model.name}: {model.note}", markup=False)
+            out.print(f"\n{model.name}: {model.note}")
 
 
 def _or_dash(value: float | None) -> str:
