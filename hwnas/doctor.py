@@ -192,7 +192,7 @@ def import_name(machine: Machine) -> Iterable[Finding]:
         yield Finding(
             "blocking",
             f"the package '{other}' installs files under the import name hwnas, over or beside these",
-            f"pip uninstall -y {other} && pip install --force-reinstall --no-deps hwnas",
+            f"pip uninstall -y {other} hwnas, then install hwnas again: files of the two are mixed",
         )
     if not others:
         yield Finding("ok", "the import name hwnas belongs to hwnas alone")
@@ -213,20 +213,26 @@ def packages(machine: Machine) -> Iterable[Finding]:
         ("torch", "building, training, exporting and measuring networks", "warning"),
         ("ray", "searching on several machines", "note"),
     ):
-        missing, old = [], []
+        missing, old, newer = [], [], []
         for name, minimum in wanted.get(extra, []):
             version = machine.version_of(name)
             if version is None:
                 missing.append(name)
             elif _numbers(version) < _numbers(minimum):
                 old.append(f"{name} {version} (needs {minimum} or newer)")
-        install = f"pip install --upgrade 'hwnas[{extra}]'" if extra else "pip install --upgrade hwnas"
+                newer.append(f"'{name}>={minimum}'")
         if missing:
             yield Finding(
-                level, f"{use} needs packages that are not installed: {', '.join(missing)}", install
+                level,
+                f"{use} needs packages that are not installed: {', '.join(missing)}",
+                _install_command(machine, extra),
             )
         if old:
-            yield Finding(level, f"{use} needs newer packages: {', '.join(old)}", install)
+            yield Finding(
+                level,
+                f"{use} needs newer packages: {', '.join(old)}",
+                f"pip install --upgrade {' '.join(newer)}",
+            )
         if not missing and not old:
             yield Finding("ok", f"the packages for {use} are installed")
 
@@ -341,7 +347,7 @@ def tables(machine: Machine) -> Iterable[Finding]:
     problems = machine.table_problems()
     if not problems:
         yield Finding(
-            "blocking", "there is no latency table", "pip install --force-reinstall --no-deps hwnas"
+            "blocking", "there is no latency table", "install hwnas again, or: hwnas table build --name NAME"
         )
     for name, problem in problems.items():
         if problem is not None:
@@ -365,6 +371,14 @@ CHECKS: tuple[Callable[[Machine], Iterable[Finding]], ...] = (
     tables,
 )
 """In the order of the report."""
+
+
+def _install_command(machine: Machine, extra: str) -> str:
+    """Installs what an extra asks for: of the installed hwnas, or of the checkout it runs from."""
+    wanted = f"[{extra}]" if extra else ""
+    if machine.version_of("hwnas"):
+        return f"pip install 'hwnas{wanted}'"
+    return f"pip install -e '{Path(__file__).parents[1]}{wanted}'"
 
 
 def _import_died(package: str, version: str, cause: str) -> Finding:

@@ -14,7 +14,7 @@ import pytest
 from hwnas import doctor
 from hwnas.doctor import Finding, Imported, Machine
 
-VERSIONS = {"numpy": "2.4.6", "torch": "2.15.0", "onnxruntime": "1.31.1", "ray": "2.60.0"}
+VERSIONS = {"hwnas": "0.1.0", "numpy": "2.4.6", "torch": "2.15.0", "onnxruntime": "1.31.1", "ray": "2.60.0"}
 REQUIREMENTS = (
     "numpy>=1.26",
     "torch>=2.6; extra == 'torch'",
@@ -89,12 +89,20 @@ def test_a_package_that_the_main_job_needs_blocks(healthy: Machine) -> None:
 def test_without_the_torch_extra_a_search_still_runs(healthy: Machine) -> None:
     finding = only(trouble(dataclasses.replace(healthy, version_of={**VERSIONS, "torch": None}.get)))
     assert finding.level == "warning"
-    assert finding.mend == "pip install --upgrade 'hwnas[torch]'"
+    assert finding.mend == "pip install 'hwnas[torch]'"
+
+
+def test_what_runs_from_a_checkout_is_installed_from_there(healthy: Machine) -> None:
+    absent = {**VERSIONS, "torch": None, "hwnas": None}
+    finding = only(trouble(dataclasses.replace(healthy, version_of=absent.get)))
+    assert finding.mend == f"pip install -e '{Path(doctor.__file__).parents[1]}[torch]'"
 
 
 def test_an_older_onnx_runtime_is_named_with_the_version_it_needs(healthy: Machine) -> None:
     machine = dataclasses.replace(healthy, version_of={**VERSIONS, "onnxruntime": "1.9.0"}.get)
-    assert "onnxruntime 1.9.0 (needs 1.20 or newer)" in only(trouble(machine)).what
+    finding = only(trouble(machine))
+    assert "onnxruntime 1.9.0 (needs 1.20 or newer)" in finding.what
+    assert finding.mend == "pip install --upgrade 'onnxruntime>=1.20'"
 
 
 def test_a_runtime_that_dies_on_import_is_named_with_what_killed_it(healthy: Machine) -> None:
