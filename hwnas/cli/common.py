@@ -132,11 +132,13 @@ def _arch_of_run(folder: Path, which: str) -> tuple[str, ArchSpec]:
     found = [candidate for candidate in front if which and candidate.id.startswith(which)]
     if len(found) == 1:
         return name, found[0].arch
-    ids = ", ".join(candidate.id for candidate in front)
     if found:
+        ids = ", ".join(candidate.id for candidate in found)
         raise UsageError(f"{folder}: '{which}' begins {len(found)} ids of the front; give more of it: {ids}")
+    hint = did_you_mean(which, [candidate.id for candidate in front])
     raise UsageError(
-        f"{folder}: no '{which}' on the front: give a number from 1 to {len(front)}, or one of {ids}"
+        f"{folder}: no '{which}' on the front.{hint} Give a number from 1 to {len(front)}, 1 is the best, "
+        "or the beginning of an id"
     )
 
 
