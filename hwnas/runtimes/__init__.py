@@ -31,9 +31,10 @@ class Runtime(Protocol):
     """What `prepare` takes: `onnx`, or another format that the exporter knows."""
 
     def probe(self) -> dict[str, Any]:
-        """{"version": str or None, "providers": [str], "missing": None or the command that mends it}.
+        """What is there: {"version", "provider", "providers", "missing"}.
 
-        Never raises for a runtime that is not installed: that is what `missing` says.
+        `version` is text or None, `provider` what `prepare` runs on, `providers` all there are,
+        `missing` None or the command that mends it. Never raises for a runtime that is not installed: that is what `missing` says.
         """
         ...
 

@@ -29,6 +29,7 @@ def probe() -> dict[str, Any]:
         }
     return {
         "version": str(onnxruntime.__version__),
+        "provider": PROVIDER,
         "providers": list(onnxruntime.get_available_providers()),
         "missing": None,
     }

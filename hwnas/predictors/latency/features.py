@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hwnas.space.ops import OpSpec
 
-__all__ = ["FEATURE_NAMES", "features", "op_features"]
+__all__ = ["FEATURE_NAMES", "features", "op_family", "op_features"]
 
 FEATURE_NAMES = (
     "pointwise_macs",
@@ -39,6 +39,15 @@ def op_features(op: OpSpec) -> NDArray[np.float64]:
     values[4] = op.weight_bytes()
     values[5] = op.nodes
     return values
+
+
+def op_family(op: OpSpec) -> str:
+    """The kind and its settings that are words or yes/no: ops whose latency is one smooth function.
+
+    As `element-wise`, or `element-wise softmax=tokens`.
+    """
+    words = [f"{name}={value}" for name, value in op.settings if isinstance(value, bool | str)]
+    return " ".join([op.kind, *words])
 
 
 def features(ops: Iterable[OpSpec]) -> dict[str, float]:

@@ -1,7 +1,7 @@
-"""A cost model per op kind, for the ops of a table that were never measured.
+"""A cost model per family of ops, for the ops of a table that were never measured.
 
 Two steps: non-negative coefficients on the op's features (relative least squares), then a
-correction from the nearest measured ops of the kind, smoothed in log-feature space: vector units
+correction from the nearest measured ops of the family, smoothed in log-feature space: vector units
 make latency a bumpy function of width that no six coefficients follow. How far the correction
 reaches is chosen by leaving each measured op out; that error is reported and goes with each row.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.predictors.latency.features import op_features
+from hwnas.predictors.latency.features import op_family, op_features
 from hwnas.space.ops import OpSpec
 
 __all__ = ["FillModel", "fit_fill"]
@@ -25,8 +25,8 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class _KindModel:
-    """The two steps for one kind."""
+class _FamilyModel:
+    """The two steps for one family of ops."""
 
     weights: Floats  # (7,): six features and a constant
     places: Floats  # (n, d): measured ops in log-feature space
@@ -44,17 +44,17 @@ class _KindModel:
 class FillModel:
     """Says what an op that was never measured takes."""
 
-    kinds: Mapping[str, _KindModel]
-    """A model for each kind with enough rows, and one for the rest under the name ''."""
+    families: Mapping[str, _FamilyModel]
+    """A model for each family and each kind with enough rows, and '' for the rest."""
 
     @property
     def errors(self) -> dict[str, float]:
-        """Mean relative error by kind, each measured op predicted from the others."""
-        return {kind: model.error for kind, model in self.kinds.items()}
+        """Mean relative error by family, each measured op predicted from the others."""
+        return {family: model.error for family, model in self.families.items()}
 
     def predict_ms(self, op: OpSpec) -> tuple[float, float]:
         """Milliseconds of the op alone, and the relative error to expect."""
-        model = self.kinds.get(op.kind) or self.kinds[""]
+        model = self.families.get(op_family(op)) or self.families.get(op.kind) or self.families[""]
         value = model.predict_ms(_rows([op]), _places([op]))[0]
         return float(value), model.error
 
@@ -64,21 +64,21 @@ def fit_fill(ops: Sequence[OpSpec], measured_ms: Sequence[float]) -> FillModel:
     if not ops:
         raise ValueError("a cost model needs measured ops, got none")
     measured = np.asarray(measured_ms, dtype=float)
-    kinds = {"": _fit_kind(list(ops), measured)}
-    for kind in sorted({op.kind for op in ops}):
-        own = [index for index, op in enumerate(ops) if op.kind == kind]
+    families = {"": _fit_family(list(ops), measured)}
+    for name in sorted({name for op in ops for name in (op.kind, op_family(op))}):
+        own = [index for index, op in enumerate(ops) if name in (op.kind, op_family(op))]
         if len(own) >= _FEW:
-            kinds[kind] = _fit_kind([ops[index] for index in own], measured[own])
-    return FillModel(kinds)
+            families[name] = _fit_family([ops[index] for index in own], measured[own])
+    return FillModel(families)
 
 
-def _fit_kind(ops: list[OpSpec], measured: Floats) -> _KindModel:
+def _fit_family(ops: list[OpSpec], measured: Floats) -> _FamilyModel:
     rows, places = _rows(ops), _places(ops)
     weights = _coefficients(rows, measured)
     if len(ops) < _FEW:
         base = np.maximum(rows @ weights, 1e-6)
         residuals = np.log(measured / base)
-        return _KindModel(weights, places, residuals, np.inf, float(np.abs(base / measured - 1).mean()) or 1.0)
+        return _FamilyModel(weights, places, residuals, np.inf, float(np.abs(base / measured - 1).mean()) or 1.0)
     # The coefficients are refitted without each op in turn: their own fit must not see it.
     left_out = np.array(
         [
@@ -92,7 +92,7 @@ def _fit_kind(ops: list[OpSpec], measured: Floats) -> _KindModel:
         correction = _smoothed(places, places, residuals, reach, leave_out_self=True)
         errors[reach] = float(np.abs(np.exp(correction - left_out) - 1).mean())
     reach = min(errors, key=lambda candidate: errors[candidate])
-    return _KindModel(weights, places, residuals, reach, errors[reach])
+    return _FamilyModel(weights, places, residuals, reach, errors[reach])
 
 
 def _coefficients(rows: Floats, measured: Floats) -> Floats:

@@ -1,0 +1,244 @@
+"""`hwnas measure`: whole networks timed on this machine, beside what a table predicts."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwnas.cli.common import DeviceOption, JsonOption, emit_json, resolve_arch, stderr, stdout
+from hwnas.errors import MissingOpError, UsageError
+
+if TYPE_CHECKING:
+    from hwnas.latency import DeviceProfile, LatencyTable
+    from hwnas.latency.networks import MeasuredNetwork
+    from hwnas.space import ArchSpec
+
+__all__ = ["command"]
+
+_BUSY = 0.9
+
+
+def command(
+    archs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ARCH...",
+            help="Networks as everywhere (a preset, a YAML file, RUN#2, a checkpoint), a run's folder for "
+            "its whole front, or 'presets' for all published networks.",
+        ),
+    ],
+    device: DeviceOption = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; the device's by default, else 1.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images a run; the device's, else 1.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="Runtime; the device's, else onnxruntime.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Fresh processes, each of which times everything.")] = 3,
+    seed: Annotated[int, typer.Option(help="Of the random order.")] = 0,
+    allow_mismatch: Annotated[
+        bool,
+        typer.Option("--allow-mismatch", help="Compare with a table of another configuration all the same."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Time whole networks on this machine, with the prediction of a device's table beside each.
+
+    Networks are interleaved in random order, in three fresh processes. Weights are random: they do
+    not change the time. Example: hwnas measure uniform-t presets --device cpu-x86
+    """
+    networks = _networks(archs)
+    table = None
+    if device is not None:
+        from hwnas.latency import LatencyTable
+
+        table = LatencyTable.load(device)
+    profile, environment = _profile(table, runtime, threads, batch, allow_mismatch)
+    measured = _measure(networks, profile, rounds, seed)
+    document = _document(networks, measured, table, profile, environment)
+    if as_json:
+        emit_json(document)
+    else:
+        _show(document)
+
+
+def _networks(archs: list[str]) -> dict[str, ArchSpec]:
+    """What the arguments name, each network once, in the order given."""
+    found: dict[str, ArchSpec] = {}
+    for text in archs:
+        if text == "presets":
+            from hwnas.space import preset, preset_names
+
+            found |= {name: preset(name) for name in preset_names()}
+        elif (Path(text) / "run.yaml").is_file():
+            from hwnas.search import load_run
+
+            front = load_run(Path(text)).front
+            if not front:
+                raise UsageError(f"{text}: this run's front is empty, there is nothing to measure")
+            for number, candidate in enumerate(front, start=1):
+                found[f"{Path(text).name}#{number}"] = candidate.arch
+        else:
+            name, arch = resolve_arch(text)
+            found[name] = arch
+    return found
+
+
+def _profile(
+    table: LatencyTable | None,
+    runtime: str | None,
+    threads: int | None,
+    batch: int | None,
+    allow_mismatch: bool,
+) -> tuple[DeviceProfile, dict[str, Any]]:
+    """What is measured here: the device's configuration, unless asked for another."""
+    from hwnas.latency.build import measured_profile
+    from hwnas.latency.link import LocalLink
+
+    known = None if table is None or table.provenance == "estimated" else table.profile
+    wanted = runtime or (known.runtime if known else "onnxruntime")
+    profile, environment = measured_profile(
+        lambda: LocalLink(wanted),
+        runtime=wanted,
+        threads=threads or (known.threads if known else 1),
+        batch=batch or (known.batch if known else 1),
+        precision=known.precision if known else "fp32",
+    )
+    if table is not None and known is not None:
+        known.check(
+            table=table.name,
+            allow_mismatch=allow_mismatch,
+            runtime=profile.runtime,
+            runtime_version=profile.runtime_version,
+            threads=profile.threads,
+            batch=profile.batch,
+            precision=profile.precision,
+        )
+    return profile, environment
+
+
+def _measure(
+    networks: dict[str, ArchSpec], profile: DeviceProfile, rounds: int, seed: int
+) -> dict[str, MeasuredNetwork]:
+    import functools
+    import tempfile
+
+    from hwnas import plugins
+    from hwnas.latency.link import LocalLink
+    from hwnas.latency.networks import measure_networks
+
+    plugins.require("onnx", extra="torch")
+    plugins.require("torch", extra="torch").set_num_threads(1)
+    from hwnas.nn import export
+
+    def progress(name: str, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[Kmeasuring {done} of {total}: {name}" + ("\r\x1b[K" if done == total else ""))
+            sys.stderr.flush()
+
+    # Exported before anything is timed: exporting would disturb it.
+    with tempfile.TemporaryDirectory() as folder:
+        files = {}
+        for number, (name, arch) in enumerate(networks.items()):
+            files[name] = Path(folder) / f"{number}.onnx"
+            files[name].write_bytes(export.network_model(arch, batch=profile.batch))
+        return measure_networks(
+            {name: functools.partial(Path.read_bytes, file) for name, file in files.items()},
+            profile=profile,
+            start=lambda: LocalLink(profile.runtime),
+            rng=random.Random(seed),
+            rounds=rounds,
+            report=progress,
+        )
+
+
+def _document(
+    networks: dict[str, ArchSpec],
+    measured: dict[str, MeasuredNetwork],
+    table: LatencyTable | None,
+    profile: DeviceProfile,
+    environment: dict[str, Any],
+) -> dict[str, Any]:
+    rows = []
+    for name, arch in networks.items():
+        own = measured[name]
+        row: dict[str, Any] = {
+            "name": name,
+            "id": arch.id,
+            "measured_ms": own.ms,
+            "measured_low_ms": own.low_ms,
+            "measured_high_ms": own.high_ms,
+            "measured_p95_ms": own.p95_ms,
+            "cpu_share": own.cpu_share,
+        }
+        if table is not None:
+            row |= _predicted(table, arch, own.ms)
+        rows.append(row)
+    document: dict[str, Any] = {
+        "schema": 1,
+        "board": profile.board,
+        "runtime": profile.runtime,
+        "runtime_version": profile.runtime_version,
+        "threads": profile.threads,
+        "batch": profile.batch,
+        "precision": profile.precision,
+        "environment": environment,
+        "networks": rows,
+    }
+    if table is not None:
+        errors = [abs(row["error_percent"]) for row in rows if row.get("error_percent") is not None]
+        document |= {
+            "device": table.name,
+            "provenance": table.provenance,
+            "mape_percent": sum(errors) / len(errors) if errors else None,
+        }
+    return document
+
+
+def _predicted(table: LatencyTable, arch: ArchSpec, measured_ms: float) -> dict[str, Any]:
+    try:
+        estimate = table.predict(arch)
+    except MissingOpError as error:
+        return {"predicted_ms": None, "error_percent": None, "missing_ops": list(error.keys)}
+    return {
+        "predicted_ms": estimate.value,
+        "predicted_low_ms": estimate.low,
+        "predicted_high_ms": estimate.high,
+        "error_percent": 100 * (estimate.value / measured_ms - 1),
+    }
+
+
+def _show(document: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    console = stdout()
+    console.print(
+        f"{document['board']}: {document['runtime']} {document['runtime_version']}, "
+        f"{document['threads']} thread(s), batch {document['batch']}, {document['precision']}"
+    )
+    grid = Table("network", "measured ms", "rounds", box=None)
+    told = document.get("device")
+    if told:
+        for title in (f"predicted ms ({document['provenance']} table {told})", "90 % interval", "error"):
+            grid.add_column(title)
+    for row in document["networks"]:
+        cells = [
+            row["name"],
+            f"{row['measured_ms']:.3f}",
+            f"{row['measured_low_ms']:.3f} to {row['measured_high_ms']:.3f}",
+        ]
+        if told and row["predicted_ms"] is None:
+            cells += ["none", f"{len(row['missing_ops'])} ops are not in the table", ""]
+        elif told:
+            cells += [
+                f"{row['predicted_ms']:.3f}",
+                f"{row['predicted_low_ms']:.3f} to {row['predicted_high_ms']:.3f}",
+                f"{row['error_percent']:+.1f} %",
+            ]
+        grid.add_row(*cells)
+    console.print(grid)
+    if document.get("mape_percent") is not None:
+        console.print(f"mean absolute error {document['mape_percent']:.1f} %")
+    if any(row["cpu_share"] < _BUSY for row in document["networks"]):
+        stderr().print("Other programs took the CPU while measuring: these times are too long.")

@@ -1,0 +1,328 @@
+"""`hwnas table`: build a latency table by measuring, check one, show its rows."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwnas.cli.common import JsonOption, emit_json, resolve_arch, stderr, stdout
+from hwnas.errors import FileFormatError, HwnasError, UsageError
+
+if TYPE_CHECKING:
+    from hwnas.latency import LatencyTable
+    from hwnas.latency.plan import Plan
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Build, check and show latency tables.")
+
+DeviceArgument = Annotated[
+    str, typer.Argument(metavar="DEVICE", help="A device, as 'hwnas devices' lists them, or a table's file.")
+]
+
+
+@app.command()
+def build(
+    name: Annotated[str, typer.Option(help="What the device is to be called.")],
+    runtime: Annotated[str, typer.Option(help="What executes the networks.")] = "onnxruntime",
+    threads: Annotated[int, typer.Option(min=1, help="Threads a network runs on.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Images a run.")] = 1,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="About how long to measure; ops beyond that are filled in.")
+    ] = None,
+    ops: Annotated[
+        str,
+        typer.Option(
+            metavar="all|presets",
+            help="Measure every op of the space, or those of the presets only, and fill the rest in.",
+        ),
+    ] = "all",
+    networks: Annotated[int, typer.Option(min=4, help="Whole networks to calibrate on.")] = 40,
+    heldout: Annotated[
+        int, typer.Option(min=0, help="Random whole networks, besides the presets, to tell the error by.")
+    ] = 30,
+    passes: Annotated[int, typer.Option(min=1, help="Fresh processes, each of which times everything.")] = 3,
+    seed: Annotated[int, typer.Option(help="Of the random networks and orders.")] = 0,
+    space: Annotated[str, typer.Option(help="The search space: 'default', or a YAML file.")] = "default",
+    arch: Annotated[
+        list[str] | None, typer.Option(metavar="ARCH", help="Measure this network's ops too; repeatable.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for NAME.yaml and its samples.")] = Path("latency_tables"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a build that was stopped.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured, and stop.")] = False,
+) -> None:
+    """Measure this machine: ops and some whole networks, interleaved, calibrated, with held-out error.
+
+    Example: hwnas table build --name my-pc --threads 1 --minutes 5
+    """
+    from hwnas.latency.plan import make_plan
+    from hwnas.space import SearchSpace
+
+    if ops not in ("all", "presets"):
+        raise UsageError(f"--ops must be 'all' or 'presets', got '{ops}'")
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith((".", "-")):
+        raise UsageError(f"--name is letters, digits, dots, - and _, got '{name}'")
+    plan = make_plan(
+        SearchSpace.from_yaml(space),
+        networks=networks,
+        heldout=heldout,
+        passes=passes,
+        minutes=minutes,
+        measure_all=ops == "all",
+        seed=seed,
+        extra=[resolve_arch(text)[1] for text in arch or ()],
+    )
+    target = out / f"{name}.yaml"
+    say = stderr()
+    say.print(_plan_text(plan), highlight=False)
+    if dry_run:
+        return
+    _check_writable(out)
+    samples = out / f"{name}.samples"
+    unfinished = out / f"{name}.samples.part"
+    progress = _Progress()
+    try:
+        table = _build(plan, name, runtime, threads, batch, unfinished, resume, progress)
+    except (KeyboardInterrupt, HwnasError) as error:
+        if unfinished.exists() and not isinstance(error, UsageError | FileFormatError):
+            say.print(f"What was measured is in {unfinished}. Go on with:\n  {_resume_command()}", soft_wrap=True)
+        raise
+    finally:
+        progress.end()
+    table.save(target)
+    unfinished.replace(samples)
+    stdout().print(f"{target}: {_summary(table)}")
+    stdout().print(f"Raw samples: {samples}")
+    stdout().print(f"Next: hwnas search --device {name} --budget 10ms")
+
+
+@app.command()
+def check(
+    device: DeviceArgument,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse disturbed and filled rows.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether a table is valid, where it comes from, how noisy and how good it is."""
+    from hwnas.latency import LatencyTable, find_table
+    from hwnas.space import OpSpec
+
+    path = find_table(device)
+    table = LatencyTable.load(path)
+    for key in table.rows:
+        try:
+            OpSpec.from_key(key)
+        except FileFormatError as error:
+            raise FileFormatError(f"{path}: rows.{key}: {error}") from None
+    if strict and (table.disturbed or table.filled):
+        raise FileFormatError(
+            f"{path}: --strict takes no disturbed and no filled rows, there are {len(table.disturbed)} "
+            f"disturbed and {len(table.filled)} filled ones: {', '.join((table.disturbed + table.filled)[:5])} ..."
+        )
+    document = _facts(table, path)
+    if as_json:
+        emit_json(document)
+        return
+    console = stdout()
+    console.print(f"{path}: valid. {_summary(table)}")
+    for title, value in document.items():
+        if title not in ("schema", "notes", "name", "path"):
+            console.print(f"  {title}: {_shown(value)}")
+    for note in table.notes:
+        console.print(f"  note: {note}")
+
+
+@app.command()
+def show(
+    device: DeviceArgument,
+    kind: Annotated[str | None, typer.Option(help="Only rows of this kind of op.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a table's rows, or its coefficients where it has no rows."""
+    from hwnas.latency import LatencyTable, find_table
+    from hwnas.predictors.latency import FEATURE_NAMES
+
+    path = find_table(device)
+    table = LatencyTable.load(path)
+    rows = {
+        key: row for key, row in table.rows.items() if kind is None or key.partition("(")[0] == kind
+    }
+    document: dict[str, Any] = {"schema": 1, "name": table.name, "provenance": table.provenance}
+    if table.coefficients is not None:
+        document["coefficients_ms"] = dict(zip(FEATURE_NAMES, table.coefficients.values, strict=True))
+        document["offset_ms"] = table.coefficients.offset_ms
+    else:
+        document["rows"] = [
+            {
+                "key": key,
+                "ms": row.ms,
+                "low_ms": row.low_ms,
+                "high_ms": row.high_ms,
+                "p95_ms": row.p95_ms,
+                "filled": row.filled,
+                "disturbed": row.disturbed,
+            }
+            for key, row in rows.items()
+        ]
+    if as_json:
+        emit_json(document)
+        return
+    console = stdout()
+    if table.coefficients is not None:
+        console.print(f"{table.name} ({table.provenance}): coefficients, no rows")
+        for feature, value in document["coefficients_ms"].items():
+            console.print(f"  {value:.4g} ms a unit of {feature}")
+        return
+    from rich.table import Table
+
+    grid = Table("op", "ms", "low", "high", "p95", "", box=None)
+    for key, row in rows.items():
+        mark = "filled" if row.filled else "disturbed" if row.disturbed else ""
+        p95 = "" if row.p95_ms is None else f"{row.p95_ms:.4f}"
+        grid.add_row(key, f"{row.ms:.4f}", f"{row.low_ms:.4f}", f"{row.high_ms:.4f}", p95, mark)
+    console.print(grid)
+
+
+def _build(
+    plan: Plan,
+    name: str,
+    runtime: str,
+    threads: int,
+    batch: int,
+    samples: Path,
+    resume: bool,
+    progress: _Progress,
+) -> LatencyTable:
+    from hwnas import plugins
+    from hwnas.latency.build import build_table
+    from hwnas.latency.link import LocalLink
+
+    plugins.require("onnx", extra="torch")
+    plugins.require("torch", extra="torch").set_num_threads(1)
+    from hwnas.nn import export
+
+    return build_table(
+        plan,
+        name=name,
+        runtime=runtime,
+        threads=threads,
+        batch=batch,
+        precision="fp32",
+        exporter=export,
+        start=lambda: LocalLink(runtime),
+        samples=samples,
+        created=datetime.date.today().isoformat(),
+        resume=resume,
+        progress=progress,
+    )
+
+
+class _Progress:
+    """One line that is written over on a terminal; a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, tuple[float, int]] = {}
+        self._shown = 0.0
+
+    def __call__(self, what: str, done: int, total: int, of: str) -> None:
+        now = time.monotonic()
+        start, first = self._started.setdefault(what, (now, done - 1))
+        live = sys.stderr.isatty()
+        if now - self._shown < (0.2 if live else 15.0):
+            return
+        self._shown = now
+        line = f"{what}: {done}"
+        if total:
+            left_s = (now - start) / max(done - first, 1) * (total - done)
+            line += f" of {total}, about {_duration(left_s)} left"
+        line += f": {of}"
+        sys.stderr.write(f"\r\x1b[K{line[:110]}" if live else line + "\n")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        """Leaves the line that is written over."""
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[K")
+
+
+def _plan_text(plan: Plan) -> str:
+    return (
+        f"{len(plan.ops)} ops and {len(plan.networks)} whole networks ({len(plan.calibration)} to calibrate, "
+        f"{len(plan.heldout)} to tell the error), {plan.passes} passes: {plan.cells} cells, "
+        f"about {_duration(plan.seconds)}; {len(plan.filled)} ops are filled in"
+    )
+
+
+def _summary(table: LatencyTable) -> str:
+    error = table.heldout.mape_percent
+    told = (
+        "no held-out networks"
+        if error is None
+        else f"held-out error {error:.1f} % on {len(table.heldout)} networks"
+    )
+    rows = len(table.rows) - len(table.filled)
+    content = f"{rows} measured and {len(table.filled)} filled rows" if table.rows else "coefficients"
+    return f"{table.provenance}, {content}, {told}"
+
+
+def _facts(table: LatencyTable, path: Path) -> dict[str, Any]:
+    evidence = table.heldout
+    return {
+        "schema": 1,
+        "name": table.name,
+        "path": str(path),
+        "provenance": table.provenance,
+        "board": table.profile.board,
+        "runtime": table.profile.runtime,
+        "runtime_version": table.profile.runtime_version,
+        "threads": table.profile.threads,
+        "batch": table.profile.batch,
+        "precision": table.profile.precision,
+        "created": table.created,
+        "rows_measured": len(table.rows) - len(table.filled),
+        "rows_filled": len(table.filled),
+        "rows_disturbed": len(table.disturbed),
+        "heldout_method": evidence.method,
+        "heldout_networks": len(evidence),
+        "heldout_mape_percent": evidence.mape_percent,
+        "heldout_median_percent": evidence.median_percent,
+        "heldout_within_5_percent": evidence.within_percent(5),
+        "heldout_within_10_percent": evidence.within_percent(10),
+        "heldout_spearman": evidence.spearman,
+        "interval_90_factor": evidence.factor(0.9),
+        "measurement": dict(table.measurement),
+        "notes": list(table.notes),
+    }
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(item)}" for name, item in value.items()) or "nothing"
+    return "unknown" if value is None else str(value)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+
+
+def _resume_command() -> str:
+    arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
+    return shlex.join(["hwnas", *arguments, "--resume"])
+
+
+def _check_writable(folder: Path) -> None:
+    """Finds out before the work that the folder can't be written."""
+    probe = folder / ".hwnas-can-write"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"x" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"--out {folder}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,312 @@
+"""Building a measured table: plan -> cells -> rows, calibration, held-out error -> LatencyTable."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from hwnas.errors import BoardError, MissingPackageError, UnstableError, UsageError
+from hwnas.latency.cells import ANCHOR_CELL, Bench, Timing, timings
+from hwnas.latency.heldout import HeldOut, HeldOutNetwork
+from hwnas.latency.journal import Journal
+from hwnas.latency.link import Link
+from hwnas.latency.plan import Plan
+from hwnas.latency.profile import DeviceProfile
+from hwnas.latency.table import LatencyTable, Row
+from hwnas.predictors.latency.calibration import Calibration, Composition, fit_calibration
+from hwnas.predictors.latency.fill import FillModel, fit_fill
+from hwnas.space.arch import ArchSpec
+from hwnas.space.ops import OpSpec, lower
+
+__all__ = ["Exporter", "Progress", "build_table", "make_table", "measured_profile"]
+
+DISTURBED_LIMIT = 0.1
+"""A build in which more of the cells stay disturbed is unstable."""
+NOISE_LIMIT = 0.05
+"""A build whose whole networks differ more than this between processes, in the median, is unstable."""
+
+Progress = Callable[[str, int, int, str], None]
+"""Told (what is going on, done, of how many - 0 when nobody knows -, of what)."""
+
+
+class Exporter(Protocol):
+    """Makes models: `hwnas.nn.export` is one."""
+
+    def op_model(self, op: OpSpec, *, batch: int) -> bytes: ...
+
+    def network_model(self, arch: ArchSpec, *, batch: int) -> bytes: ...
+
+
+def build_table(
+    plan: Plan,
+    *,
+    name: str,
+    runtime: str,
+    threads: int,
+    batch: int,
+    precision: str,
+    exporter: Exporter,
+    start: Callable[[], Link],
+    samples: Path,
+    created: str,
+    resume: bool = False,
+    progress: Progress = lambda what, done, total, of: None,
+) -> LatencyTable:
+    """Measures all cells of the plan and makes the table; every cell is in `samples` at once.
+
+    Raises UsageError when `samples` holds another build, BoardError when the agent is gone,
+    UnstableError when the machine is too noisy; what was measured stays in `samples`, and the same
+    call with `resume` goes on there.
+    """
+    profile, environment = measured_profile(
+        start, runtime=runtime, threads=threads, batch=batch, precision=precision
+    )
+    question = {
+        "name": name,
+        **dataclasses.asdict(profile),
+        "plan": plan.digest,
+        "passes": plan.passes,
+        "seed": plan.seed,
+    }
+    folder = samples.with_name(f".{name}.models")
+    with Journal(samples, question, resume=resume) as journal:
+        models = _Models(plan, exporter, batch, folder)
+        models.export_all(lambda done, total, of: progress("exporting", done, total, of))
+        networks = {label for label, _ in plan.networks}
+        total = plan.cells
+        bench = Bench(journal, start, models, networks.__contains__, profile)
+        seen = {(record["pass"], record["cell"]) for record in journal.records if record["cell"] != ANCHOR_CELL}
+        again = 0
+
+        def report(number: int, cell: str, attempt: int) -> None:
+            nonlocal again
+            if attempt:
+                again += 1
+                progress("measuring what was disturbed again", again, 0, cell)
+            else:
+                seen.add((number, cell))
+                progress("measuring", len(seen), total, cell)
+
+        for number in range(plan.passes):
+            bench.report = functools.partial(report, number)
+            bench.run_pass(number, plan.order(number))
+        measured = timings(journal.records)
+        anchors = [record["median_ms"] for record in journal.records if record["cell"] == ANCHOR_CELL]
+    _refuse_noise(plan, measured)
+    shutil.rmtree(folder, ignore_errors=True)
+    return make_table(
+        plan,
+        measured,
+        name=name,
+        profile=profile,
+        environment=environment,
+        created=created,
+        anchors_ms=anchors,
+        failures=bench.failures,
+    )
+
+
+def measured_profile(
+    start: Callable[[], Link], *, runtime: str, threads: int, batch: int, precision: str
+) -> tuple[DeviceProfile, dict[str, Any]]:
+    """The profile that measuring here would have, and the environment; asks a fresh agent.
+
+    Raises MissingPackageError when the runtime is not there, BoardError when the agent is not.
+    """
+    link = start()
+    try:
+        answer = link.hello()
+    finally:
+        link.close()
+    if "error" in answer:
+        raise BoardError(f"the runtime '{runtime}' does not start: {answer['error']}")
+    found, environment = answer["runtime"], dict(answer["environment"])
+    if found.get("missing"):
+        raise MissingPackageError(f"the runtime '{runtime}' is not there: {found['missing']}")
+    board = environment.get("board")
+    cpu = environment.get("cpu")
+    words = [str(part) for part in (board, cpu) if part]
+    profile = DeviceProfile(
+        board=", ".join(words) or "unknown board",
+        runtime=runtime,
+        runtime_version=str(found["version"]),
+        provider=str(found.get("provider", "cpu")),
+        threads=threads,
+        batch=batch,
+        precision=precision,
+    )
+    return profile, environment
+
+
+def make_table(
+    plan: Plan,
+    measured: Mapping[str, Timing],
+    *,
+    name: str,
+    profile: DeviceProfile,
+    environment: Mapping[str, Any],
+    created: str,
+    anchors_ms: Sequence[float] = (),
+    failures: Mapping[str, str] | None = None,
+) -> LatencyTable:
+    """The table from timed cells: rows, what is filled in, calibration, held-out error."""
+    failures = failures or {}
+    ops = [op for op in plan.ops if op.key in measured]
+    if not ops:
+        raise UsageError("no op could be measured: " + "; ".join(failures.values()))
+    rows = {op.key: _row(measured[op.key]) for op in ops}
+    fill: FillModel | None = None
+    to_fill = [*plan.filled, *(op for op in plan.ops if op.key in failures)]
+    if to_fill:
+        fill = fit_fill(ops, [rows[op.key].ms for op in ops])
+        rows |= {op.key: _filled_row(fill, op) for op in to_fill}
+    calibrating = [(label, arch) for label, arch in plan.calibration if label in measured]
+    calibration = Calibration()
+    if len(calibrating) >= 4:
+        calibration = fit_calibration(
+            [_composition(arch, rows) for _, arch in calibrating],
+            [measured[label].ms for label, _ in calibrating],
+            smallest_op_ms=min(row.ms for row in rows.values()),
+        )
+    heldout = HeldOut(
+        tuple(
+            HeldOutNetwork(label, measured[label].ms, calibration.network_ms(_composition(arch, rows)))
+            for label, arch in plan.heldout
+            if label in measured
+        )
+    )
+    notes = [
+        "Each op was timed as a model of its own; a network is its calibrated sum. "
+        f"Calibrated on {len(calibrating)} random networks; the error is of "
+        f"{len(heldout)} other networks, which no fit has seen."
+    ]
+    if fill is not None:
+        notes.append(
+            f"{len(to_fill)} rows are filled in by a cost model fitted on the measured rows of their kind."
+        )
+    if failures:
+        notes.append(f"{len(failures)} cells did not run: " + ", ".join(sorted(failures)))
+    return LatencyTable(
+        name=name,
+        profile=profile,
+        provenance="measured",
+        rows=rows,
+        calibration=calibration,
+        heldout=heldout,
+        environment=environment,
+        measurement=_measurement(plan, measured, anchors_ms, fill),
+        notes=tuple(notes),
+        created=created,
+    )
+
+
+def _measurement(
+    plan: Plan, measured: Mapping[str, Timing], anchors_ms: Sequence[float], fill: FillModel | None
+) -> dict[str, Any]:
+    """How it was measured, and the noise that was seen."""
+    networks = [measured[label].spread for label, _ in plan.networks if label in measured]
+    ops = [measured[op.key].spread for op in plan.ops if op.key in measured]
+    facts: dict[str, Any] = {
+        "passes": plan.passes,
+        "seed": plan.seed,
+        "plan": plan.digest,
+        "disturbed_cells": sum(timing.disturbed for timing in measured.values()),
+        "op_spread_percent": _percent(ops),
+        "network_spread_percent": _percent(networks),
+    }
+    if anchors_ms:
+        facts["anchor"] = plan.anchor[0]
+        facts["anchor_ms"] = float(np.median(anchors_ms))
+        facts["anchor_spread_percent"] = 100 * float(
+            (np.quantile(anchors_ms, 0.95) - np.quantile(anchors_ms, 0.05)) / np.median(anchors_ms)
+        )
+    if fill is not None:
+        facts["fill_error_percent"] = {kind or "other": 100 * error for kind, error in fill.errors.items()}
+    return facts
+
+
+def _percent(spreads: Sequence[float]) -> float | None:
+    return 100 * float(np.median(spreads)) if spreads else None
+
+
+def _refuse_noise(plan: Plan, measured: Mapping[str, Timing]) -> None:
+    disturbed = sum(timing.disturbed for timing in measured.values())
+    share = disturbed / max(len(measured), 1)
+    spreads = [measured[label].spread for label, _ in plan.networks if label in measured]
+    noise = float(np.median(spreads)) if spreads and plan.passes > 1 else 0.0
+    if share > DISTURBED_LIMIT:
+        raise UnstableError(
+            f"at most {DISTURBED_LIMIT:.0%} of the cells may be disturbed, but {disturbed} of {len(measured)} "
+            "were, also when measured again: other programs, heat or clock changes. End them and go on"
+        )
+    if noise > NOISE_LIMIT:
+        raise UnstableError(
+            f"whole networks may differ by {NOISE_LIMIT:.0%} between processes, the median differs by "
+            f"{noise:.1%}: end other programs, or fix the CPU governor, and build again"
+        )
+
+
+def _row(timing: Timing) -> Row:
+    return Row(
+        ms=timing.ms,
+        low_ms=min(timing.passes_ms),
+        high_ms=max(timing.passes_ms),
+        p95_ms=timing.p95_ms,
+        disturbed=timing.disturbed,
+    )
+
+
+def _filled_row(fill: FillModel, op: OpSpec) -> Row:
+    value, error = fill.predict_ms(op)
+    return Row(ms=value, low_ms=value / (1 + error), high_ms=value * (1 + error), filled=True)
+
+
+def _composition(arch: ArchSpec, rows: Mapping[str, Row]) -> Composition:
+    parts: dict[str, tuple[float, int]] = {}
+    for op in lower(arch):
+        own_ms, count = parts.get(op.kind, (0.0, 0))
+        parts[op.kind] = (own_ms + rows[op.key].ms, count + 1)
+    return parts
+
+
+class _Models:
+    """Models of the cells by name, exported once, kept as files until the table is made."""
+
+    def __init__(self, plan: Plan, exporter: Exporter, batch: int, folder: Path) -> None:
+        self._ops = {op.key: op for op in plan.ops}
+        self._networks = dict(plan.networks) | {ANCHOR_CELL: plan.anchor[1]}
+        self._exporter, self._batch, self._folder = exporter, batch, folder
+
+    def export_all(self, report: Callable[[int, int, str], None]) -> None:
+        """Exports before anything is timed, so that exporting disturbs no timing."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        names = [*self._ops, *self._networks]
+        for done, name in enumerate(names, start=1):
+            self._file(name)
+            report(done, len(names), name)
+        os.sync()  # or the disk is still busy when timing begins
+
+    def __call__(self, name: str) -> bytes:
+        return self._file(name).read_bytes()
+
+    def _file(self, name: str) -> Path:
+        path = self._folder / hashlib.sha256(f"{self._batch} {name}".encode()).hexdigest()
+        if not path.exists():
+            if name in self._ops:
+                model = self._exporter.op_model(self._ops[name], batch=self._batch)
+            else:
+                model = self._exporter.network_model(self._networks[name], batch=self._batch)
+            beside = path.with_suffix(".part")
+            beside.write_bytes(model)
+            beside.replace(path)
+        return path
+
+

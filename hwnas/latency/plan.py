@@ -1,0 +1,229 @@
+"""What a table needs measured: which ops, which whole networks, and in which order."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwnas.errors import UsageError
+from hwnas.predictors.latency.features import op_family, op_features
+from hwnas.space.arch import ArchSpec, Head, Stage, Stem
+from hwnas.space.ops import OpSpec, lower
+from hwnas.space.presets import preset, preset_names
+from hwnas.space.search_space import SearchSpace
+
+__all__ = ["ANCHOR", "Plan", "make_plan", "space_ops", "spread_out"]
+
+ANCHOR = "uniform-t"
+
+# Seconds a cell, as seen on two x86 cores; only for telling beforehand how long it takes.
+_OP_S = 0.085
+_NETWORK_S = 0.65
+_EXPORT_OP_S = 0.016
+_EXPORT_NETWORK_S = 0.65
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A table's cells: each op and each network is one, in every pass."""
+
+    ops: tuple[OpSpec, ...]
+    """Measured, each as a model of its own."""
+    filled: tuple[OpSpec, ...]
+    """Not measured: a cost model fills them in."""
+    calibration: tuple[tuple[str, ArchSpec], ...]
+    """Whole networks that the calibration is fitted on, with labels."""
+    heldout: tuple[tuple[str, ArchSpec], ...]
+    """Whole networks that only the error is computed on."""
+    anchor: tuple[str, ArchSpec]
+    """The network that is timed again and again, to see drift."""
+    passes: int
+    seed: int
+
+    @property
+    def networks(self) -> tuple[tuple[str, ArchSpec], ...]:
+        return self.calibration + self.heldout
+
+    @property
+    def cells(self) -> int:
+        """Timings of all passes, anchors not counted."""
+        return self.passes * (len(self.ops) + len(self.networks))
+
+    @property
+    def seconds(self) -> float:
+        """About how long it takes, exporting included, on a board like a desktop computer."""
+        measuring = self.passes * (len(self.ops) * _OP_S + len(self.networks) * _NETWORK_S)
+        return measuring + len(self.ops) * _EXPORT_OP_S + len(self.networks) * _EXPORT_NETWORK_S
+
+    @property
+    def digest(self) -> str:
+        """Names exactly these cells: what a resumed build must have in common with the first."""
+        parts = [op.key for op in self.ops] + [f"{label}={arch.id}" for label, arch in self.networks]
+        return hashlib.sha256("\n".join([*parts, self.anchor[1].id]).encode()).hexdigest()[:16]
+
+    def order(self, number: int) -> list[str]:
+        """The cells of one pass by name (op key or network label), in random order."""
+        names = [op.key for op in self.ops] + [label for label, _ in self.networks]
+        random.Random(f"{self.seed}/{number}").shuffle(names)
+        return names
+
+
+def make_plan(
+    space: SearchSpace,
+    *,
+    networks: int = 40,
+    heldout: int = 30,
+    passes: int = 3,
+    minutes: float | None = None,
+    measure_all: bool = True,
+    seed: int = 0,
+    extra: Sequence[ArchSpec] = (),
+) -> Plan:
+    """Ops of the presets and of `extra` are measured; of the rest of the space as many as fit.
+
+    `networks` random networks calibrate, `heldout` other random ones and the presets of the space
+    say how good it is: these presets are never calibrated on. With `minutes` the rest of the ops is
+    a subset that lies spread out among them; with `measure_all` and no limit, all of them.
+
+    Raises UsageError when the time is too short for the networks and the presets' ops.
+    """
+    rng = random.Random(f"{seed}/networks")
+    presets = [(name, preset(name)) for name in preset_names()]
+    drawn: dict[str, ArchSpec] = {}
+    known = {arch.id for _, arch in presets}
+    while len(drawn) < networks + heldout:
+        arch = space.sample(rng)
+        if arch.id not in known:
+            known.add(arch.id)
+            drawn[f"random-{arch.id}"] = arch
+    random_networks = list(drawn.items())
+    own = [(name, arch) for name, arch in presets if space.contains(arch)]
+
+    required = _unique(op for arch in [*(arch for _, arch in presets), *extra] for op in lower(arch))
+    chosen = {op.key for op in required}
+    rest = [op for op in space_ops(space) if op.key not in chosen]
+    plan = Plan(
+        ops=tuple(required),
+        filled=tuple(rest),
+        calibration=tuple(random_networks[:networks]),
+        heldout=tuple(own + random_networks[networks:]),
+        anchor=(ANCHOR, preset(ANCHOR)),
+        passes=passes,
+        seed=seed,
+    )
+    room = len(rest) if measure_all else 0
+    if minutes is not None:
+        room = int((minutes * 60 - plan.seconds) / (passes * _OP_S + _EXPORT_OP_S))
+        if room < 0:
+            raise UsageError(
+                f"{len(plan.ops)} ops of the presets and {len(plan.networks)} whole networks take about "
+                f"{plan.seconds / 60:.1f} min, got --minutes {minutes:g}. Give more, or fewer --networks"
+            )
+    measured = spread_out(rest, min(room, len(rest)), near=required)
+    names = {op.key for op in measured}
+    return Plan(
+        ops=tuple(required) + tuple(measured),
+        filled=tuple(op for op in rest if op.key not in names),
+        calibration=plan.calibration,
+        heldout=plan.heldout,
+        anchor=plan.anchor,
+        passes=passes,
+        seed=seed,
+    )
+
+
+def space_ops(space: SearchSpace) -> list[OpSpec]:
+    """Every op that some network of the space runs, each once, in a fixed order."""
+    archs = []
+    for resolution in space.resolution:
+        for stride in space.stem_stride:
+            for index, stage in enumerate(space.stages):
+                for number, width in enumerate(stage.width):
+                    for layout in stage.layout:
+                        options = stage.allowed(width, layout)
+                        for ratio in stage.ffn_ratio:
+                            # One network has every attention of this stage, width, layout and ratio.
+                            special = Stage(
+                                width=width,
+                                blocks=tuple(stage.attention[option].fitted(width) for option in options),
+                                layout=layout,
+                                ffn_ratio=ratio,
+                            )
+                            archs.append(_around(space, index, special, 0, resolution, stride))
+                    if index:
+                        before = range(len(space.stages[index - 1].width))
+                        plain = Stage(width=space.stages[index].width[number], blocks=(None,), layout=_PLAIN)
+                        archs += [_around(space, index, plain, b, resolution, stride) for b in before]
+    # The neighbours of the stage of interest are plain blocks: their ops may be of no network.
+    real = {
+        (op.kind, op.settings)
+        for stage_ops in (_real_ops(space, arch) for arch in archs)
+        for op in stage_ops
+    }
+    return _unique(op for arch in archs for op in lower(arch) if (op.kind, op.settings) in real)
+
+
+_PLAIN = "dw-attention-ffn"
+
+
+def _around(
+    space: SearchSpace, index: int, special: Stage, before: int, resolution: int, stride: int
+) -> ArchSpec:
+    """A network with the given stage, the width of the one before it, and nothing else of interest."""
+    stages = tuple(
+        special
+        if number == index
+        else Stage(width=stage.width[before if number == index - 1 else 0], blocks=(None,), layout=_PLAIN)
+        for number, stage in enumerate(space.stages)
+    )
+    return ArchSpec(stages, resolution, Stem(stride=stride), Head(classes=space.classes))
+
+
+def _real_ops(space: SearchSpace, arch: ArchSpec) -> list[OpSpec]:
+    """The ops outside blocks that are there only to complete the network."""
+    plain = [
+        index
+        for index, (choices, stage) in enumerate(zip(space.stages, arch.stages, strict=True))
+        if stage.layout == _PLAIN
+        and stage.blocks == (None,)
+        and (stage.ffn_ratio not in choices.ffn_ratio or _PLAIN not in choices.layout)
+    ]
+    return [
+        op for op in lower(arch) if not any(op.place.startswith(f"stages.{index}.blocks.") for index in plain)
+    ]
+
+
+def spread_out(ops: Sequence[OpSpec], count: int, *, near: Sequence[OpSpec] = ()) -> list[OpSpec]:
+    """`count` of the ops that leave none far from a chosen one, or from one in `near`.
+
+    Farthest point first, within each family, in log-feature space: families take turns by how far
+    their farthest op is. In the order chosen.
+    """
+    if count >= len(ops):
+        return list(ops)
+    places = np.array([_place(op) for op in ops])
+    families = np.array([op_family(op) for op in ops])
+    far = np.full(len(ops), np.inf)
+    for op in near:
+        distance = np.linalg.norm(places - _place(op), axis=1)
+        far = np.where(families == op_family(op), np.minimum(far, distance), far)
+    chosen: list[OpSpec] = []
+    for _ in range(count):
+        index = int(np.argmax(far))
+        chosen.append(ops[index])
+        distance = np.linalg.norm(places - places[index], axis=1)
+        far = np.where(families == families[index], np.minimum(far, distance), far)
+        far[index] = -1.0
+    return chosen
+
+
+def _place(op: OpSpec) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.asarray(np.log1p(op_features(op)))
+
+
+def _unique(ops: Iterable[OpSpec]) -> list[OpSpec]:
+    return list({op.key: op for op in ops}.values())
