@@ -34,15 +34,15 @@ FEATURES: tuple[Feature, ...] = (
     Feature("macs", 0.0, 1.0, "ln(MACs / 250M): compute helps, how much is left to the data"),
     Feature("params", 0.0, 0.3, "ln(parameters without the classifier / 7M)"),
     # Which attention, as a share of the blocks.
-    Feature("reuse", 0.0, 0.04, "families differ by about a point at one size"),
-    Feature("single-head", 0.0, 0.04, "as above"),
-    Feature("cascaded-group", 0.0, 0.04, "as above"),
+    Feature("reuse", 0.0, 0.035, "families differ by about a point at one size"),
+    Feature("single-head", 0.0, 0.035, "as above"),
+    Feature("cascaded-group", 0.0, 0.035, "as above"),
     Feature("element-wise", 0.05, 0.10, "no ImageNet row: taken to mix tokens as little as no attention"),
     Feature("none", 0.05, 0.05, "SHViT, table 6: without attention 1.1 points less"),
-    Feature("reuse x macs", 0.0, 0.025, "families also grow differently"),
-    Feature("single-head x macs", 0.0, 0.025, "as above"),
-    Feature("cascaded-group x macs", 0.0, 0.025, "as above"),
-    Feature("mixture", 0.0, 0.04, "nobody published a network of several attentions; 0 for one type"),
+    Feature("reuse x macs", 0.0, 0.02, "families also grow differently"),
+    Feature("single-head x macs", 0.0, 0.02, "as above"),
+    Feature("cascaded-group x macs", 0.0, 0.02, "as above"),
+    Feature("mixture", 0.0, 0.02, "nobody published a network of several attentions; 0 for one type"),
     # What an attention is made of.
     Feature("kernels", 0.0, 0.03, "ln of the mean kernel of the heads, of 4"),
     Feature("heads", 0.0, 0.03, "ln of the number of heads, of 3.5"),
@@ -71,7 +71,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("macs 3:2 squared", 0.0, 0.05, "a last stage out of proportion"),
     Feature("width 2:1 squared", 0.0, 0.15, "widths that jump, or fall"),
     Feature("width 3:2 squared", 0.0, 0.15, "as above"),
-    Feature("depth squared", 0.04, 0.06, "far from the published depths is taken to be worse"),
+    Feature("depth squared", 0.02, 0.06, "far from the published depths is taken to be worse"),
 )
 
 
