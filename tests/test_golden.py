@@ -219,7 +219,9 @@ def test_weights_of_another_network_of_the_family_are_refused() -> None:
 
 
 def test_a_checkpoint_around_the_state_dict_is_refused_with_the_way_in() -> None:
-    with pytest.raises(FileFormatError, match=r"maps names to tensors, got dict for 'model'.*state\['model'\]"):
+    with pytest.raises(
+        FileFormatError, match=r"maps names to tensors, got dict for 'model'.*state\['model'\]"
+    ):
         load_published("shvit-s1", {"model": published_state("shvit-s1")})  # type: ignore[dict-item]
 
 

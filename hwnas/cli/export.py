@@ -86,7 +86,9 @@ def command(
         f"Next: {next_command}\n"
     )
     if not trained:
-        sys.stderr.write("The weights are random: good for timing, not for use. Export a checkpoint for use.\n")
+        sys.stderr.write(
+            "The weights are random: good for timing, not for use. Export a checkpoint for use.\n"
+        )
 
 
 def _batch(text: str) -> Batch:

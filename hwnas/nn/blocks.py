@@ -70,7 +70,8 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mean = F.adaptive_avg_pool2d(x, 1)  # (B, C, 1, 1)
-        return x * self.excite(F.relu(self.squeeze(mean))).sigmoid()
+        gate: Tensor = self.excite(F.relu(self.squeeze(mean))).sigmoid()
+        return x * gate
 
 
 class Merge(nn.Module):
@@ -112,6 +113,6 @@ class Head(nn.Module):
         """BatchNorm goes into the Linear after it."""
         assert isinstance(self.norm, nn.BatchNorm1d)
         scale, shift = norm_as_affine(self.norm)
-        self.linear.bias += self.linear.weight @ shift
-        self.linear.weight *= scale
+        self.linear.bias.add_(self.linear.weight @ shift)
+        self.linear.weight.mul_(scale)
         self.norm = nn.Identity()

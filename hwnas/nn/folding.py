@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import copy
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from hwnas.nn.conv_norm import ConvNorm, norm_as_affine
 
-__all__ = ["Affine", "Foldable", "fold"]
+__all__ = ["Affine", "fold"]
 
 Module = TypeVar("Module", bound=nn.Module)
-
-
-@runtime_checkable
-class Foldable(Protocol):
-    """A module that has more to fold than its ConvNorms."""
-
-    def fold_(self) -> None:
-        """Folds in place; its ConvNorms are plain convolutions already."""
-        ...
 
 
 class Affine(nn.Module):
@@ -42,6 +33,9 @@ class Affine(nn.Module):
 def fold(network: Module) -> Module:
     """A copy in eval mode without BatchNorm; gives what `network` gives in eval mode.
 
+    A module with more to fold than convolutions has a method `fold_()`, which is called when
+    everything inside it is folded.
+
     BatchNorm goes into the convolution or Linear beside it, the softmax's scale into the query's
     convolution, EleViT's alpha into the value's. The original stays as it is. Folding is done in
     float64 and rounded once, to the type of the weights.
@@ -50,11 +44,11 @@ def fold(network: Module) -> Module:
     kept = next((weight.dtype for weight in folded.parameters()), torch.float32)
     folded.double()
     with torch.no_grad():
-        folded = _fold(folded)
+        _fold(folded)
     return folded.to(kept)
 
 
-def _fold(module: Module) -> Module:
+def _fold(module: nn.Module) -> None:
     """Folds from the inside out."""
     for name, child in list(module.named_children()):
         if isinstance(child, ConvNorm):
@@ -63,6 +57,6 @@ def _fold(module: Module) -> Module:
             setattr(module, name, Affine(*norm_as_affine(child)))
         else:
             _fold(child)
-    if isinstance(module, Foldable):
-        module.fold_()
-    return module
+    fold_ = getattr(module, "fold_", None)
+    if fold_ is not None:
+        fold_()

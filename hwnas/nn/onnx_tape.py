@@ -21,9 +21,10 @@ from torch.overrides import TorchFunctionMode
 import hwnas
 from hwnas.errors import UsageError
 
-__all__ = ["MIN_OPSET", "record"]
+__all__ = ["MAX_OPSET", "MIN_OPSET", "record"]
 
 MIN_OPSET = 17  # LayerNormalization is a node since then
+MAX_OPSET = 21  # the newest that the rules below were checked against
 
 
 def record(
@@ -40,8 +41,10 @@ def record(
 
     `places` maps submodules to the names that their nodes start with; nodes are called
     `<place>/<type>_<number>`. With `dynamic_batch` the first dimension is free. Raises UsageError
-    for a torch function that there is no rule for.
+    for a torch function that there is no rule for, and for an opset that the rules don't know.
     """
+    if not MIN_OPSET <= opset <= MAX_OPSET:
+        raise UsageError(f"opset must be from {MIN_OPSET} to {MAX_OPSET}, got {opset}")
     tape = _Tape(opset)
     for name, weight in [*module.named_parameters(), *module.named_buffers()]:
         tape.weight_names[id(weight)] = name
@@ -298,7 +301,9 @@ def _cat(tape: _Tape, y: Tensor, parts: Sequence[Tensor], dim: int = 0) -> None:
     tape.node("Concat", y, *parts, axis=dim)
 
 
-def _pad(tape: _Tape, y: Tensor, x: Tensor, pad: Sequence[int], mode: str = "constant", value: Any = None) -> None:
+def _pad(
+    tape: _Tape, y: Tensor, x: Tensor, pad: Sequence[int], mode: str = "constant", value: Any = None
+) -> None:
     if mode != "constant" or value:
         raise UsageError("padding is exported with zeros only")
     before, after = list(pad[0::2])[::-1], list(pad[1::2])[::-1]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-import torch
 from torch import Tensor
 
 from hwnas.errors import FileFormatError, UsageError
@@ -142,7 +141,7 @@ def _classes(family: str, state: Mapping[str, Tensor], default: int) -> int:
     return default if head is None or head.ndim != 2 else head.shape[0]
 
 
-def _check_tensors(state: Mapping[str, Tensor]) -> None:
+def _check_tensors(state: Mapping[str, object]) -> None:
     for key, value in state.items():
         if not isinstance(value, Tensor):
             inside = f" Is it inside, as state['{key}']?" if isinstance(value, Mapping) else ""

@@ -62,7 +62,7 @@ class CascadedGroupAttention(nn.Module):
         q, k, v = self.query_key_value[index](x).split(self.split_sizes, dim=1)
         q = (self.query_local[index](q) * self.scale).flatten(2)  # (windows, key_dim, N)
         attention = (q.transpose(1, 2) @ k.flatten(2) + self.bias(index)).softmax(dim=-1)
-        mixed = v.flatten(2) @ attention.transpose(1, 2)  # (windows, d, N)
+        mixed: Tensor = v.flatten(2) @ attention.transpose(1, 2)  # (windows, d, N)
         return mixed.reshape(v.shape)
 
     def fold_(self) -> None:
