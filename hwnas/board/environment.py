@@ -36,9 +36,7 @@ def _board(root: Path) -> str | None:
     model = _text(root / "proc/device-tree/model").rstrip("\x00\n")
     if model:
         return model
-    names = [
-        _text(root / "sys/class/dmi/id" / name).strip() for name in ("sys_vendor", "product_name")
-    ]
+    names = [_text(root / "sys/class/dmi/id" / name).strip() for name in ("sys_vendor", "product_name")]
     return " ".join(name for name in names if name) or None
 
 

@@ -96,7 +96,12 @@ def _ask_vcgencmd() -> str:
     if program is None:
         raise FileNotFoundError("vcgencmd")
     done = subprocess.run(
-        [program, "get_throttled"], capture_output=True, text=True, timeout=5, check=True, env=dict(os.environ)
+        [program, "get_throttled"],
+        capture_output=True,
+        text=True,
+        timeout=5,
+        check=True,
+        env=dict(os.environ),
     )
     return done.stdout
 

@@ -109,9 +109,7 @@ def measure(
     return Samples(tuple(samples), tuple(warmup), group, steady)
 
 
-def _warm_up(
-    run: Callable[[], object], rules: Rules, clock: Callable[[], int]
-) -> tuple[list[float], bool]:
+def _warm_up(run: Callable[[], object], rules: Rules, clock: Callable[[], int]) -> tuple[list[float], bool]:
     """Medians of the warm-up's windows in ns, and whether the last two agreed."""
     windows: list[float] = []
     runs = 0
@@ -126,9 +124,7 @@ def _warm_up(
         runs += per_window
         windows.append(median(window))
         elapsed_s = (clock() - start) / 1e9
-        agreed = (
-            len(windows) > 1 and abs(windows[-1] - windows[-2]) <= rules.steady * windows[-2]
-        )
+        agreed = len(windows) > 1 and abs(windows[-1] - windows[-2]) <= rules.steady * windows[-2]
         if runs >= rules.warmup_runs and elapsed_s >= rules.warmup_s and agreed:
             return windows, True
         if elapsed_s >= rules.warmup_limit_s and len(windows) > 1:

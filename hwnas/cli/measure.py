@@ -32,7 +32,9 @@ def command(
         ),
     ],
     device: DeviceOption = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads; the device's by default, else 1.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads; the device's by default, else 1.")
+    ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images a run; the device's, else 1.")] = None,
     runtime: Annotated[str | None, typer.Option(help="Runtime; the device's, else onnxruntime.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Fresh processes, each of which times everything.")] = 3,
@@ -134,7 +136,9 @@ def _measure(
 
     def progress(name: str, done: int, total: int) -> None:
         if sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[Kmeasuring {done} of {total}: {name}" + ("\r\x1b[K" if done == total else ""))
+            sys.stderr.write(
+                f"\r\x1b[Kmeasuring {done} of {total}: {name}" + ("\r\x1b[K" if done == total else "")
+            )
             sys.stderr.flush()
 
     # Exported before anything is timed: exporting would disturb it.

@@ -91,7 +91,9 @@ def build(
         table = _build(plan, name, runtime, threads, batch, unfinished, resume, progress)
     except (KeyboardInterrupt, HwnasError) as error:
         if unfinished.exists() and not isinstance(error, UsageError | FileFormatError):
-            say.print(f"What was measured is in {unfinished}. Go on with:\n  {_resume_command()}", soft_wrap=True)
+            say.print(
+                f"What was measured is in {unfinished}. Go on with:\n  {_resume_command()}", soft_wrap=True
+            )
         raise
     finally:
         progress.end()
@@ -149,9 +151,7 @@ def show(
 
     path = find_table(device)
     table = LatencyTable.load(path)
-    rows = {
-        key: row for key, row in table.rows.items() if kind is None or key.partition("(")[0] == kind
-    }
+    rows = {key: row for key, row in table.rows.items() if kind is None or key.partition("(")[0] == kind}
     document: dict[str, Any] = {"schema": 1, "name": table.name, "provenance": table.provenance}
     if table.coefficients is not None:
         document["coefficients_ms"] = dict(zip(FEATURE_NAMES, table.coefficients.values, strict=True))

@@ -1,4 +1,4 @@
-"""Milliseconds of many encoded networks at once: gathered from arrays, no loop over ops.
+"""Sums over the ops of many encoded networks at once: gathered from arrays, no loop over ops.
 
 In a search space a network's ops come in groups that depend on few decisions: the stem, each stage's
 way in (by the two widths), each block (by its stage's choices and its own), the head. A group's sum
@@ -7,6 +7,7 @@ is computed once, through `lower`, and kept in an array that has an axis per dec
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -21,13 +22,13 @@ __all__ = ["SpaceIndex"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-OpMs = Callable[[OpSpec], float]
+OpValue = Callable[[OpSpec], float]
 
 _UNKNOWN = -np.inf  # not computed yet; NaN: computed, an op has no row; +inf: no network has it
 
 
 class SpaceIndex:
-    """The groups of one space, for one table; filled as networks ask for them."""
+    """The groups of one space, for one number per op; filled as networks ask for them."""
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
@@ -36,43 +37,40 @@ class SpaceIndex:
         self._ends = np.full((*outer, widths[0], widths[-1]), _UNKNOWN)
         self._ways_in = [
             np.full((*outer, before, after), _UNKNOWN)
-            for before, after in zip(widths, widths[1:], strict=False)
+            for before, after in itertools.pairwise(widths)
         ]
         # One option more than there are, at the end: what INACTIVE (-1) finds, nothing.
         self._blocks = [
-            np.full(
-                (*outer, len(s.width), len(s.ffn_ratio), len(s.layout), len(s.attention) + 1), _UNKNOWN
-            )
+            np.full((*outer, len(s.width), len(s.ffn_ratio), len(s.layout), len(s.attention) + 1), _UNKNOWN)
             for s in space.stages
         ]
 
-    def latencies_ms(self, encoded: Ints, op_ms: OpMs, offset_ms: float) -> Floats:
-        """Milliseconds, shape (n,), of vectors, shape (n, decisions).
+    def sums(self, encoded: Ints, value: OpValue) -> Floats:
+        """The sum of each network's ops' values, shape (n,), for vectors, shape (n, decisions).
 
-        Raises SpaceError for a vector of no network, MissingOpError when an op has no row.
+        Always to be called with the same `value`. Raises SpaceError for a vector of no network, and
+        MissingOpError as `value` does.
         """
         vectors = self._checked(encoded)
         resolution, stride = vectors[:, 0], vectors[:, 1]
-        total = np.full(len(vectors), offset_ms)
+        total = np.zeros(len(vectors))
         columns = self._stage_columns(vectors)
         first, last = columns[0][0], columns[-1][0]
-        self._fill(self._ends, (resolution, stride, first, last), self._ends_ms, op_ms)
+        self._fill(self._ends, (resolution, stride, first, last), self._ends_ops, value)
         total += self._ends[resolution, stride, first, last]
         for index, (width, _, ratio, layout, blocks) in enumerate(columns):
             if index:
                 before = columns[index - 1][0]
                 known = self._ways_in[index - 1]
                 place = (resolution, stride, before, width)
-                self._fill(
-                    known, place, lambda *at, i=index, **_: self._way_in_ms(i, *at), op_ms
-                )
+                self._fill(known, place, lambda *at, i=index, **_: self._way_in_ops(i, *at), value)
                 total += known[place]
             table = self._blocks[index]
-            self._fill_blocks(index, (resolution, stride, width, ratio, layout), op_ms)
+            self._fill_blocks(index, (resolution, stride, width, ratio, layout), value)
             total += table[
                 resolution[:, None], stride[:, None], width[:, None], ratio[:, None], layout[:, None], blocks
             ].sum(axis=1)
-        self._refuse(encoded, total, op_ms)
+        self._refuse(encoded, total, value)
         return total
 
     # --- vectors ---
@@ -114,37 +112,37 @@ class SpaceIndex:
             start += max(stage.depth)
         return columns
 
-    def _refuse(self, encoded: Ints, total: Floats, op_ms: OpMs) -> None:
+    def _refuse(self, encoded: Ints, total: Floats, value: OpValue) -> None:
         """Raises for the first network without a finite answer."""
         if np.isfinite(total).all():
             return
         place = int(np.argmax(~np.isfinite(total)))
         for op in lower(self.space.decode([int(number) for number in encoded[place]])):
-            op_ms(op)
+            value(op)
         raise AssertionError("a network that can be summed has no finite latency")  # pragma: no cover
 
     # --- groups ---
 
     def _fill(
-        self, known: Floats, place: tuple[Ints, ...], compute: Callable[..., Iterable[OpSpec]], op_ms: OpMs
+        self, known: Floats, place: tuple[Ints, ...], compute: Callable[..., Iterable[OpSpec]], value: OpValue
     ) -> None:
         fresh = known[place] == _UNKNOWN
         if not fresh.any():
             return
         for at in np.unique(np.stack([axis[fresh] for axis in place], axis=1), axis=0):
-            known[tuple(at)] = _sum_ms(compute(*at), op_ms)
+            known[tuple(at)] = _sum(compute(*at), value)
 
-    def _ends_ms(self, resolution: int, stride: int, first: int, last: int) -> list[OpSpec]:
+    def _ends_ops(self, resolution: int, stride: int, first: int, last: int) -> list[OpSpec]:
         """Ops of the stem and the head."""
         ops = lower(self._plain(resolution, stride, {0: first, len(self.space.stages) - 1: last}))
         return [ops[0], ops[-1]]
 
-    def _way_in_ms(self, index: int, resolution: int, stride: int, before: int, width: int) -> list[OpSpec]:
+    def _way_in_ops(self, index: int, resolution: int, stride: int, before: int, width: int) -> list[OpSpec]:
         """Ops between two stages."""
         ops = lower(self._plain(resolution, stride, {index - 1: before, index: width}))
         return [op for op in ops if op.place.startswith(f"stages.{index}.downsample")]
 
-    def _fill_blocks(self, index: int, place: tuple[Ints, ...], op_ms: OpMs) -> None:
+    def _fill_blocks(self, index: int, place: tuple[Ints, ...], value: OpValue) -> None:
         """All attention options of a stage's choices at once: one `lower` gives them all."""
         table, stage = self._blocks[index], self.space.stages[index]
         fresh = table[(*place, -1)] == _UNKNOWN
@@ -162,7 +160,9 @@ class SpaceIndex:
                 special={
                     index: Stage(
                         width=stage.width[width],
-                        blocks=tuple(stage.attention[number].fitted(stage.width[width]) for number in allowed),
+                        blocks=tuple(
+                            stage.attention[number].fitted(stage.width[width]) for number in allowed
+                        ),
                         layout=stage.layout[layout],
                         ffn_ratio=stage.ffn_ratio[ratio],
                     )
@@ -171,7 +171,7 @@ class SpaceIndex:
             ops = lower(arch)
             for block, number in enumerate(allowed):
                 start = f"stages.{index}.blocks.{block}."
-                values[number] = _sum_ms((op for op in ops if op.place.startswith(start)), op_ms)
+                values[number] = _sum((op for op in ops if op.place.startswith(start)), value)
             table[tuple(at)] = values
 
     def _plain(
@@ -191,8 +191,8 @@ class SpaceIndex:
         )
 
 
-def _sum_ms(ops: Iterable[OpSpec], op_ms: OpMs) -> float:
+def _sum(ops: Iterable[OpSpec], value: OpValue) -> float:
     try:
-        return sum(map(op_ms, ops))
+        return sum(map(value, ops))
     except MissingOpError:
         return float("nan")

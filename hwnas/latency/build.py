@@ -83,7 +83,9 @@ def build_table(
         networks = {label for label, _ in plan.networks}
         total = plan.cells
         bench = Bench(journal, start, models, networks.__contains__, profile)
-        seen = {(record["pass"], record["cell"]) for record in journal.records if record["cell"] != ANCHOR_CELL}
+        seen = {
+            (record["pass"], record["cell"]) for record in journal.records if record["cell"] != ANCHOR_CELL
+        }
         again = 0
 
         def report(number: int, cell: str, attempt: int) -> None:
@@ -271,10 +273,12 @@ def _filled_row(fill: FillModel, op: OpSpec) -> Row:
 
 def _composition(arch: ArchSpec, rows: Mapping[str, Row]) -> Composition:
     parts: dict[str, tuple[float, int]] = {}
+    weight_bytes = 0
     for op in lower(arch):
         own_ms, count = parts.get(op.kind, (0.0, 0))
         parts[op.kind] = (own_ms + rows[op.key].ms, count + 1)
-    return parts
+        weight_bytes += op.weight_bytes()
+    return Composition(parts, weight_bytes / 2**20)
 
 
 class _Models:
@@ -308,5 +312,3 @@ class _Models:
             beside.write_bytes(model)
             beside.replace(path)
         return path
-
-

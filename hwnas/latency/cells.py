@@ -22,9 +22,7 @@ __all__ = ["ANCHOR_CELL", "NETWORK_RULES", "OP_RULES", "Bench", "Timing", "timin
 
 ANCHOR_CELL = "anchor"
 OP_RULES = QUICK
-NETWORK_RULES = Rules(
-    warmup_runs=6, warmup_s=0.02, warmup_limit_s=0.5, repeats=15, width=0.01, limit_s=0.3
-)
+NETWORK_RULES = Rules(warmup_runs=6, warmup_s=0.02, warmup_limit_s=0.5, repeats=15, width=0.01, limit_s=0.3)
 """At least 15 repeats a pass: over three fresh processes the 30 that a median needs, and more."""
 
 DRIFT_LIMIT = 0.05
@@ -165,7 +163,7 @@ def judged(records: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any]
     anchors: what disturbs makes slower.
     """
     reference = _reference_ms(records)
-    result = []
+    result: list[tuple[Mapping[str, Any], bool]] = []
     before: dict[int, bool] = {}  # process -> whether the last anchor was off
     pending: dict[int, list[int]] = {}  # process -> places in result since that anchor
     for record in records:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from hwnas.board import protocol
 from hwnas.board.timing import Rules
@@ -17,9 +17,7 @@ from hwnas.errors import BoardError, UsageError, did_you_mean
 
 __all__ = ["CellError", "Link", "LocalLink"]
 
-_BOOT = (
-    "import sys; sys.path[0] = sys.argv[1]; from hwnas.board.agent import main; main(sys.argv[2])"
-)
+_BOOT = "import sys; sys.path[0] = sys.argv[1]; from hwnas.board.agent import main; main(sys.argv[2])"
 _HELLO_S = 60.0
 _CELL_S = 300.0
 
@@ -53,7 +51,9 @@ class LocalLink:
         plugin = Path(__file__).resolve().parents[1] / "runtimes" / f"{runtime.replace('-', '_')}.py"
         if not plugin.is_file() or runtime.startswith("_"):
             known = sorted(f.stem.replace("_", "-") for f in plugin.parent.glob("*.py") if f.stem[0] != "_")
-            raise UsageError(f"no runtime '{runtime}'.{did_you_mean(runtime, known)} Known: {', '.join(known)}")
+            raise UsageError(
+                f"no runtime '{runtime}'.{did_you_mean(runtime, known)} Known: {', '.join(known)}"
+            )
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the link
         # A session of its own: Ctrl-C is for the host, which ends the agent by closing its input.
         self._process = subprocess.Popen(
@@ -106,13 +106,13 @@ class LocalLink:
         self.close()
 
     def _ask(self, command: dict[str, Any], payload: bytes, limit_s: float) -> dict[str, Any]:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        commands, answers = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
         try:
-            protocol.write_frame(self._process.stdin, command, payload)
-            ready, _, _ = select.select([self._process.stdout], [], [], limit_s)
+            protocol.write_frame(commands, command, payload)
+            ready, _, _ = select.select([answers], [], [], limit_s)
             if not ready:
                 raise BoardError(f"the measuring process did not answer within {limit_s:.0f} s")
-            frame = protocol.read_frame(self._process.stdout)
+            frame = protocol.read_frame(answers)
         except (OSError, protocol.ProtocolError) as error:
             raise BoardError(f"the measuring process is gone ({error}){self._last_words()}") from None
         if frame is None:

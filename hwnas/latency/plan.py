@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwnas.errors import UsageError
 from hwnas.predictors.latency.features import op_family, op_features
@@ -19,6 +20,9 @@ from hwnas.space.search_space import SearchSpace
 __all__ = ["ANCHOR", "Plan", "make_plan", "space_ops", "spread_out"]
 
 ANCHOR = "uniform-t"
+
+_POOL = 1000
+"""Random networks of which the spread-out half of the calibrating ones is chosen."""
 
 # Seconds a cell, as seen on two x86 cores; only for telling beforehand how long it takes.
 _OP_S = 0.085
@@ -85,9 +89,10 @@ def make_plan(
 ) -> Plan:
     """Ops of the presets and of `extra` are measured; of the rest of the space as many as fit.
 
-    `networks` random networks calibrate, `heldout` other random ones and the presets of the space
-    say how good it is: these presets are never calibrated on. With `minutes` the rest of the ops is
-    a subset that lies spread out among them; with `measure_all` and no limit, all of them.
+    `networks` networks calibrate (half random, half spread out by size); `heldout` other random ones
+    and the presets of the space say how good it is: these presets are never calibrated on. With
+    `minutes` the rest of the ops is a subset that lies spread out among them; with `measure_all` and
+    no limit, all of them.
 
     Raises UsageError when the time is too short for the networks and the presets' ops.
     """
@@ -95,12 +100,17 @@ def make_plan(
     presets = [(name, preset(name)) for name in preset_names()]
     drawn: dict[str, ArchSpec] = {}
     known = {arch.id for _, arch in presets}
-    while len(drawn) < networks + heldout:
+    while len(drawn) < heldout + networks - networks // 2:
         arch = space.sample(rng)
         if arch.id not in known:
             known.add(arch.id)
             drawn[f"random-{arch.id}"] = arch
     random_networks = list(drawn.items())
+    # Half of the calibrating networks are random, half lie spread out from the smallest to the largest.
+    calibration = random_networks[heldout:]
+    pool = [arch for arch in (space.sample(rng) for _ in range(_POOL)) if arch.id not in known]
+    for arch in _networks_spread_out(pool, networks // 2, near=[arch for _, arch in calibration]):
+        calibration.append((f"random-{arch.id}", arch))
     own = [(name, arch) for name, arch in presets if space.contains(arch)]
 
     required = _unique(op for arch in [*(arch for _, arch in presets), *extra] for op in lower(arch))
@@ -109,8 +119,8 @@ def make_plan(
     plan = Plan(
         ops=tuple(required),
         filled=tuple(rest),
-        calibration=tuple(random_networks[:networks]),
-        heldout=tuple(own + random_networks[networks:]),
+        calibration=tuple(calibration),
+        heldout=tuple(own + random_networks[:heldout]),
         anchor=(ANCHOR, preset(ANCHOR)),
         passes=passes,
         seed=seed,
@@ -160,9 +170,7 @@ def space_ops(space: SearchSpace) -> list[OpSpec]:
                         archs += [_around(space, index, plain, b, resolution, stride) for b in before]
     # The neighbours of the stage of interest are plain blocks: their ops may be of no network.
     real = {
-        (op.kind, op.settings)
-        for stage_ops in (_real_ops(space, arch) for arch in archs)
-        for op in stage_ops
+        (op.kind, op.settings) for stage_ops in (_real_ops(space, arch) for arch in archs) for op in stage_ops
     }
     return _unique(op for arch in archs for op in lower(arch) if (op.kind, op.settings) in real)
 
@@ -205,24 +213,43 @@ def spread_out(ops: Sequence[OpSpec], count: int, *, near: Sequence[OpSpec] = ()
     """
     if count >= len(ops):
         return list(ops)
-    places = np.array([_place(op) for op in ops])
-    families = np.array([op_family(op) for op in ops])
-    far = np.full(len(ops), np.inf)
-    for op in near:
-        distance = np.linalg.norm(places - _place(op), axis=1)
-        far = np.where(families == op_family(op), np.minimum(far, distance), far)
-    chosen: list[OpSpec] = []
-    for _ in range(count):
+    groups = [op_family(op) for op in [*ops, *near]]
+    places = np.array([np.log1p(op_features(op)) for op in [*ops, *near]])
+    return [ops[index] for index in _farthest_first(places, groups, len(ops), count)]
+
+
+def _networks_spread_out(
+    archs: Sequence[ArchSpec], count: int, *, near: Sequence[ArchSpec]
+) -> list[ArchSpec]:
+    """`count` of the networks that differ most, from each other and from those in `near`."""
+    places = [np.log1p(sum(op_features(op) for op in lower(arch))) for arch in [*archs, *near]]
+    chosen = _farthest_first(np.array(places), [""] * len(places), len(archs), count)
+    return [archs[index] for index in chosen]
+
+
+def _farthest_first(
+    places: NDArray[np.float64], groups: Sequence[str], choices: int, count: int
+) -> list[int]:
+    """Which of the first `choices` places to take, in order; the places behind them are taken already.
+
+    Each time the one that is farthest from all taken places of its group.
+    """
+    names = np.array(groups)
+    far = np.full(choices, np.inf)
+    chosen: list[int] = []
+
+    def take(index: int) -> None:
+        distance = np.linalg.norm(places[:choices] - places[index], axis=1)
+        far[:] = np.where(names[:choices] == names[index], np.minimum(far, distance), far)
+
+    for index in range(choices, len(places)):
+        take(index)
+    while len(chosen) < count:
         index = int(np.argmax(far))
-        chosen.append(ops[index])
-        distance = np.linalg.norm(places - places[index], axis=1)
-        far = np.where(families == families[index], np.minimum(far, distance), far)
+        chosen.append(index)
+        take(index)
         far[index] = -1.0
     return chosen
-
-
-def _place(op: OpSpec) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return np.asarray(np.log1p(op_features(op)))
 
 
 def _unique(ops: Iterable[OpSpec]) -> list[OpSpec]:

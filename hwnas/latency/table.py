@@ -124,10 +124,14 @@ class LatencyTable:
 
         return content_digest(self)
 
-    @property
-    def offset_ms(self) -> float:
-        """What every network takes besides its ops."""
-        return self.calibration.offset_ms if self.coefficients is None else self.coefficients.offset_ms
+    def overhead_ms(self, ops: Iterable[OpSpec]) -> float:
+        """What the network that runs these ops takes besides their shares.
+
+        Once a network, and for weights that do not stay in the cache.
+        """
+        if self.coefficients is not None:
+            return self.coefficients.offset_ms
+        return self.calibration.overhead_ms(sum(op.weight_bytes() for op in ops) / 2**20)
 
     @property
     def filled(self) -> tuple[str, ...]:
@@ -147,7 +151,7 @@ class LatencyTable:
         return tuple(key for key in keys if key not in self.rows)
 
     def op_latency_ms(self, op: OpSpec) -> float:
-        """What the op adds to a network, in ms: with `offset_ms` they sum up to the prediction.
+        """What the op adds to a network, in ms: with `overhead_ms` they sum up to the prediction.
 
         Raises MissingOpError when there is no row for it.
         """
@@ -166,7 +170,7 @@ class LatencyTable:
     def predict_ops(self, ops: Sequence[OpSpec], *, level: float = 0.9) -> Estimate:
         """Milliseconds of the network that runs these ops; see `predict`."""
         try:
-            value = self.offset_ms + sum(map(self.op_latency_ms, ops))
+            value = self.overhead_ms(ops) + sum(map(self.op_latency_ms, ops))
         except MissingOpError:
             raise self._missing_error(self.missing(ops)) from None
         factor = self.heldout.factor(level)
@@ -190,13 +194,19 @@ class LatencyTable:
         from hwnas.space.search_space import SearchSpace as Space
 
         space = Space.default() if space is None else space
-        index = self._indexes.get(id(space))
-        if index is None or index.space is not space:
-            index = self._indexes[id(space)] = SpaceIndex(space)
-        result: NDArray[np.float64] = index.latencies_ms(
-            np.asarray(encoded), self.op_latency_ms, self.offset_ms
-        )
-        return result
+        held = self._indexes.get(id(space))
+        if held is None or held[0].space is not space:
+            held = self._indexes[id(space)] = (SpaceIndex(space), SpaceIndex(space))
+        vectors = np.asarray(encoded)
+        shares: NDArray[np.float64] = held[0].sums(vectors, self.op_latency_ms)
+        if self.coefficients is not None:
+            return shares + self.coefficients.offset_ms
+        overhead = np.full_like(shares, self.calibration.offset_ms)
+        if self.calibration.cold_ms_per_mib:
+            weights_mib = held[1].sums(vectors, OpSpec.weight_bytes) / 2**20
+            cold_mib = np.maximum(weights_mib - self.calibration.cache_mib, 0.0)
+            overhead += self.calibration.cold_ms_per_mib * cold_mib
+        return shares + overhead
 
     def _computed_op_ms(self, op: OpSpec) -> float:
         if self.coefficients is not None:

@@ -184,6 +184,8 @@ def _to_document(table: LatencyTable) -> dict[str, Any]:
             "common_scale": _rounded(calibration.common_scale),
             "offset_ms": _rounded(calibration.offset_ms),
             "per_op_ms": _rounded(calibration.per_op_ms),
+            "cold_ms_per_mib": _rounded(calibration.cold_ms_per_mib),
+            "cache_mib": _rounded(calibration.cache_mib),
             "scales": {kind: _rounded(scale) for kind, scale in sorted(calibration.scales.items())},
         }
     else:
@@ -258,7 +260,8 @@ class _Reader:
         unit = data.get("unit")
         if unit != "ms":
             raise self.fail(f"unit: must be 'ms', got {'nothing' if unit is None else repr(unit)}")
-        return data
+        document: dict[str, Any] = data
+        return document
 
     def table(self, document: dict[str, Any]) -> LatencyTable:
         rows = self.rows(document)
@@ -351,6 +354,8 @@ class _Reader:
             common_scale=self.positive(data.get("common_scale"), "calibration.common_scale"),
             offset_ms=self.at_least_0(data.get("offset_ms"), "calibration.offset_ms"),
             per_op_ms=self.number(data.get("per_op_ms"), "calibration.per_op_ms"),
+            cold_ms_per_mib=self.at_least_0(data.get("cold_ms_per_mib"), "calibration.cold_ms_per_mib"),
+            cache_mib=self.at_least_0(data.get("cache_mib"), "calibration.cache_mib"),
             networks=self.count(data, "networks", at="calibration."),
         )
 

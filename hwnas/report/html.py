@@ -213,7 +213,8 @@ def _ops_section(result: SearchResult, table: LatencyTable | None) -> str:
             f"<th>ms, {provenance}</th><th></th></tr></thead>"
             f"<tbody>{op_rows(ops)}</tbody></table></div></details>"
         )
-    offset = f" and {table.offset_ms:.3g} ms once a network" if table.offset_ms else ""
+    besides = [table.overhead_ms(lower(candidate.arch)) for candidate in result.front]
+    offset = f" and up to {max(besides):.3g} ms besides them" if any(besides) else ""
     return (
         f"<section><h2>Where the time goes, {provenance}</h2>"
         '<p class="soft">Each bar is a network, cut into its ops in the order they run; a latency is '

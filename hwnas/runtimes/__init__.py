@@ -34,7 +34,8 @@ class Runtime(Protocol):
         """What is there: {"version", "provider", "providers", "missing"}.
 
         `version` is text or None, `provider` what `prepare` runs on, `providers` all there are,
-        `missing` None or the command that mends it. Never raises for a runtime that is not installed: that is what `missing` says.
+        `missing` None or the command that mends it. Never raises for a runtime that is not
+        installed: that is what `missing` says.
         """
         ...
 

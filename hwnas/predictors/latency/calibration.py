@@ -4,9 +4,12 @@ An op timed alone keeps its weights in the cache and pays the call into the runt
 a network it does neither. So a network takes
 
     offset + sum over its ops of (scale of the op's kind * the op's own milliseconds + per-op overhead)
+           + cold * max(0, the network's weights - cache)
 
-with scales that are not negative. They are fitted on whole networks with relative errors, drawn
-towards one common scale (ridge), since a few dozen networks can't tell every kind apart.
+with scales and `cold` that are not negative: a network whose weights fit the cache runs like its ops
+alone, a larger one fetches what does not fit again in every run. All are fitted on whole networks with
+relative errors, the scales drawn towards one common scale (ridge), since a few dozen networks can't
+tell every kind apart. The ridge and the size of the cache are chosen by leaving networks out.
 """
 
 from __future__ import annotations
@@ -17,13 +20,25 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RIDGES", "Calibration", "Composition", "fit_calibration"]
+__all__ = ["CACHES_MIB", "RIDGES", "Calibration", "Composition", "fit_calibration"]
 
 RIDGES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5)
 """How strongly scales may be drawn together; the fit picks one by leaving networks out."""
 
-Composition = Mapping[str, tuple[float, int]]
-"""A network as calibration sees it: kind -> (sum of its ops' milliseconds, how many they are)."""
+Floats = NDArray[np.float64]
+
+CACHES_MIB = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""How many MiB of weights may stay in the cache; the fit picks one by leaving networks out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """A network as calibration sees it."""
+
+    kinds: Mapping[str, tuple[float, int]]
+    """Kind -> (sum of its ops' own milliseconds, how many they are)."""
+    weight_mib: float
+    """All weights of the network, in MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +53,16 @@ class Calibration:
     """Once a network."""
     per_op_ms: float = 0.0
     """Once an op; negative where calling the runtime costs more than being one node more."""
+    cold_ms_per_mib: float = 0.0
+    """For each MiB of weights that does not stay in the cache."""
+    cache_mib: float = 0.0
+    """How much of the weights stays there."""
     networks: int = 0
     """How many whole networks it was fitted on."""
+
+    def overhead_ms(self, weight_mib: float) -> float:
+        """What a network with so many weights takes besides its ops' shares."""
+        return self.offset_ms + self.cold_ms_per_mib * max(weight_mib - self.cache_mib, 0.0)
 
     def op_ms(self, kind: str, own_ms: float) -> float:
         """What an op that takes `own_ms` alone adds to a network."""
@@ -47,10 +70,11 @@ class Calibration:
 
     def network_ms(self, composition: Composition) -> float:
         """The milliseconds of a whole network."""
-        return self.offset_ms + sum(
+        shares = sum(
             self.scales.get(kind, self.common_scale) * own_ms + self.per_op_ms * count
-            for kind, (own_ms, count) in composition.items()
+            for kind, (own_ms, count) in composition.kinds.items()
         )
+        return shares + self.overhead_ms(composition.weight_mib)
 
 
 def fit_calibration(
@@ -59,73 +83,82 @@ def fit_calibration(
     *,
     smallest_op_ms: float,
     ridges: Sequence[float] = RIDGES,
+    caches_mib: Sequence[float] = CACHES_MIB,
 ) -> Calibration:
-    """The calibration that explains whole networks; the ridge is chosen by leaving networks out.
+    """The calibration that explains whole networks.
 
-    `smallest_op_ms` is the fastest row: the per-op overhead stays above -0.8 of what it comes to,
+    `smallest_op_ms` is the fastest row: the per-op overhead stays above -0.4 of what it comes to,
     so that no op ever takes less than nothing. Needs at least 4 networks; raises ValueError below.
     """
     if len(networks) < 4:
         raise ValueError(f"calibration needs at least 4 whole networks, got {len(networks)}")
-    kinds = sorted({kind for network in networks for kind in network})
-    sums = np.array([[network.get(kind, (0.0, 0))[0] for kind in kinds] for network in networks])
-    counts = np.array([sum(count for _, count in network.values()) for network in networks], dtype=float)
-    measured = np.asarray(measured_ms, dtype=float)
-    chosen = ridges[0]
-    if len(ridges) > 1:
-        chosen = min(ridges, key=lambda ridge: _left_out_error(sums, counts, measured, ridge, smallest_op_ms))
-    weights, common = _fit(sums, counts, measured, chosen, smallest_op_ms)
+    kinds = sorted({kind for network in networks for kind in network.kinds})
+    sums = np.array([[network.kinds.get(kind, (0.0, 0))[0] for kind in kinds] for network in networks])
+    counts = np.array([sum(n for _, n in network.kinds.values()) for network in networks], dtype=float)
+    weights_mib = np.array([network.weight_mib for network in networks])
+    problem = _Problem(sums, counts, weights_mib, np.asarray(measured_ms, dtype=float), smallest_op_ms)
+    choices = [(ridge, cache) for ridge in ridges for cache in caches_mib]
+    ridge, cache_mib = min(choices, key=lambda choice: problem.left_out_error(*choice))
+    solved, common = problem.fit(np.ones(len(networks), dtype=bool), ridge, cache_mib)
     return Calibration(
-        scales={kind: float(weight) for kind, weight in zip(kinds, weights, strict=False)},
+        scales={kind: float(scale) for kind, scale in zip(kinds, solved, strict=False)},
         common_scale=common,
-        offset_ms=float(weights[-2]),
-        per_op_ms=float(weights[-1]),
+        offset_ms=float(solved[-3]),
+        per_op_ms=float(solved[-2]),
+        cold_ms_per_mib=float(solved[-1]),
+        cache_mib=cache_mib,
         networks=len(networks),
     )
 
 
-def _fit(
-    sums: NDArray[np.float64],
-    counts: NDArray[np.float64],
-    measured: NDArray[np.float64],
-    ridge: float,
-    smallest_op_ms: float,
-) -> tuple[NDArray[np.float64], float]:
-    """Scales by kind, then the offset and the per-op overhead, shape (kinds + 2,); the common scale."""
-    from scipy.optimize import lsq_linear
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """Networks as arrays; unknown are a scale per kind, the offset, the per-op overhead and `cold`."""
 
-    total = sums.sum(axis=1)
-    common = float(np.median(measured / total))
-    design = np.column_stack([sums, np.ones_like(measured), counts]) / measured[:, None]
-    # A scale's penalty is in parts of the common scale, the other two in parts of a mean network.
-    unit = np.append(
-        np.full(sums.shape[1], 1 / common),
-        [1 / measured.mean(), counts.mean() / measured.mean()],
-    )
-    strength = np.sqrt(ridge * len(measured)) * unit
-    target = np.append(np.full(sums.shape[1], common), [0.0, 0.0])
-    lowest = np.append(np.zeros(sums.shape[1]), [0.0, -0.8 * common * 0.5 * smallest_op_ms])
-    solved = lsq_linear(
-        np.vstack([design, np.diag(strength)]),
-        np.append(np.ones_like(measured), strength * target),
-        bounds=(lowest, np.inf),
-    )
-    return np.asarray(solved.x, dtype=float), common
+    sums: Floats  # (networks, kinds): own milliseconds
+    counts: Floats  # (networks,): ops
+    weights_mib: Floats  # (networks,)
+    measured: Floats  # (networks,): milliseconds
+    smallest_op_ms: float
 
+    def design(self, cache_mib: float) -> Floats:
+        """What the unknowns are multiplied with, shape (networks, kinds + 3)."""
+        cold = np.maximum(self.weights_mib - cache_mib, 0.0)
+        return np.column_stack([self.sums, np.ones_like(self.measured), self.counts, cold])
 
-def _left_out_error(
-    sums: NDArray[np.float64],
-    counts: NDArray[np.float64],
-    measured: NDArray[np.float64],
-    ridge: float,
-    smallest_op_ms: float,
-) -> float:
-    """Mean squared relative error of networks left out of the fit, in up to 10 folds."""
-    folds = np.arange(len(measured)) % min(10, len(measured))
-    errors = []
-    for fold in range(folds.max() + 1):
-        kept, left = folds != fold, folds == fold
-        weights, _ = _fit(sums[kept], counts[kept], measured[kept], ridge, smallest_op_ms)
-        predicted = np.column_stack([sums[left], np.ones(left.sum()), counts[left]]) @ weights
-        errors.extend((predicted / measured[left] - 1) ** 2)
-    return float(np.mean(errors))
+    def fit(self, kept: NDArray[np.bool_], ridge: float, cache_mib: float) -> tuple[Floats, float]:
+        """The unknowns, shape (kinds + 3,), from the networks kept; and the common scale."""
+        from scipy.optimize import lsq_linear, nnls
+
+        design, measured = self.design(cache_mib)[kept], self.measured[kept]
+        kinds = self.sums.shape[1]
+        total = self.sums[kept].sum(axis=1)
+        simple = np.column_stack([total, np.ones_like(total), design[:, -1]])
+        common = float(nnls(simple / measured[:, None], np.ones_like(measured))[0][0]) or 1.0
+        # A scale's penalty is in parts of the common scale, the others' in parts of a mean network.
+        # `cold` is nearly free: it is what physics expects where weights exceed the cache.
+        mean = measured.mean()
+        unit = np.append(
+            np.full(kinds, 1 / common),
+            [1 / mean, self.counts[kept].mean() / mean, 0.1 * self.weights_mib[kept].mean() / mean],
+        )
+        strength = np.sqrt(ridge * len(measured)) * unit
+        target = np.append(np.full(kinds, common), np.zeros(3))
+        lowest = np.append(np.zeros(kinds), [0.0, -0.4 * common * self.smallest_op_ms, 0.0])
+        solved = lsq_linear(
+            np.vstack([design / measured[:, None], np.diag(strength)]),
+            np.append(np.ones_like(measured), strength * target),
+            bounds=(lowest, np.inf),
+        )
+        return np.asarray(solved.x, dtype=float), common
+
+    def left_out_error(self, ridge: float, cache_mib: float) -> float:
+        """Mean squared relative error of networks left out of the fit, in up to 10 folds."""
+        folds = np.arange(len(self.measured)) % min(10, len(self.measured))
+        errors: list[float] = []
+        design = self.design(cache_mib)
+        for fold in range(int(folds.max()) + 1):
+            solved, _ = self.fit(folds != fold, ridge, cache_mib)
+            left = folds == fold
+            errors.extend((design[left] @ solved / self.measured[left] - 1) ** 2)
+        return float(np.mean(errors))

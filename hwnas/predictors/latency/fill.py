@@ -78,14 +78,13 @@ def _fit_family(ops: list[OpSpec], measured: Floats) -> _FamilyModel:
     if len(ops) < _FEW:
         base = np.maximum(rows @ weights, 1e-6)
         residuals = np.log(measured / base)
-        return _FamilyModel(weights, places, residuals, np.inf, float(np.abs(base / measured - 1).mean()) or 1.0)
+        error = float(np.abs(base / measured - 1).mean()) or 1.0
+        return _FamilyModel(weights, places, residuals, np.inf, error)
     # The coefficients are refitted without each op in turn: their own fit must not see it.
-    left_out = np.array(
-        [
-            np.log(measured[i] / max(rows[i] @ _coefficients(np.delete(rows, i, 0), np.delete(measured, i)), 1e-6))
-            for i in range(len(ops))
-        ]
-    )
+    left_out = np.empty(len(ops))
+    for index in range(len(ops)):
+        others = _coefficients(np.delete(rows, index, 0), np.delete(measured, index))
+        left_out[index] = np.log(measured[index] / max(float(rows[index] @ others), 1e-6))
     residuals = np.log(measured / np.maximum(rows @ weights, 1e-6))
     errors = {}
     for reach in _REACHES:
