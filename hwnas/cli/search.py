@@ -146,6 +146,7 @@ def _conducted(
     folder: Path, wanted: int, work: Callable[[Progress, Callable[[], bool]], SearchResult]
 ) -> SearchResult:
     """The result of the work, with progress; exits with 130 or 143 when a signal ended it early."""
+    from hwnas.report import write_report
     from hwnas.search import resume_command
     from hwnas.search.run import RUN
 
@@ -158,6 +159,7 @@ def _conducted(
         if (folder / RUN).exists():
             messages.print(f"Stopped at once. Resume: {resume_command(folder)}", soft_wrap=True, markup=False)
         raise typer.Exit(128 + (signals[-1] if signals else signal.SIGINT)) from None
+    write_report(result)
     if signals and not result.is_complete:
         messages.print(
             f"Stopped with {len(result.trials)} of {wanted} candidates, all saved. "

@@ -26,7 +26,6 @@ from hwnas.search.record import Record, write_atomically
 from hwnas.search.run import (
     CANDIDATES,
     FRONT,
-    REPORT,
     SearchResult,
     create_run,
     load_run,
@@ -68,7 +67,8 @@ def search(
 
     `device` names a latency table (`hwnas devices` lists them) or is one. `accuracy` is an
     estimator's name, `module:function`, a predictor or a function of an ArchSpec. With `out`, a run
-    directory is written there, which `resume` continues; without, nothing is written. With
+    directory is written there, which `resume` continues and `hwnas.report.write_report` makes a page of;
+    without, nothing is written. With
     `confidence` 0.9, latency is within the budget with that probability, by the table's own error.
     `stop` is asked before each candidate.
 
@@ -101,7 +101,7 @@ def search(
         return result_of(question, space, kept, trials_wanted=trials)
     path = Path(out)
     create_run(path, question, trials=trials)
-    return _continue(path, problem, table, trials=trials, progress=progress, stop=stop)
+    return _continue(path, problem, trials=trials, progress=progress, stop=stop)
 
 
 def resume(
@@ -143,13 +143,12 @@ def resume(
         past.space, table, estimator, budget_ms=recorded.budget_ms, confidence=recorded.confidence
     )
     wanted = past.trials_wanted if trials is None else trials
-    return _continue(path, problem, table, trials=wanted, progress=progress, stop=stop)
+    return _continue(path, problem, trials=wanted, progress=progress, stop=stop)
 
 
 def _continue(
     path: Path,
     problem: Problem,
-    table: LatencyTable,
     *,
     trials: int,
     progress: Progress | None,
@@ -170,9 +169,6 @@ def _continue(
             )
         result = load_run(path)
         write_atomically(path / FRONT, json.dumps(document(result), indent=2, allow_nan=False) + "\n")
-        from hwnas.report.html import report_html
-
-        write_atomically(path / REPORT, report_html(result, table=table))
     return result
 
 

@@ -3,7 +3,7 @@
     run.yaml          the question, versions, the number of candidates wanted; written once
     candidates.jsonl  a line for each evaluated network; only appended to
     front.json        the front, for other programs; rewritten at the end and at an interruption
-    report.html       the same for people
+    report.html       the same for people: `hwnas.report` writes it
     lock              held by the process that searches; the system frees it when that process dies
 
 Only the first two are read back, so a kill between any two writes loses nothing.
@@ -34,7 +34,6 @@ from hwnas.space.search_space import SearchSpace
 __all__ = [
     "CANDIDATES",
     "FRONT",
-    "REPORT",
     "RUN",
     "SearchResult",
     "create_run",
@@ -47,7 +46,7 @@ __all__ = [
 
 SCHEMA = 1  # 1: the first one
 
-RUN, CANDIDATES, FRONT, REPORT, LOCK = "run.yaml", "candidates.jsonl", "front.json", "report.html", "lock"
+RUN, CANDIDATES, FRONT, LOCK = "run.yaml", "candidates.jsonl", "front.json", "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +148,17 @@ def result_of(
     started: str = "",
     path: Path | None = None,
 ) -> SearchResult:
-    """The result that these trials make: only the networks on the front are built from vectors.
+    """The result that these trials make, with the front that `selection.best` finds by attention types.
 
     Raises FileFormatError when a vector no longer means the network it was recorded for.
     """
+
+    def attentions(trial: Trial) -> frozenset[str]:
+        arch = space.decode(trial.vector)
+        return frozenset(block.type for stage in arch.stages for block in stage.blocks if block is not None)
+
     front = []
-    for trial in best(trials):
+    for trial in best(trials, kind=attentions):
         arch = space.decode(trial.vector)
         if arch.id != trial.id:
             raise FileFormatError(

@@ -10,7 +10,8 @@ same are one point, and the smaller one stands for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 
 from hwnas.search import pareto
 from hwnas.search.candidate import Trial
@@ -19,19 +20,24 @@ __all__ = ["as_printed", "best"]
 
 DIGITS = 4
 
+Point = tuple[float, float, float]
+"""Latency, then lower bound and value of the accuracy, both negated: smaller is better throughout."""
+
 
 def as_printed(value: float) -> float:
     """`value` with four significant digits: 19.4438 -> 19.44."""
     return float(f"{value:.{DIGITS}g}")
 
 
-def best(trials: Sequence[Trial]) -> list[Trial]:
+def best(trials: Sequence[Trial], *, kind: Callable[[Trial], Hashable] = lambda trial: None) -> list[Trial]:
     """The front of the trials, best accuracy first (and so slowest first).
 
-    First the non-dominated ones in latency and lower bound; of these, the non-dominated ones in
-    latency and value (points equal in one of the pairs differ in the other, so none is left twice).
+    These are networks that no other trial dominates in latency and lower bound. Where values and
+    lower bounds order two of them differently, only one can be shown. So the heaviest set without
+    such a pair is taken: every network weighs a little, and every `kind` (such as the attention types
+    in use) weighs the same in all, lest the most frequent one push the others out.
     """
-    by_point: dict[tuple[float, float, float], Trial] = {}
+    by_point: dict[Point, Trial] = {}
     for trial in trials:
         point = (
             as_printed(trial.latency.value),
@@ -41,8 +47,30 @@ def best(trials: Sequence[Trial]) -> list[Trial]:
         other = by_point.get(point)
         if other is None or (trial.params, trial.id) < (other.params, other.id):
             by_point[point] = trial
-    kept = list(by_point)
-    for objective in (1, 2):  # lower bound, then value
-        kept = [kept[index] for index in pareto.front([(point[0], point[objective]) for point in kept])]
-    kept.sort(key=lambda point: (point[2], point[0]))
-    return [by_point[point] for point in kept]
+    points = list(by_point)
+    points = sorted(points[index] for index in pareto.front([point[:2] for point in points]))
+    kinds = [kind(by_point[point]) for point in points]
+    frequency = Counter(kinds)
+    weights = [1 / len(points) + 1 / frequency[each] for each in kinds]
+    return [by_point[point] for point in reversed(_heaviest_chain(points, weights))]
+
+
+def _heaviest_chain(points: Sequence[Point], weights: Sequence[float]) -> list[Point]:
+    """Of points sorted by latency, the heaviest that get strictly better in value as they get slower.
+
+    The weighted longest increasing subsequence, in O(N^2).
+    """
+    totals, before = list(weights), [-1] * len(points)
+    for index, (latency, _, value) in enumerate(points):
+        for earlier in range(index):
+            if (
+                points[earlier][0] < latency
+                and points[earlier][2] > value
+                and totals[earlier] + weights[index] > totals[index]
+            ):
+                totals[index], before[index] = totals[earlier] + weights[index], earlier
+    chain, index = list[Point](), max(range(len(points)), key=totals.__getitem__, default=-1)
+    while index >= 0:
+        chain.append(points[index])
+        index = before[index]
+    return chain[::-1]

@@ -1,0 +1,103 @@
+"""What the tests of the search share: a small space, a cheap board, estimators to read at a glance."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import time
+from functools import cache
+from pathlib import Path
+
+from hwnas.latency import Coefficients, DeviceProfile, HeldOut, HeldOutNetwork, LatencyTable
+from hwnas.predictors.estimate import Estimate
+from hwnas.search.candidate import Trial
+from hwnas.search.problem import Problem, Vector
+from hwnas.space.arch import ArchSpec
+from hwnas.space.ops import count_macs, lower
+from hwnas.space.search_space import SearchSpace
+
+SMALL = {
+    "format": 1,
+    "name": "small",
+    "resolution": [64],
+    "stem_stride": [8, 16],
+    "classes": 10,
+    "attention": [
+        "none",
+        {"type": "reuse", "heads": 2, "kernels": [3, 5]},
+        {"type": "single-head", "ratio": 4},
+    ],
+    "stages": [
+        {"width": [32, 48, 64], "depth": [1, 2], "layout": ["dw-attention-ffn"]},
+        {"width": [64, 96], "depth": [1, 2], "ffn_ratio": [2, 3], "layout": ["sandwich", "dw-attention-ffn"]},
+    ],
+}
+
+
+@cache
+def small_space() -> SearchSpace:
+    """A few thousand networks: small enough to list them all."""
+    return SearchSpace.from_dict(SMALL)
+
+
+@cache
+def all_vectors() -> tuple[Vector, ...]:
+    """Every network of the small space: what all vectors within range stand for."""
+    space = small_space()
+    every = itertools.product(*(range(len(decision.choices)) for decision in space.decisions))
+    return tuple(dict.fromkeys(space.repair(vector) for vector in every))
+
+
+def table(name: str = "toy") -> LatencyTable:
+    """A board that takes 1 ms for 10 million MACs of any kind and 0.01 ms a node, within 10 %."""
+    return LatencyTable(
+        name=name,
+        profile=DeviceProfile(board="Toy", runtime="none"),
+        provenance="estimated",
+        coefficients=Coefficients((1e-7, 1e-7, 1e-7, 0.0, 0.0, 0.01)),
+        heldout=HeldOut(
+            (HeldOutNetwork("a", 10.0, 11.0), HeldOutNetwork("b", 11.0, 10.0)), method="held-out networks"
+        ),
+    )
+
+
+def by_size(arch: ArchSpec) -> float:
+    """More MACs are better, and attention in the last stage helps; the id breaks ties."""
+    macs = count_macs(lower(arch))
+    attending = sum(block is not None for block in arch.stages[-1].blocks)
+    return 40 + 6 * math.log(macs / 1e6) + attending + int(arch.id, 16) % 97 / 1000
+
+
+def less_sure_when_large(arch: ArchSpec) -> Estimate:
+    """As `by_size`, with a standard deviation that grows faster than the gain."""
+    value = by_size(arch)
+    return Estimate(value, std=0.2 * max(0.0, value - 45) ** 2, unit="%")
+
+
+def slow(arch: ArchSpec) -> float:
+    """As `by_size`, after 2 ms; counts its calls in the file that $EVALUATIONS names."""
+    time.sleep(0.002)
+    if counted := os.environ.get("EVALUATIONS"):
+        with Path(counted).open("a") as file:
+            file.write(f"{arch.id}\n")
+    return by_size(arch)
+
+
+def problem(budget_ms: float = 1.0, confidence: float | None = None) -> Problem:
+    """The small space on the toy board."""
+    from hwnas.predictors.accuracy import load_accuracy
+
+    return Problem(small_space(), table(), load_accuracy(by_size), budget_ms=budget_ms, confidence=confidence)
+
+
+def trial(latency_ms: float, accuracy: float, *, std: float = 0.0, name: str = "", params: int = 1) -> Trial:
+    """A trial of no network, with the numbers that matter to a front."""
+    return Trial(
+        id=name or f"{latency_ms}-{accuracy}-{std}",
+        vector=(0,),
+        latency=Estimate(latency_ms, unit="ms"),
+        accuracy=Estimate(accuracy, std=std, unit="%"),
+        params=params,
+        macs=1,
+    )
