@@ -144,14 +144,15 @@ def test_importing_is_light(module: str) -> None:
     assert done.stdout.split() == [], f"importing {module} loads {done.stdout}"
 
 
-def test_help_comes_at_once() -> None:
-    """Half a second is the promise; the machine that tests may be busy, so three times that."""
+@pytest.mark.parametrize(("arguments", "promised_s"), [(["--help"], 0.5), (["devices"], 1.0)])
+def test_a_light_command_answers_at_once(arguments: list[str], promised_s: float) -> None:
+    """The machine that tests may be busy: it gets three times what is promised, and three tries."""
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "hwnas", "--help"], capture_output=True, check=True)
+        subprocess.run([sys.executable, "-m", "hwnas", *arguments], capture_output=True, check=True)
         seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 1.5
+    assert min(seconds) < 3 * promised_s
 
 
 def test_every_verb_has_its_file() -> None:
