@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -61,6 +62,9 @@ def load_callable(reference: str) -> Callable[..., Any]:
     module_name, _, attribute = reference.partition(":")
     if not module_name or not attribute:
         raise UsageError(f"a function is named as 'module:function', got '{reference}'")
+    if str(Path.cwd()) not in sys.path:  # an installed command has its own folder there instead
+        sys.path.append(str(Path.cwd()))
+        importlib.invalidate_caches()
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

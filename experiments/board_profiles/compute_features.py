@@ -69,7 +69,12 @@ NETWORKS = (
 
 
 def build(network: Network) -> Any:
-    """The network in eval mode, with random weights: only its graph matters."""
+    """The network in eval mode, with random weights: only its graph matters.
+
+    BatchNorm's shifts are made non-zero, as training leaves them: folding drops a bias of zeros.
+    """
+    import torch
+
     if network.library == "timm":
         import timm
 
@@ -78,6 +83,9 @@ def build(network: Network) -> Any:
         import torchvision
 
         model = torchvision.models.get_model(network.name).eval()
+    for part in model.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            torch.nn.init.constant_(part.bias, 0.1)
     if network.reparameterised:
         from timm.utils.model import reparameterize_model
 

@@ -1,0 +1,161 @@
+"""The ten estimated boards: the shipped tables are what the experiment gives, and they make sense."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from hwnas.latency.table import LatencyTable
+from hwnas.latency.table_file import table_text
+from hwnas.predictors.latency.features import FEATURE_NAMES
+from hwnas.space.presets import preset
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def experiment(name: str) -> ModuleType:
+    """A script of experiments/board_profiles, imported without being a package."""
+    path = ROOT / "experiments" / "board_profiles" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"board_profiles_{name}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+fit = experiment("fit")
+DATA = fit.read_data()
+BOARDS = tuple(fit.BOARDS)
+PIS = tuple(board for board in BOARDS if board.startswith("rpi"))
+
+
+def shipped(board: str) -> LatencyTable:
+    return LatencyTable.load(ROOT / "latency_tables" / f"{board}.yaml")
+
+
+def milliseconds(board: str, *names: str) -> list[float]:
+    table = shipped(board)
+    return [table.predict(preset(name)).value for name in names]
+
+
+def same(ours: Any, theirs: Any) -> bool:
+    """Equal; numbers to the last digits, in which machines differ."""
+    if isinstance(ours, dict):
+        return ours.keys() == theirs.keys() and all(same(ours[key], theirs[key]) for key in ours)
+    if isinstance(ours, list):
+        return len(ours) == len(theirs) and all(map(same, ours, theirs))
+    if isinstance(ours, float):
+        return ours == pytest.approx(theirs, rel=2e-3, abs=0.1 if abs(ours) > 1 else 0)
+    return bool(ours == theirs)
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_the_shipped_table_is_what_the_experiment_gives(board: str) -> None:
+    fitted = yaml.safe_load(table_text(fit.table_of(board, DATA, fit.Method())))
+    on_disk = yaml.safe_load((ROOT / "latency_tables" / f"{board}.yaml").read_text(encoding="utf-8"))
+    fitted.pop("checksum"), on_disk.pop("checksum")
+    assert same(fitted, on_disk), "run: python experiments/board_profiles/fit.py"
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_a_board_says_that_it_is_estimated_from_what_and_what_was_left_out(board: str) -> None:
+    table = shipped(board)
+    notes = " ".join(table.notes)
+    assert table.provenance == "estimated"
+    assert "UniForm" in table.measurement["source"] and "Table 6" in table.measurement["source"]
+    assert all(name in notes for name in ("EfficientViT-M0", "Mixer", "ViG-Ti", "batch 16"))
+    assert table.heldout.method == "leave-one-family-out" and len(table.heldout) == 19
+    estimate = table.predict(preset("uniform-t"))
+    assert estimate.low < estimate.value < estimate.high
+
+
+def test_uniforms_rows_come_out_as_published_on_the_pi_4b() -> None:
+    found = milliseconds("rpi4", "uniform-t", "uniform-s", "uniform-m", "uniform-l")
+    assert found == pytest.approx([19.4, 31.9, 43.7, 69.7], rel=0.05)  # UniForm, table 6
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_a_larger_network_of_a_family_is_predicted_to_take_longer(board: str) -> None:
+    for family in ("uniform", "shvit"):
+        sizes = "tsml" if family == "uniform" else ("s1", "s2", "s3", "s4")
+        found = milliseconds(board, *(f"{family}-{size}" for size in sizes))
+        assert found == sorted(found), f"{family} on {board}: {found}"
+
+
+@pytest.mark.parametrize("board", PIS)
+def test_efficientvit_m0_takes_little_longer_than_uniform_t_on_a_pi(board: str) -> None:
+    """They run nearly the same MACs; EfficientViT's cascade has more nodes (families.md's counts)."""
+    uniform, efficient = milliseconds(board, "uniform-t", "efficientvit-m0")
+    assert uniform < efficient < 1.5 * uniform
+
+
+def test_a_newer_pi_is_faster() -> None:
+    for name in ("uniform-m", "shvit-s2", "efficientvit-m3"):
+        found = [milliseconds(board, name)[0] for board in ("rpi2b", "rpi3b", "rpi3b-plus", "rpi4", "rpi5")]
+        assert found == sorted(found, reverse=True)
+
+
+def test_a_held_out_prediction_has_not_seen_its_family() -> None:
+    """Were UniForm ten times slower, what is predicted for it without itself would be the same."""
+    slower = DATA.latency_ms["rpi4"] * np.where(DATA.families == "UniForm", 10, 1)
+    changed = dataclasses.replace(DATA, latency_ms={**DATA.latency_ms, "rpi4": slower})
+    before, after = (fit.fit(data, "rpi4", fit.Method()) for data in (DATA, changed))
+    uniform = DATA.families == "UniForm"
+    assert after.held_out_ms[uniform] == pytest.approx(before.held_out_ms[uniform])
+    assert not np.allclose(after.coefficients, before.coefficients)
+
+
+def test_the_fit_is_the_non_negative_least_squares_solution() -> None:
+    """Against scipy's bounded solver, which works in another way."""
+    from scipy.optimize import lsq_linear
+
+    published = DATA.latency_ms["rpi5"]
+    weights = np.where(DATA.families == "UniForm", 3.0, 1.0)
+    scale = DATA.features.max(axis=0)
+    relative = DATA.features / scale / published[:, None] * weights[:, None]
+    pull = np.median(DATA.features[:, 0] / published)
+    tie = np.array([pull / scale[0], -pull / scale[1], 0, 0, 0, 0])
+    solved = lsq_linear(
+        np.vstack([relative, tie]), np.append(weights, 0.0), bounds=(0, np.inf), tol=1e-14, max_iter=1000
+    )
+    found = fit.fit(DATA, "rpi5", fit.Method()).coefficients
+    assert found == pytest.approx(solved.x / scale, rel=1e-3, abs=1e-14)
+    assert (found >= 0).all()
+
+
+def test_what_ships_errs_less_on_families_left_out_than_plain_least_squares() -> None:
+    def left_out(method: Any, boards: tuple[str, ...]) -> float:
+        return float(np.mean([np.abs(fit.fit(DATA, board, method).held_out).mean() for board in boards]))
+
+    plain = fit.Method(uniform_weight=1, tie=0)
+    jetsons = tuple(board for board in BOARDS if board not in PIS)
+    assert left_out(fit.Method(), PIS) < 0.13 < left_out(plain, PIS)
+    assert left_out(fit.Method(), jetsons) < 0.35 < left_out(plain, jetsons)
+
+
+def test_a_graph_is_counted_as_by_hand() -> None:
+    """3x3 conv 3->8 stride 2 and ReLU, depthwise 3x3, 1x1 8->4, mean, linear 4->2 on an 8x8 image."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    nn = torch.nn
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Conv2d(8, 8, 3, 1, 1, groups=8), nn.Conv2d(8, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(4, 2),
+    ).eval()  # fmt: skip
+    nn.init.uniform_(network[1].bias)
+    script = experiment("compute_features")
+    counted = script.count(script.graph_of(network, 8))
+    moved = (192 + 128) + (128 + 128) + (128 + 64) + (64 + 4) + (4 + 2)
+    weights = (8 * 27 + 8) + (8 * 9 + 8) + (4 * 8 + 4) + (2 * 4 + 2)
+    expected = (16 * 4 * 8 + 4 * 2, 16 * 8 * 27, 16 * 8 * 9, 4 * moved, 4 * weights, 5)
+    assert counted == dict(zip(FEATURE_NAMES, expected, strict=True))
