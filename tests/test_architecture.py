@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 import time
@@ -94,6 +95,14 @@ def test_a_file_imports_its_own_package_or_floors_below_it() -> None:
             if other_package != package and other_floor >= floor and floor > 0:
                 wrong.append(f"{module} (floor {floor}) imports {name} (floor {other_floor})")
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_document_draws_the_floors_that_are_held_here() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = re.findall(r"^\| (\d+) \| ((?:`\w+`(?:, )?)+) \|", text, re.MULTILINE)
+    floors = [tuple(f"hwnas.{name}" for name in re.findall(r"\w+", names)) for _, names in drawn]
+    held = [tuple(name for name in floor if name not in ("hwnas", "hwnas.__main__")) for floor in FLOORS]
+    assert floors == [floor for floor in held if floor]
 
 
 def test_every_module_has_a_floor_of_its_own() -> None:

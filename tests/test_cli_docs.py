@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hwnas.cli.app import VERBS, _command
+from hwnas.latency import read_summary
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "docs/cli.md", "docs/architecture.md", "CONTRIBUTING.md")
@@ -74,6 +75,15 @@ def test_the_readme_has_a_command_for_the_main_job_and_one_for_the_tests() -> No
     main_job, tests = commands
     assert main_job.endswith(".venv/bin/hwnas search --device rpi4 --budget 20ms")
     assert tests.endswith(".venv/bin/python -m pytest -q")
+
+
+def test_the_readme_names_every_table_that_ships_and_where_it_is_from() -> None:
+    rows = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `")]
+    for file in sorted((ROOT / "latency_tables").glob("*.yaml")):
+        provenance = read_summary(file).provenance
+        named = [row for row in rows if f"`{file.stem}`" in row]
+        assert len(named) == 1, f"README.md has no row for {file.stem}"
+        assert f"**{provenance}**" in named[0], f"README.md: {file.stem} is {provenance}"
 
 
 def test_the_project_names_no_machine_of_its_makers() -> None:
