@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,16 @@ def test_the_readme_has_a_command_for_the_main_job_and_one_for_the_tests() -> No
     main_job, tests = commands
     assert main_job.endswith(".venv/bin/hwnas search --device rpi4 --budget 20ms")
     assert tests.endswith(".venv/bin/python -m pytest -q")
+
+
+def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^    from hwnas.*?(?=^\S)", text, re.MULTILINE | re.DOTALL)
+    assert found
+    code = textwrap.dedent(found.group())
+    assert "trials=2000" in code
+    exec(compile(code.replace("trials=2000", "trials=50"), "README.md", "exec"), {})
+    assert "stages:" in capsys.readouterr().out
 
 
 def test_the_readme_names_every_table_that_ships_and_where_it_is_from() -> None:
