@@ -69,10 +69,10 @@ class ReuseAttention(nn.Module):
         """Attention within each window, (windows, C, w, w) -> the same."""
         q, k = self.query_key(x).split(self.query_channels, dim=1)  # (windows, C/4, w, w)
         q = (self.query_local(q) * self.scale).flatten(2)  # (windows, C/4, N)
-        scores = q.transpose(1, 2) @ k.flatten(2)  # (windows, N, N)
-        attention = (scores if self.bias is None else scores + self.bias(0)).softmax(dim=-1)
         heads = self.value(x).split(self.head_channels, dim=1)
         v = torch.cat([scale(head) for scale, head in zip(self.value_scales, heads, strict=True)], dim=1)
+        scores = q.transpose(1, 2) @ k.flatten(2)  # (windows, N, N)
+        attention = (scores if self.bias is None else scores + self.bias(0)).softmax(dim=-1)
         mixed = v.flatten(2) @ attention.transpose(1, 2)  # (windows, C, N): all heads in one product
         result: Tensor = self.output(mixed.reshape(v.shape))
         return result

@@ -1,0 +1,353 @@
+"""An exported file holds the network, whole and checked; `lower` lists what is in it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from nn_archs import ELEVIT_LIKE, PADDED_WINDOWS, SHVIT_LIKE, SMALL
+from torch import Tensor, nn
+
+import hwnas.nn.export as export_module
+from hwnas.errors import HwnasError, UsageError
+from hwnas.nn import build, export_onnx, fold
+from hwnas.nn.export import network_model, op_model
+from hwnas.nn.onnx_tape import MAX_OPSET, MIN_OPSET, record
+from hwnas.nn.random_weights import randomise
+from hwnas.space import ArchSpec, Primitive, SearchSpace, lower, preset
+from hwnas.space.ops import KINDS
+
+
+def session(model: bytes | Path) -> onnxruntime.InferenceSession:
+    source = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
+
+
+def logits_of(model: bytes | Path, images: Tensor) -> np.ndarray[Any, Any]:
+    result: np.ndarray[Any, Any] = session(model).run(["logits"], {"images": images.numpy()})[0]
+    return result
+
+
+# --- folding ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_folded_network_gives_the_same_without_batch_norm(name: str) -> None:
+    network = randomise(build(SMALL[name])).double().eval()
+    folded = fold(network)
+    images = torch.randn(2, 3, network.arch.resolution, network.arch.resolution, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(folded(images), network(images), rtol=1e-12, atol=1e-12)
+    assert not [part for part in folded.modules() if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d)]
+
+
+@pytest.mark.parametrize("name", ["uniform-t", "efficientvit-m0", "shvit-s1"])
+def test_a_folded_network_has_the_parameters_that_lower_says(name: str) -> None:
+    folded = fold(build(preset(name)))
+    for op in folded.ops:
+        module = folded.get_submodule(op.place)
+        assert sum(weight.numel() for weight in module.parameters()) == op.folded_params
+
+
+def test_folding_leaves_the_network_as_it_was() -> None:
+    network = randomise(build(PADDED_WINDOWS)).train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    fold(network)
+    assert network.training
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+# --- the file ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_an_exported_network_gives_the_logits_of_torch_for_any_batch(name: str, tmp_path: Path) -> None:
+    network = randomise(build(SMALL[name])).eval()
+    written = export_onnx(network, tmp_path / "model.onnx", batch="dynamic")
+    for count in (1, 2, 5):
+        images = torch.randn(count, 3, network.arch.resolution, network.arch.resolution)
+        with torch.no_grad():
+            expected = network(images).numpy()
+        np.testing.assert_allclose(logits_of(written.path, images), expected, rtol=0, atol=1e-5)
+    assert written.parity_max_abs is not None and written.parity_tolerance is not None
+    assert 0 <= written.parity_max_abs <= written.parity_tolerance
+    assert written.size_bytes == written.path.stat().st_size
+
+
+@pytest.mark.parametrize("opset", range(MIN_OPSET, MAX_OPSET + 1))
+def test_every_opset_gives_a_valid_model(opset: int, tmp_path: Path) -> None:
+    for arch in (PADDED_WINDOWS, ELEVIT_LIKE):
+        written = export_onnx(arch, tmp_path / "model.onnx", opset=opset)
+        model = onnx.load(written.path)
+        onnx.checker.check_model(model, full_check=True)
+        assert [entry.version for entry in model.opset_import] == [opset]
+
+
+def test_an_opset_out_of_range_is_refused() -> None:
+    with pytest.raises(UsageError, match="opset must be from 17 to 21, got 9"):
+        network_model(SHVIT_LIKE, opset=9)
+
+
+@pytest.mark.parametrize("batch", [0, -1, True, "many"])
+def test_a_batch_that_cannot_be_is_refused(batch: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="batch must be a whole number from 1, or 'dynamic'"):
+        export_onnx(SHVIT_LIKE, tmp_path / "model.onnx", batch=batch)
+
+
+def test_the_file_stands_alone_and_names_nothing_of_this_machine(tmp_path: Path) -> None:
+    """Fault 47: weights inside. Fault 50: no host paths."""
+    path = tmp_path / "model.onnx"
+    export_onnx(SHVIT_LIKE, path)
+    assert os.listdir(tmp_path) == ["model.onnx"]
+    model = onnx.load(path)
+    assert all(weight.data_location == onnx.TensorProto.DEFAULT for weight in model.graph.initializer)
+    assert not model.metadata_props and not model.doc_string and not model.graph.doc_string
+    assert not any(node.doc_string or node.metadata_props for node in model.graph.node)
+    content = path.read_bytes()
+    for secret in (str(Path.home()), str(Path(export_module.__file__).parent), str(tmp_path)):
+        assert secret.encode() not in content
+
+
+def test_the_file_has_one_input_one_output_and_no_batch_norm(tmp_path: Path) -> None:
+    graph = onnx.load(export_onnx(PADDED_WINDOWS, tmp_path / "model.onnx", batch=2).path).graph
+    shapes = {
+        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in [*graph.input, *graph.output]
+    }
+    assert shapes == {"images": [2, 3, 40, 40], "logits": [2, 10]}
+    assert "BatchNormalization" not in {node.op_type for node in graph.node}
+
+
+def test_windows_stay_within_four_dimensions() -> None:
+    model = onnx.shape_inference.infer_shapes(onnx.load_from_string(network_model(PADDED_WINDOWS)))
+    assert max(len(value.type.tensor_type.shape.dim) for value in model.graph.value_info) == 4
+
+
+def test_a_network_out_of_parity_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 48: here folding forgets a gate."""
+    forgetful: Callable[[Any], Any] = lambda network: _without_projections(fold(network))  # noqa: E731
+    monkeypatch.setattr(export_module, "fold", forgetful)
+    with pytest.raises(HwnasError, match="must agree with torch to .* no file was written"):
+        export_onnx(PADDED_WINDOWS, tmp_path / "model.onnx")
+    assert os.listdir(tmp_path) == []
+
+
+def _without_projections(network: nn.Module) -> nn.Module:
+    for name, weight in network.named_parameters():
+        if name.endswith("attention.output.1.weight"):
+            weight.data.zero_()
+    return network
+
+
+def test_weights_that_are_not_numbers_are_never_written(tmp_path: Path) -> None:
+    network = build(SHVIT_LIKE)
+    network.get_submodule("head.linear").weight.data.fill_(math.nan)  # type: ignore[operator,union-attr]
+    with pytest.raises(HwnasError, match="no file was written"):
+        export_onnx(network, tmp_path / "model.onnx")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_cannot_be_written_is_an_error_and_the_old_one_stays(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written"):
+        export_onnx(SHVIT_LIKE, tmp_path / "missing" / "model.onnx")
+
+
+def test_what_there_is_no_rule_for_is_refused_by_name() -> None:
+    class Tanh(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.tanh()
+
+    with pytest.raises(UsageError, match="no ONNX rule for torch's 'tanh'"):
+        record(Tanh(), torch.zeros(1, 2), input_name="x", output_name="y")
+
+
+def test_a_batch_that_is_baked_into_a_reshape_is_refused() -> None:
+    class Baked(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.reshape(6, 2)
+
+    with pytest.raises(UsageError, match="it holds the batch"):
+        record(Baked(), torch.zeros(3, 4), input_name="x", output_name="y")
+
+
+# --- `lower` and the graph ---------------------------------------------------------------------------
+
+NODE_OF = {
+    "conv": "Conv",
+    "pointwise": "Conv",
+    "depthwise": "Conv",
+    "matmul": "MatMul",
+    "linear": "Gemm",
+}
+
+
+def graph_work(model: bytes) -> Iterator[tuple[str, tuple[int, ...], int, int]]:
+    """(type, output shape, MACs, groups) of every node that multiplies, in order."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(model), strict_mode=True).graph
+    shapes = {
+        value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+        for value in [*graph.input, *graph.value_info, *graph.output]
+    }
+    weights = {weight.name: tuple(weight.dims) for weight in graph.initializer}
+    for node in graph.node:
+        if node.op_type not in NODE_OF.values():
+            continue
+        out = shapes[node.output[0]]
+        groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+        if node.op_type == "MatMul":
+            macs = math.prod(out) * shapes[node.input[0]][-1]
+        else:
+            macs = math.prod(out) * math.prod(weights[node.input[1]][1:])
+        yield node.op_type, out, macs, groups
+
+
+def lowered_work(arch: ArchSpec) -> Iterator[tuple[str, tuple[int, ...], int, int]]:
+    for op in lower(arch):
+        for primitive in op.primitives:
+            if primitive.kind in NODE_OF:
+                groups = primitive.shape[1] if primitive.kind == "depthwise" else 1
+                yield NODE_OF[primitive.kind], _shape_in_graph(primitive), primitive.macs, groups
+
+
+def _shape_in_graph(primitive: Primitive) -> tuple[int, ...]:
+    """As the graph has it: tokens are one dimension in a product, and logits have a batch."""
+    shape = primitive.shape
+    if primitive.kind == "matmul" and len(shape) == 4:
+        return (*shape[:2], shape[2] * shape[3])
+    return shape
+
+
+def varied(seed: int) -> ArchSpec:
+    """A random network of the default space; every other one for another image size."""
+    rng = random.Random(seed)
+    arch = SearchSpace.default().sample(rng)
+    if seed % 2:
+        arch = arch.adapted(resolution=rng.choice((96, 160, 200, 256)), stem_stride=rng.choice((8, 16)))
+    return arch
+
+
+def check_agreement(arch: ArchSpec) -> None:
+    assert list(graph_work(network_model(arch))) == list(lowered_work(arch)), arch.to_yaml()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_lower_lists_every_shape_and_mac_of_the_exported_graph(name: str) -> None:
+    check_agreement(SMALL[name])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_lower_agrees_with_the_exported_graph_of_a_random_network(seed: int) -> None:
+    check_agreement(varied(seed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8, 50))
+def test_lower_agrees_with_the_exported_graphs_of_many_random_networks(seed: int) -> None:
+    check_agreement(varied(seed))
+
+
+# --- one op alone -----------------------------------------------------------------------------------
+
+
+def described(nodes: list[onnx.NodeProto], graph: onnx.GraphProto) -> list[Any]:
+    """Types, attributes and the shapes of the constants: all that a node's time depends on."""
+    constants = {weight.name: tuple(weight.dims) for weight in graph.initializer}
+    return [
+        (
+            node.op_type,
+            sorted((a.name, str(onnx.helper.get_attribute_value(a))) for a in node.attribute),
+            [constants.get(name, "computed") for name in node.input],
+        )
+        for node in nodes
+    ]
+
+
+@pytest.mark.parametrize("name", [*SMALL, "uniform-t", "efficientvit-m0", "shvit-s1"])
+def test_an_op_alone_has_the_nodes_that_it_has_in_a_network(name: str) -> None:
+    arch = SMALL[name] if name in SMALL else preset(name)
+    whole = onnx.load_from_string(network_model(arch)).graph
+    seen = 0
+    for op in lower(arch):
+        inside = [node for node in whole.node if node.name.startswith(f"{op.place}/")]
+        alone = onnx.load_from_string(op_model(op)).graph
+        assert described(list(alone.node), alone) == described(inside, whole), op.key
+        seen += len(inside)
+    assert seen == len(whole.node)
+
+
+def test_an_op_model_runs_at_any_batch_and_gives_the_ops_shape() -> None:
+    covered = set()
+    for arch in SMALL.values():
+        for op in lower(arch):
+            covered.add(op.kind)
+            x = torch.randn(3, *op.in_shape).numpy()
+            (result,) = session(op_model(op, batch=3)).run(["output"], {"input": x})
+            assert result.shape == (3, *op.out_shape)
+            assert np.isfinite(result).all()
+    assert covered == set(KINDS)
+
+
+def test_the_same_op_gives_the_same_bytes() -> None:
+    op = lower(PADDED_WINDOWS)[3]
+    assert op_model(op) == op_model(op)
+
+
+# --- the command ------------------------------------------------------------------------------------
+
+
+def test_export_says_what_it_wrote_and_what_comes_next(hwnas: Callable[..., Any], tmp_path: Path) -> None:
+    source, path = tmp_path / "small.yaml", tmp_path / "small.onnx"
+    source.write_text(PADDED_WINDOWS.to_yaml())
+    answer = hwnas("export", str(source), "--out", str(path), "--batch", "dynamic")
+    assert answer.code == 0
+    assert "parity  ONNX Runtime within" in answer.out
+    assert f"Next: hwnas measure {source}" in answer.out
+    assert "The weights are random" in answer.err
+    assert logits_of(path, torch.zeros(4, 3, 40, 40)).shape == (4, 10)
+
+
+def test_export_json_is_one_document(hwnas: Callable[..., Any], tmp_path: Path) -> None:
+    source, path = tmp_path / "small.yaml", tmp_path / "small.onnx"
+    source.write_text(PADDED_WINDOWS.to_yaml())
+    document = json.loads(hwnas("export", str(source), "--out", str(path), "--json").out)
+    assert document["schema"] == 1
+    assert document["id"] == PADDED_WINDOWS.id
+    assert document["weights"] == "random"
+    assert document["size_bytes"] == path.stat().st_size
+    assert document["parity_max_abs"] <= document["parity_tolerance"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["uniform-t", "--out", "nowhere/model.onnx"], "no folder nowhere"),
+        (["uniform-t", "--out", "."], "--out must be a file"),
+        (["uniform-t", "--out", "m.onnx", "--batch", "0"], "--batch must be a whole number from 1, or 'dynamic'"),
+        (["unifrom-t", "--out", "m.onnx"], "Did you mean 'uniform-t'"),
+    ],
+)
+def test_export_refuses_in_one_line(
+    arguments: list[str],
+    message: str,
+    hwnas: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = hwnas("export", *arguments)
+    assert answer.code == 2
+    assert message in answer.err
+    assert "Traceback" not in answer.err
+    assert os.listdir(tmp_path) == []
