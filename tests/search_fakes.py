@@ -72,7 +72,7 @@ def by_size(arch: ArchSpec) -> float:
 def less_sure_when_large(arch: ArchSpec) -> Estimate:
     """As `by_size`, with a standard deviation that grows faster than the gain."""
     value = by_size(arch)
-    return Estimate(value, std=0.2 * max(0.0, value - 45) ** 2, unit="%")
+    return Estimate(value, std=0.1 + 0.2 * max(0.0, value - 45) ** 2, unit="%")
 
 
 def slow(arch: ArchSpec) -> float:

@@ -43,7 +43,7 @@ def front_chart(
     xs = [mark.latency_ms for mark in (*front, *presets)] + [x for x, _ in candidates] + [budget_ms]
     ys = [mark.accuracy for mark in (*front, *presets)] + _bulk([y for _, y in candidates])
     x_axis = _Axis(min(xs), max(xs), LEFT, WIDTH - RIGHT)
-    y_axis = _Axis(min(ys), max(ys), HEIGHT - BOTTOM, TOP)
+    y_axis = _Axis(min(ys, default=0.0), max(ys, default=1.0), HEIGHT - BOTTOM, TOP)
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(accuracy_title)} against '
         f'{escape(latency_title)}; the same numbers are in the table below">'

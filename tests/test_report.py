@@ -1,0 +1,208 @@
+"""The report: one file that needs nothing else, says what it shows, and can't be broken by a name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from search_fakes import by_size, less_sure_when_large, small_space, table
+
+from hwnas.errors import UsageError
+from hwnas.latency import LatencyTable
+from hwnas.report import write_report
+from hwnas.report.chart import Mark, front_chart, ticks
+from hwnas.report.html import report_html
+from hwnas.search import SearchResult, load_run, search
+from hwnas.space import SearchSpace
+from hwnas.space.ops import lower
+
+EMPTY = {"meta", "br"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page; fails on a tag that is not closed in its place."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in EMPTY:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open[-1:] != ["style"]:
+            self.text += data + "\n"
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
+    return search(
+        small_space(),
+        device=table(),
+        budget_ms=0.9,
+        accuracy=less_sure_when_large,
+        trials=80,
+        out=tmp_path_factory.mktemp("runs") / "a & b",
+    )
+
+
+def test_the_page_is_whole_and_loads_nothing_from_elsewhere(result: SearchResult) -> None:
+    text = report_html(result, table=table())
+    page = Page(text)
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object"}
+    assert not {name for _, attributes in page.tags for name in attributes} & {"src", "href", "srcset"}
+    assert not re.search(r"https?:|url\(|@import", text)
+    assert ("meta", {"name": "viewport", "content": "width=device-width,initial-scale=1"}) in page.tags
+
+
+def test_every_network_of_the_front_is_there_with_its_numbers_and_its_ops(result: SearchResult) -> None:
+    page = Page(report_html(result, table=table()))
+    for candidate in result.front:
+        assert candidate.id in page.text
+        assert f"{candidate.latency.value:#.4g}" in page.text
+        assert f"{candidate.accuracy.value:#.4g} ± {candidate.accuracy.std:.2g}" in page.text
+        for op in lower(candidate.arch):
+            assert op.key in page.text
+    assert sum(tag == "circle" for tag, _ in page.tags) == len(result.front)
+
+
+def test_every_latency_says_that_it_is_estimated(result: SearchResult) -> None:
+    page = Page(report_html(result, table=table()))
+    headings = re.findall(r"latency ms, \w+|ms, \w+|latency, \w+", page.text)
+    assert len(headings) > 3
+    assert all(heading.endswith("estimated") for heading in headings)
+    assert len(re.findall(r"\d ms estimated", page.text)) >= len(result.front)
+
+
+def test_names_from_outside_are_escaped(result: SearchResult) -> None:
+    import dataclasses
+
+    nasty = "<script>alert('&')</script>"
+    question = dataclasses.replace(result.question, accuracy=nasty, device=nasty)
+    page = Page(report_html(dataclasses.replace(result, question=question), table=None))
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert nasty in page.text
+
+
+def test_without_the_table_of_the_run_it_says_so_and_shows_the_rest(result: SearchResult) -> None:
+    page = Page(report_html(result, table=None))
+    assert "no latencies per op" in page.text
+    assert result.front[0].id in page.text
+
+
+def test_a_run_without_any_network_yet_has_a_report_too(tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "device": table(),
+        "budget_ms": 0.9,
+        "accuracy": by_size,
+        "out": tmp_path / "r",
+    }
+    empty = search(small_space(), trials=5, stop=lambda: True, **options)
+    assert empty.front == []
+    assert "0 of 5 candidates" in Page(report_html(empty, table=table())).text
+
+
+def test_a_result_in_memory_has_no_folder_for_a_report() -> None:
+    kept = search(small_space(), device=table(), budget_ms=0.9, accuracy=by_size, trials=2)
+    with pytest.raises(UsageError, match="give the search an `out`"):
+        write_report(kept)
+
+
+def test_published_networks_stand_beside_the_front_by_name(tmp_path: Path) -> None:
+    run = search(SearchSpace.default(), device="rpi4", budget_ms=40.0, trials=20, out=tmp_path / "r")
+    text = report_html(load_run(run.path or ""), table=LatencyTable.load("rpi4"))
+    marks = re.findall(r'class="preset"[^>]*><title>([^<]*)', text)
+    assert any(re.match(r"uniform-t: [\d.]+ ms estimated, accuracy 66.00 published", mark) for mark in marks)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0, 10, [0, 2, 4, 6, 8, 10]), (0.92, 1.31, [1.0, 1.1, 1.2, 1.3]), (5, 5, [5])],
+)
+def test_ticks_are_round_and_within(low: float, high: float, expected: list[float]) -> None:
+    assert ticks(low, high) == expected
+
+
+def test_a_chart_of_one_network_does_not_divide_by_nothing() -> None:
+    mark = Mark(10.0, 70.0, "a: 10 ms")
+    chart = front_chart(
+        candidates=[(10.0, 70.0)],
+        front=[mark],
+        presets=[mark],
+        budget_ms=10.0,
+        latency_title="latency",
+        accuracy_title="accuracy",
+    )
+    assert "nan" not in chart and Page(chart).tags[0][0] == "svg"
+
+
+# --- the command line ------------------------------------------------------------------------
+
+
+def test_the_command_prints_a_table_and_what_to_run_next_and_writes_the_report(
+    hwnas: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = hwnas("search", "--device", "rpi4", "--budget", "20ms", "--trials", "60", "--seed", "1")
+    assert (answer.code, answer.err) == (0, "")
+    run = Path("runs/rpi4-20ms-1")
+    assert "latency ms, estimated" in answer.out
+    for wanted in (f"Report: {run}/report.html", f"hwnas describe '{run}#1' --device rpi4"):
+        assert wanted in answer.out
+    first = (run / "report.html").read_text()
+    (run / "report.html").unlink()
+    again = hwnas("report", str(run))
+    assert (again.code, again.out.strip()) == (0, str(run / "report.html"))
+    assert (run / "report.html").read_text() == first
+    described = hwnas("describe", f"{run}#1", "--device", "rpi4", "--json")
+    assert described.code == 0
+    assert load_run(run).front[0].id in described.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--device", "rp4", "--budget", "20ms"), 2, "Did you mean 'rpi4'?"),
+        (("--device", "rpi4", "--budget", "20"), 2, "without a unit"),
+        (("--device", "rpi4"), 2, "a search needs --budget"),
+        (("--budget", "20ms"), 2, "a search needs --device"),
+        (("--device", "rpi4", "--budget", "100us"), 3, "the fastest possible takes"),
+        (("--device", "rpi4", "--budget", "20ms", "--trials", "0"), 2, "--trials must be at least 1"),
+        (("--device", "rpi4", "--budget", "20ms", "--seed", "-1"), 2, "--seed must be at least 0"),
+        (("--device", "rpi4", "--budget", "20ms", "--space", "nothing.yaml"), 2, "no space file"),
+        (("--device", "rpi4", "--budget", "20ms", "--accuracy", "nothing:f"), 2, "nothing"),
+        (("--resume", "nothing"), 2, "no run at 'nothing'"),
+        (("--resume", "nothing", "--out", "x"), 2, "leave --out out"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_clear_line_and_leaves_nothing_behind(
+    hwnas: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = hwnas("search", *arguments)
+    assert answer.code == code
+    assert message in answer.err
+    assert answer.err.count("\n") == 1
+    assert answer.out == ""
+    assert list(tmp_path.iterdir()) == []
