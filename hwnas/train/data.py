@@ -6,6 +6,7 @@ with the batch. Palette, grey, CMYK, 16-bit and transparent images are converted
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import signal
@@ -128,6 +129,7 @@ def training_batches(
         re_prob=recipe.random_erasing,
         re_mode="pixel",
     )
+    _keep_a_bit(transform)
     return Batches(
         images,
         selected,
@@ -172,6 +174,19 @@ def worker_count(recipe: Recipe) -> int:
     if recipe.workers >= 0:
         return recipe.workers
     return min(8, max(1, len(os.sched_getaffinity(0)) - 1) if hasattr(os, "sched_getaffinity") else 2)
+
+
+def _keep_a_bit(transform: Any) -> None:
+    """Posterising keeps at least one bit: timm's strongest level keeps none, which Pillow refuses."""
+    for step in transform.transforms:
+        in_policies = [op for policy in getattr(step, "policy", ()) for op in policy]
+        for op in (*getattr(step, "ops", ()), *in_policies):
+            if str(getattr(op, "name", "")).startswith("Posterize"):
+                op.level_fn = functools.partial(_at_least_a_bit, op.level_fn)
+
+
+def _at_least_a_bit(level_fn: Callable[..., tuple[int, ...]], *level: Any) -> tuple[int, ...]:
+    return tuple(max(1, bits) for bits in level_fn(*level))
 
 
 class _Order:
@@ -226,5 +241,7 @@ def _collate(samples: list[tuple[Any, Any]]) -> Batch:
 
 
 def _start_worker(_: int) -> None:
-    # A handler of the training process, inherited by fork, would answer the loader's own SIGTERM.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # A signal to the whole process group is for the training process; it then ends its workers, which
+    # would otherwise be gone first and look like a crash.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

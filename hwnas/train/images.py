@@ -230,11 +230,21 @@ def _list_archive(path: Path) -> tuple[list[Image], set[tuple[str, str]], bytes 
                 if not complete:
                     raise tarfile.ReadError(f"'{member.name}' is cut off")
                 found.append(Image(name, split, class_name, member.size, offset))
+        if not compressed and not _has_end_mark(path):
+            raise tarfile.ReadError("its end is missing")
     except HwnasError:
         raise
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError) as error:
         raise FileFormatError(f"{path}: not a whole tar archive: {error}: fetch or pack it again") from None
     return found, folders, bytes(memory) if compressed else None
+
+
+def _has_end_mark(path: Path) -> bool:
+    """Whether a tar ends with a block of zeros; one cut between two files is like a shorter one but
+    for this."""
+    with path.open("rb") as file:
+        file.seek(-tarfile.BLOCKSIZE, os.SEEK_END)
+        return file.read() == bytes(tarfile.BLOCKSIZE)
 
 
 def _place(member_name: str) -> tuple[str, str, str] | None:
