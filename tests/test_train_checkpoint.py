@@ -6,11 +6,9 @@ import dataclasses
 import os
 import pickle
 import random
-import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -181,32 +179,31 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_kill_while_saving_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
-    """A process that does nothing but save is killed at random moments (fault 41)."""
+    """Twenty processes that do nothing but save are killed at random moments (fault 41)."""
     script = textwrap.dedent("""
-        import sys
+        import os, random, signal, sys, time
         from pathlib import Path
         sys.path[:0] = sys.argv[2:]
         from test_train_checkpoint import sample
         from hwnas.train.checkpoint import LAST, save
-        epoch = 1
-        while True:
-            save(sample(epoch), Path(sys.argv[1]) / LAST)
-            print(epoch, flush=True)
-            epoch += 1
+        rng = random.Random(1)
+        for attempt in range(20):
+            last = Path(sys.argv[1], str(attempt), LAST)
+            last.parent.mkdir()
+            save(sample(1), last)
+            child = os.fork()
+            epoch = 2
+            while not child:
+                save(sample(epoch), last)
+                epoch += 1
+            time.sleep(rng.uniform(0.0, 0.1))
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
     """)
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-    rng = random.Random(1)
-    for attempt in range(4):
-        out = tmp_path / str(attempt)
-        out.mkdir()
-        command = [sys.executable, "-c", script, str(out), *paths]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "1\n"
-            time.sleep(rng.uniform(0.005, 0.3))
-            process.send_signal(signal.SIGKILL)
-            said = [1, *(int(line) for line in process.stdout if line.strip())]
-        found = resume_point(out)
+    subprocess.run([sys.executable, "-c", script, str(tmp_path), *paths], check=True, timeout=120)
+    for attempt in range(20):
+        found = resume_point(tmp_path / str(attempt))
         assert found.skipped == ()
-        assert found.epoch in (said[-1] - 1, said[-1], said[-1] + 1)
         assert torch.equal(found.state_dict["a.count"], torch.tensor(found.epoch))
+    assert max(resume_point(tmp_path / str(attempt)).epoch for attempt in range(20)) > 5, "it did save"

@@ -66,29 +66,30 @@ def test_flags_win_over_the_recipe(inputs: Path) -> None:
     assert trained.classes_names == ("blue", "green", "red")
 
 
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_training_goes_on_with_the_command_it_printed(
-    inputs: Path, capsys: pytest.CaptureFixture[str]
+    inputs: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals, code: int
 ) -> None:
     (inputs / "long.yaml").write_text(PLAIN_RECIPE.to_yaml().replace("epochs: 6", "epochs: 40"))
     command = "train tiny.yaml --data data --recipe long.yaml --limit 12 --out 'my run' --device cpu"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        line = [sys.executable, "-m", "hwnas", *shlex.split(command)]
-        with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment) as process:
-            assert process.stderr is not None
-            said: list[str] = []
-            while not said or not said[-1].startswith("epoch "):
-                said.append(process.stderr.readline())
-                assert said[-1], said
-            time.sleep(0.05)
-            process.send_signal(number)
-            said += process.stderr.readlines()
-        assert process.returncode == code, said
-        assert not any("Traceback" in text for text in said)
-        (resume,) = [text.strip() for text in said if text.startswith("  hwnas train")]
-        command = resume.removeprefix("hwnas ")
+    line = [sys.executable, "-m", "hwnas", *shlex.split(command)]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        said: list[str] = []
+        while not said or not said[-1].startswith("epoch "):
+            said.append(process.stderr.readline())
+            assert said[-1], said
+        time.sleep(0.05)
+        process.send_signal(number)
+        said += process.stderr.readlines()
+    assert process.returncode == code, said
+    assert not any("Traceback" in text for text in said)
+    (resume,) = [text.strip() for text in said if text.startswith("  hwnas train")]
     assert 0 < resume_point(inputs / "my run").epoch < 40
-    assert run(command) == 0
+    assert run(resume.removeprefix("hwnas ")) == 0
     assert "resuming after epoch" in capsys.readouterr().err
     assert resume_point(inputs / "my run").epoch == 40
 
