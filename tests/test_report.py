@@ -133,7 +133,12 @@ def test_published_networks_stand_beside_the_front_by_name(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
-    [(0, 10, [0, 2, 4, 6, 8, 10]), (0.92, 1.31, [1.0, 1.1, 1.2, 1.3]), (5, 5, [5])],
+    [
+        (0, 10, [0, 2, 4, 6, 8, 10]),
+        (8.7, 20.2, [10, 12, 14, 16, 18, 20]),
+        (0.91, 1.29, [0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.25]),
+        (5, 5, [5]),
+    ],
 )
 def test_ticks_are_round_and_within(low: float, high: float, expected: list[float]) -> None:
     assert ticks(low, high) == expected

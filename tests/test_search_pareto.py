@@ -39,6 +39,9 @@ def test_ranks_partition_the_points_and_each_is_the_front_of_what_is_left(
         assert rank == [left[index] for index in brute_force_front([points[i] for i in left])]
         left = [index for index in left if index not in rank]
     assert left == []
+    some = ranks(points, at_least=5)
+    assert some == ranks(points)[: len(some)]
+    assert sum(map(len, some)) >= min(5, len(points)) and sum(map(len, some[:-1])) < 5
 
 
 @given(clouds)

@@ -86,7 +86,7 @@ def front_chart(
     return "".join([*parts, "</svg>"])
 
 
-def ticks(low: float, high: float, *, about: int = 6) -> list[float]:
+def ticks(low: float, high: float, *, about: int = 8) -> list[float]:
     """Round numbers between low and high, about so many, in steps of 1, 2 or 5."""
     span = high - low
     if span <= 0:

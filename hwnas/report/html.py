@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hwnas.predictors.estimate import Estimate
 from hwnas.report.bars import choice_bars, legend, op_bar, op_rows, stacked
 from hwnas.report.chart import Mark, front_chart
-from hwnas.report.style import CSS
+from hwnas.report.style import style_sheet
 from hwnas.search.run import SearchResult, resume_command
 from hwnas.space.ops import lower
 from hwnas.space.presets import presets
@@ -39,7 +39,7 @@ def report_html(result: SearchResult, *, table: LatencyTable | None) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>hwnas: {escape(title)}</title><style>{CSS}</style></head>\n"
+        f"<title>hwnas: {escape(title)}</title><style>{style_sheet()}</style></head>\n"
         f"<body>{''.join(body)}</body></html>\n"
     )
 
@@ -47,8 +47,8 @@ def report_html(result: SearchResult, *, table: LatencyTable | None) -> str:
 def _head(result: SearchResult) -> str:
     question, front = result.question, result.front
     facts = {
-        "evaluated, all within the budget": f"{len(result.trials)} networks",
-        "on the front": f"{len(front)} networks",
+        "networks evaluated, all within the budget": str(len(result.trials)),
+        "networks on the front": str(len(front)),
         "latencies are": question.provenance,
         "accuracies are": f"estimated ({question.accuracy})",
     }
@@ -141,11 +141,10 @@ def _preset_marks(result: SearchResult, table: LatencyTable | None) -> list[Mark
 def _networks_section(result: SearchResult) -> str:
     question = result.question
     rows = "".join(
-        f'<tr><td>{rank}</td><td class="left"><code>{escape(candidate.id)}</code></td>'
+        f"<tr><td>{rank}</td><td>{candidate.latency.value:#.4g}</td><td>{_accuracy(candidate.accuracy)}</td>"
         f'<td class="left">{escape(", ".join(candidate.attentions) or "none")}</td>'
-        f"<td>{candidate.latency.value:#.4g}</td><td>{_interval(candidate.latency)}</td>"
-        f"<td>{_accuracy(candidate.accuracy)}</td><td>{candidate.params / 1e6:.2f}</td>"
-        f"<td>{candidate.macs / 1e6:.0f}</td></tr>"
+        f'<td class="left"><code>{escape(candidate.id)}</code></td><td>{_interval(candidate.latency)}</td>'
+        f"<td>{candidate.params / 1e6:.2f}</td><td>{candidate.macs / 1e6:.0f}</td></tr>"
         for rank, candidate in enumerate(result.front, start=1)
     )
     run = "RUN" if result.path is None else str(result.path)
@@ -156,9 +155,10 @@ def _networks_section(result: SearchResult) -> str:
     )
     return (
         '<section><h2>Networks, best accuracy first</h2><div class="wide"><table><thead><tr><th>#</th>'
-        '<th class="left">id</th><th class="left">attention</th>'
-        f"<th>latency ms, {escape(question.provenance)}</th><th>interval ms</th>"
+        f"<th>latency ms, {escape(question.provenance)}</th>"
         f"<th>accuracy {escape(question.accuracy_unit)}, estimated</th>"
+        '<th class="left">attention</th><th class="left">id</th>'
+        f"<th>latency interval ms, {escape(question.provenance)}</th>"
         "<th>params M</th><th>MACs M</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
         '<p class="soft">No network here has another one here that is as fast and as accurate. '

@@ -33,15 +33,15 @@ def front(points: ArrayLike) -> list[int]:
     return sorted(int(index) for index in order[kept])
 
 
-def ranks(points: ArrayLike) -> list[list[int]]:
+def ranks(points: ArrayLike, *, at_least: int | None = None) -> list[list[int]]:
     """The points in ranks: the front, the front without those, and so on; indices ascending.
 
-    The non-dominated sort of NSGA-II (Deb et al. 2002, section III-A), by peeling fronts off.
+    With `at_least`, no more ranks than it takes to hold so many points. The non-dominated sort of NSGA-II (Deb et al. 2002, section III-A), by peeling fronts off.
     """
     array = _checked(points)
     left = np.arange(len(array))
     sorted_out: list[list[int]] = []
-    while len(left):
+    while len(left) and (at_least is None or len(array) - len(left) < at_least):
         inner = front(array[left])
         sorted_out.append([int(index) for index in left[inner]])
         left = np.delete(left, inner)

@@ -100,11 +100,7 @@ class AutoSampler(ProposingSampler):
         if self._parents[0] != counted:
             vectors = list(self.known)[:counted] or list(self.known)
             points = [(self.known[vector][0], -self.known[vector][1]) for vector in vectors]
-            left, chosen = list(range(len(vectors))), list[int]()
-            while left and len(chosen) < PARENTS:
-                inner = pareto.front([points[index] for index in left])
-                chosen += [left[index] for index in inner]
-                left = [left[index] for index in sorted(set(range(len(left))) - set(inner))]
+            chosen = [index for rank in pareto.ranks(points, at_least=PARENTS) for index in rank]
             chosen.sort(key=lambda index: points[index])
             self._parents = (counted, [vectors[index] for index in chosen])
         return self._parents[1]
