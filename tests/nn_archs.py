@@ -39,7 +39,9 @@ ELEVIT_LIKE = ArchSpec(
     stem=Stem("conv-pool", 4),
     head=Head("dual", 10),
     stages=(
-        Stage(8, (ElementWise(projections="dense", output="dense", scale_channels_over=4),), "ffn-attention", 1),
+        Stage(
+            8, (ElementWise(projections="dense", output="dense", scale_channels_over=4),), "ffn-attention", 1
+        ),
         Stage(12, (ElementWise(output="none", softmax="tokens"),), "ffn-attention", 4, "conv-pool"),
     ),
 )

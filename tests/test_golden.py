@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from hwnas.errors import FileFormatError, UsageError
-from hwnas.nn import Network, load_published
+from hwnas.nn import Network, build, load_published
 from hwnas.nn.attention.cascaded_group import CascadedGroupAttention
+from hwnas.nn.attention.single_head import SingleHeadAttention
+from hwnas.nn.published import published_key
 from hwnas.space import preset_info, preset_names
 
 FOLDER = Path(__file__).parent / "golden"
@@ -140,7 +143,7 @@ def bias_transposed(_network: Network, state: dict[str, Tensor]) -> None:
 
 def scale_doubled(network: Network, _state: dict[str, Tensor]) -> None:
     for module in network.modules():
-        if hasattr(module, "scale") and isinstance(module.scale, float):
+        if isinstance(module, CascadedGroupAttention | SingleHeadAttention):
             module.scale *= 2
 
 
@@ -152,8 +155,8 @@ def query_convolution_skipped(network: Network, _state: dict[str, Tensor]) -> No
 
 def relu_before_the_projection_removed(network: Network, _state: dict[str, Tensor]) -> None:
     for module in network.modules():
-        if isinstance(getattr(module, "output", None), nn.Sequential):
-            module.output[0] = nn.Identity()  # type: ignore[index,union-attr,operator]
+        if isinstance(module, CascadedGroupAttention | SingleHeadAttention):
+            module.output[0] = nn.Identity()
 
 
 def batch_norm_epsilon(network: Network, _state: dict[str, Tensor]) -> None:
@@ -193,6 +196,16 @@ def test_reuse_attention_reads_only_the_first_row_of_its_bias(row: int) -> None:
         if key.endswith("bias.table"):
             value[row] += 1
     assert torch.equal(run(network, images("uniform-t")), before)
+
+
+@pytest.mark.parametrize("preset", ["uniform-s", "uniform-m-table4"])
+def test_presets_without_a_fixture_take_weights_by_the_same_names(preset: str) -> None:
+    keys = {re.sub(r"\d+", "#", key) for key, _ in fixture("uniform-t")["state"]}
+    network = build(preset_info(preset).arch)
+    state = {published_key("uniform", key): weight + 1 for key, weight in network.state_dict().items()}
+    assert {re.sub(r"\d+", "#", key) for key in state} == keys
+    loaded = load_published(preset, state).state_dict()
+    assert all(torch.equal(loaded[key], weight + 1) for key, weight in network.state_dict().items())
 
 
 # --- what does not fit is refused ----------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +25,8 @@ from hwnas.nn.onnx_tape import MAX_OPSET, MIN_OPSET, record
 from hwnas.nn.random_weights import randomise
 from hwnas.space import ArchSpec, Primitive, SearchSpace, lower, preset
 from hwnas.space.ops import KINDS
+from hwnas.train import checkpoint
+from hwnas.train.recipe import Recipe
 
 
 def session(model: bytes | Path) -> onnxruntime.InferenceSession:
@@ -36,6 +37,10 @@ def session(model: bytes | Path) -> onnxruntime.InferenceSession:
 def logits_of(model: bytes | Path, images: Tensor) -> np.ndarray[Any, Any]:
     result: np.ndarray[Any, Any] = session(model).run(["logits"], {"images": images.numpy()})[0]
     return result
+
+
+def file_names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
 
 
 # --- folding ----------------------------------------------------------------------------------------
@@ -65,6 +70,12 @@ def test_folding_leaves_the_network_as_it_was() -> None:
     fold(network)
     assert network.training
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_exporting_a_float64_network_leaves_it_float64(tmp_path: Path) -> None:
+    network = randomise(build(SHVIT_LIKE)).double()
+    export_onnx(network, tmp_path / "model.onnx")
+    assert {weight.dtype for weight in network.parameters()} == {torch.float64}
 
 
 # --- the file ---------------------------------------------------------------------------------------
@@ -108,7 +119,7 @@ def test_the_file_stands_alone_and_names_nothing_of_this_machine(tmp_path: Path)
     """Fault 47: weights inside. Fault 50: no host paths."""
     path = tmp_path / "model.onnx"
     export_onnx(SHVIT_LIKE, path)
-    assert os.listdir(tmp_path) == ["model.onnx"]
+    assert file_names(tmp_path) == ["model.onnx"]
     model = onnx.load(path)
     assert all(weight.data_location == onnx.TensorProto.DEFAULT for weight in model.graph.initializer)
     assert not model.metadata_props and not model.doc_string and not model.graph.doc_string
@@ -133,15 +144,13 @@ def test_windows_stay_within_four_dimensions() -> None:
     assert max(len(value.type.tensor_type.shape.dim) for value in model.graph.value_info) == 4
 
 
-def test_a_network_out_of_parity_leaves_no_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_network_out_of_parity_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault 48: here folding forgets a gate."""
     forgetful: Callable[[Any], Any] = lambda network: _without_projections(fold(network))  # noqa: E731
     monkeypatch.setattr(export_module, "fold", forgetful)
     with pytest.raises(HwnasError, match="must agree with torch to .* no file was written"):
         export_onnx(PADDED_WINDOWS, tmp_path / "model.onnx")
-    assert os.listdir(tmp_path) == []
+    assert file_names(tmp_path) == []
 
 
 def _without_projections(network: nn.Module) -> nn.Module:
@@ -153,10 +162,10 @@ def _without_projections(network: nn.Module) -> nn.Module:
 
 def test_weights_that_are_not_numbers_are_never_written(tmp_path: Path) -> None:
     network = build(SHVIT_LIKE)
-    network.get_submodule("head.linear").weight.data.fill_(math.nan)  # type: ignore[operator,union-attr]
+    network.get_parameter("head.linear.weight").data.fill_(math.nan)
     with pytest.raises(HwnasError, match="no file was written"):
         export_onnx(network, tmp_path / "model.onnx")
-    assert os.listdir(tmp_path) == []
+    assert file_names(tmp_path) == []
 
 
 def test_a_file_that_cannot_be_written_is_an_error_and_the_old_one_stays(tmp_path: Path) -> None:
@@ -329,12 +338,30 @@ def test_export_json_is_one_document(hwnas: Callable[..., Any], tmp_path: Path) 
     assert document["parity_max_abs"] <= document["parity_tolerance"]
 
 
+def test_a_checkpoint_is_exported_with_its_trained_weights(hwnas: Callable[..., Any], tmp_path: Path) -> None:
+    network = randomise(build(SHVIT_LIKE), seed=5).eval()
+    names = tuple(f"class {index}" for index in range(10))
+    recipe = Recipe(epochs=1, batch_size=1, lr=0.1)
+    saved = checkpoint.Checkpoint(SHVIT_LIKE, dict(network.state_dict()), names, recipe, (), name="mine")
+    checkpoint.save(saved, tmp_path / checkpoint.BEST)
+    path = tmp_path / "model.onnx"
+    answer = hwnas("export", str(tmp_path), "--out", str(path))
+    assert (answer.code, answer.err) == (0, "")
+    assert "mine" in answer.out and "trained weights" in answer.out
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        np.testing.assert_allclose(logits_of(path, images), network(images).numpy(), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["uniform-t", "--out", "nowhere/model.onnx"], "no folder nowhere"),
         (["uniform-t", "--out", "."], "--out must be a file"),
-        (["uniform-t", "--out", "m.onnx", "--batch", "0"], "--batch must be a whole number from 1, or 'dynamic'"),
+        (
+            ["uniform-t", "--out", "m.onnx", "--batch", "0"],
+            "--batch must be a whole number from 1, or 'dynamic'",
+        ),
         (["unifrom-t", "--out", "m.onnx"], "Did you mean 'uniform-t'"),
     ],
 )
@@ -350,4 +377,4 @@ def test_export_refuses_in_one_line(
     assert answer.code == 2
     assert message in answer.err
     assert "Traceback" not in answer.err
-    assert os.listdir(tmp_path) == []
+    assert file_names(tmp_path) == []

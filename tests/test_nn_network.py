@@ -11,6 +11,7 @@ from nn_archs import ELEVIT_LIKE, PADDED_WINDOWS, SMALL
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from hwnas import plugins
 from hwnas.errors import UsageError
 from hwnas.nn import Network, build
 from hwnas.nn.attention.cascaded_group import CascadedGroupAttention
@@ -20,6 +21,7 @@ from hwnas.nn.attention.single_head import SingleHeadAttention
 from hwnas.nn.network import build_op
 from hwnas.nn.random_weights import randomise
 from hwnas.space import ArchSpec, OpSpec, count_macs, count_params, lower, preset, preset_names
+from hwnas.space.arch import ATTENTIONS
 from hwnas.space.ops import KINDS
 
 # preset: (learnable parameters, MACs in millions). The parameters are those of timm's models and of the
@@ -136,8 +138,8 @@ def test_a_fresh_network_passes_its_blocks_unchanged() -> None:
 
 def test_a_fresh_downsample_convolves_at_once() -> None:
     network = build(PADDED_WINDOWS)
-    assert bool((network.get_submodule("stages.1.downsample.dw0.conv.norm").weight == 1).all())
-    assert bool((network.get_submodule("stages.0.blocks.0.dw0.conv.norm").weight == 0).all())
+    assert bool((network.get_parameter("stages.1.downsample.dw0.conv.norm.weight") == 1).all())
+    assert bool((network.get_parameter("stages.0.blocks.0.dw0.conv.norm.weight") == 0).all())
 
 
 def test_a_fresh_classifier_is_a_truncated_normal_of_002() -> None:
@@ -153,6 +155,23 @@ def test_random_weights_leave_no_branch_at_zero_and_are_the_same_each_time() -> 
     for (name, weight), other in zip(first.named_parameters(), second.parameters(), strict=True):
         assert torch.equal(weight, other)
         assert bool(weight.abs().max() > 0), name
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_weight_that_is_used_is_trained(name: str) -> None:
+    network = randomise(build(SMALL[name])).double()
+    side = network.arch.resolution
+    network(torch.randn(4, 3, side, side, dtype=torch.float64)).square().sum().backward()
+    for key, weight in network.named_parameters():
+        assert weight.grad is not None and bool(weight.grad.any()), key
+        if key.endswith("bias.table"):
+            unused = [row for row in weight.grad if not row.any()]
+            reuse = isinstance(network.get_submodule(key.rpartition(".bias")[0]), ReuseAttention)
+            assert len(unused) == (len(weight) - 1 if reuse else 0), key
+
+
+def test_the_files_in_nn_attention_are_the_attentions_of_an_architecture() -> None:
+    assert set(plugins.names("nn/attention")) == set(ATTENTIONS)
 
 
 # --- the equations, written out -------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from dataclasses import dataclass
@@ -66,7 +67,8 @@ def export_onnx(
     _check_batch(batch)
     if isinstance(network, ArchSpec):
         network = randomise(build(network))
-    network = network.float() if next(network.parameters()).dtype != torch.float32 else network
+    if next(network.parameters()).dtype != torch.float32:
+        network = copy.deepcopy(network).float()
     model = _network_model(network, batch, opset)
     data = _serialised(model)
     difference, tolerance = _parity(network, data, batch) if check else (None, None)

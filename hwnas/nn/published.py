@@ -15,7 +15,7 @@ from hwnas.errors import FileFormatError, UsageError
 from hwnas.nn.network import Network, build
 from hwnas.space.presets import preset_info
 
-__all__ = ["load_published"]
+__all__ = ["load_published", "published_key"]
 
 _Patterns = tuple[tuple[str, str], ...]
 
@@ -121,7 +121,7 @@ def load_published(name: str, state: Mapping[str, Tensor]) -> Network:
     _check_tensors(state)
     network = build(info.arch.adapted(classes=_classes(info.family, state, info.arch.classes)))
     ours = network.state_dict()
-    published = {key: _published_key(info.family, key) for key in ours}
+    published = {key: published_key(info.family, key) for key in ours}
     _check_keys(name, {published[key]: weight for key, weight in ours.items()}, state)
     network.to(next(weight.dtype for weight in state.values() if weight.is_floating_point()))
     network.load_state_dict(
@@ -130,14 +130,15 @@ def load_published(name: str, state: Mapping[str, Tensor]) -> Network:
     return network.eval()
 
 
-def _published_key(family: str, key: str) -> str:
+def published_key(family: str, key: str) -> str:
+    """What the family's published implementation calls our weight `key`."""
     for pattern, replacement in _PUBLISHED[family]:
         key = re.sub(pattern, replacement, key)
     return key
 
 
 def _classes(family: str, state: Mapping[str, Tensor], default: int) -> int:
-    head = state.get(_published_key(family, "head.linear.weight"))
+    head = state.get(published_key(family, "head.linear.weight"))
     return default if head is None or head.ndim != 2 else head.shape[0]
 
 
