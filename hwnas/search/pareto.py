@@ -36,7 +36,8 @@ def front(points: ArrayLike) -> list[int]:
 def ranks(points: ArrayLike, *, at_least: int | None = None) -> list[list[int]]:
     """The points in ranks: the front, the front without those, and so on; indices ascending.
 
-    With `at_least`, no more ranks than it takes to hold so many points. The non-dominated sort of NSGA-II (Deb et al. 2002, section III-A), by peeling fronts off.
+    With `at_least`, no more ranks than it takes to hold so many points. The non-dominated sort of
+    NSGA-II (Deb et al. 2002, section III-A), by peeling fronts off.
     """
     array = _checked(points)
     left = np.arange(len(array))
