@@ -61,6 +61,7 @@ def test_flags_win_over_the_recipe(inputs: Path) -> None:
     trained = load("out")
     assert (trained.recipe.epochs, trained.recipe.batch_size, trained.recipe.seed) == (1, 6, 5)
     assert trained.recipe.peak_lr == pytest.approx(0.01)
+    assert trained.recipe.warmup_epochs == 0.25, "at most a quarter of the epochs"
     assert (trained.arch.resolution, trained.arch.stem.stride, trained.arch.classes) == (32, 8, 3)
     assert trained.data["train_images"] == 12
     assert trained.classes_names == ("blue", "green", "red")

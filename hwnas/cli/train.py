@@ -69,7 +69,8 @@ def command(
         typer.Option("--init", metavar="CKPT", help="Start from a checkpoint's weights where they fit."),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", metavar="N", help="Instead of the recipe's.")
+        int | None,
+        typer.Option("--epochs", metavar="N", help="Instead of the recipe's; a quarter at most is warm-up."),
     ] = None,
     batch: Annotated[
         int | None, typer.Option("--batch", metavar="N", help="Instead of the recipe's.")
@@ -107,7 +108,7 @@ def command(
     The network is adapted to the number of classes, and to --image-size and --stem-stride. After each
     epoch a checkpoint is on the disk; whatever stops the training, --resume repeats at most one epoch.
 
-    Examples: hwnas train uniform-t --data cifar10.tar.xz --recipe small --epochs 4
+    Example: hwnas train uniform-t --data cifar10.tar.xz --recipe small --epochs 4
     """
     _require_packages()
     name, spec = resolve_arch(arch)
@@ -205,8 +206,8 @@ def _chosen_recipe(
     else:
         recipe = read_recipe(asked or DEFAULT_RECIPE)
     given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
-    if given.get("epochs", recipe.epochs) < recipe.warmup_epochs:
-        given["warmup_epochs"] = float(max(0, given["epochs"]))  # the recipe's warm-up is for its own length
+    if "epochs" in given:  # the recipe's warm-up is meant for its own length
+        given["warmup_epochs"] = min(recipe.warmup_epochs, max(0, given["epochs"]) / 4)
     if lr is not None:
         given |= {"lr": lr, "lr_batch_size": given.get("batch_size", recipe.batch_size)}
     return dataclasses.replace(recipe, **given), limit
