@@ -341,7 +341,7 @@ def test_export_json_is_one_document(hwnas: Callable[..., Any], tmp_path: Path) 
 def test_a_checkpoint_is_exported_with_its_trained_weights(hwnas: Callable[..., Any], tmp_path: Path) -> None:
     network = randomise(build(SHVIT_LIKE), seed=5).eval()
     names = tuple(f"class {index}" for index in range(10))
-    recipe = Recipe(epochs=1, batch_size=1, lr=0.1)
+    recipe = Recipe(epochs=1, batch_size=2, lr=0.1, warmup_epochs=0)
     saved = checkpoint.Checkpoint(SHVIT_LIKE, dict(network.state_dict()), names, recipe, (), name="mine")
     checkpoint.save(saved, tmp_path / checkpoint.BEST)
     path = tmp_path / "model.onnx"

@@ -109,6 +109,12 @@ def test_the_small_architectures_run_every_kind_of_op() -> None:
     assert {op.kind for arch in SMALL.values() for op in lower(arch)} == set(KINDS)
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_an_op_is_read_back_from_its_key(name: str) -> None:
+    for op in lower(SMALL[name]):
+        assert OpSpec.from_key(op.key) == op
+
+
 def test_the_features_are_the_outputs_of_the_stages() -> None:
     network = build(preset("uniform-t").adapted(resolution=64)).eval()
     features = network.forward_features(torch.randn(2, 3, 64, 64))

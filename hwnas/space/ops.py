@@ -89,7 +89,7 @@ class OpSpec:
         settings = []
         for item in inside.split(","):
             name, _, text = item.partition("=")
-            settings.append((name, _read(text)))
+            settings.append((name, _read(text, several=name == "kernels")))
         op = cls(kind, tuple(settings))
         try:
             op.primitives  # noqa: B018 - an unknown or missing setting shows here
@@ -407,11 +407,18 @@ def squeezed_channels(channels: int) -> int:
     return rounded + 8 if rounded < 0.9 * wanted else rounded
 
 
+def _check_kernels(heads: int, kernels: tuple[int, ...]) -> None:
+    """For ops read from a key; an architecture has been checked before."""
+    if len(kernels) != heads:
+        raise ValueError(f"kernels must be one per head, got {len(kernels)} for heads={heads}")
+
+
 def _reuse(
     *, c: int, side: int, heads: int, kernels: tuple[int, ...], query_kernel: int = 7, window: int = 7,
     variant: str = "released",
 ) -> _Trace:  # fmt: skip
     """UniForm. `paper`: equations 1 to 5 as printed - Q, K of full width, a W^V, no bias, no projection."""
+    _check_kernels(heads, kernels)
     literal = variant == "paper"
     qk = c if literal else c // 4
     trace = _Trace((1, c, side, side))
@@ -441,6 +448,7 @@ def _reuse(
 def _cascaded_group(
     *, c: int, side: int, heads: int, kernels: tuple[int, ...], key_dim: int = 16, window: int = 7
 ) -> _Trace:
+    _check_kernels(heads, kernels)
     d = c // heads
     trace = _Trace((1, c, side, side))
     whole = trace.into_windows(window)
@@ -621,11 +629,11 @@ def _written(value: Setting) -> str:
     return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _read(text: str) -> Setting:
+def _read(text: str, *, several: bool) -> Setting:
     if text in ("yes", "no"):
         return text == "yes"
-    if re.fullmatch(r"\d+", text):
+    if re.fullmatch(r"\d+", text) and not several:
         return int(text)
-    if re.fullmatch(r"\d+(-\d+)+", text):
+    if re.fullmatch(r"\d+(-\d+)*", text):
         return tuple(map(int, text.split("-")))
     return text
