@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -186,6 +187,9 @@ def _noting(signals: list[int], say: Callable[[str], None]) -> Iterator[None]:
             raise KeyboardInterrupt
         say("Stopping after this candidate and saving. Once more stops at once.")
 
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals belong to the main thread
+        return
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
