@@ -12,7 +12,7 @@ import dataclasses
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ __all__ = ["INACTIVE", "AttentionOption", "Decision", "SearchSpace", "StageSpace
 FORMAT = 1  # 1: the first one
 INACTIVE = -1
 """What stands in a vector for a block that the stage does not have."""
+WITHOUT = "dw-attention-ffn"
+"""The one layout in which a block may be without attention: elsewhere it would be two such blocks."""
 
 Vector = tuple[int, ...]
 
@@ -85,7 +87,7 @@ class AttentionOption:
             raise SpaceError(str(error)) from None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StageSpace:
     """The choices of one stage."""
 
@@ -97,16 +99,18 @@ class StageSpace:
 
     def allowed(self, width: int, layout: str) -> tuple[int, ...]:
         """Numbers of the attention options that fit a width and a layout."""
-        return _allowed(self.attention, width, layout)
+        known = self._allowed.get((width, layout))
+        if known is None:
+            known = self._allowed[width, layout] = tuple(
+                number
+                for number, option in enumerate(self.attention)
+                if _fits_one_of(option, (width,)) and (option.attention is not None or layout == WITHOUT)
+            )
+        return known
 
-
-@lru_cache(maxsize=4096)
-def _allowed(options: tuple[AttentionOption, ...], width: int, layout: str) -> tuple[int, ...]:
-    return tuple(
-        number
-        for number, option in enumerate(options)
-        if _fits_one_of(option, (width,)) and (option.attention is not None or layout == "dw-attention-ffn")
-    )
+    @cached_property
+    def _allowed(self) -> dict[tuple[int, str], tuple[int, ...]]:
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
