@@ -141,12 +141,11 @@ def median(values: tuple[float, ...] | list[float]) -> float:
 def median_interval(values: tuple[float, ...] | list[float]) -> tuple[float, float]:
     """The 95 % interval of the median from order statistics; no distribution is assumed.
 
-    Ranks n/2 -+ 1.96 sqrt(n)/2, the normal approximation of the binomial; with fewer than six
-    values it is their range.
+    The value of rank n/2 - 1.96 sqrt(n)/2 (the normal approximation of the binomial) and the one as
+    far from the other end; with fewer than six values it is their range.
     """
     ordered = sorted(values)
     count = len(ordered)
     reach = 1.96 * math.sqrt(count) / 2
-    low = max(math.floor(count / 2 - reach), 1)
-    high = min(math.ceil(count / 2 + reach) + 1, count)
-    return ordered[low - 1], ordered[high - 1]
+    rank = max(round(count / 2 - reach), 1)
+    return ordered[rank - 1], ordered[count - rank]

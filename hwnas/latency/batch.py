@@ -36,8 +36,7 @@ class SpaceIndex:
         widths = [len(stage.width) for stage in space.stages]
         self._ends = np.full((*outer, widths[0], widths[-1]), _UNKNOWN)
         self._ways_in = [
-            np.full((*outer, before, after), _UNKNOWN)
-            for before, after in itertools.pairwise(widths)
+            np.full((*outer, before, after), _UNKNOWN) for before, after in itertools.pairwise(widths)
         ]
         # One option more than there are, at the end: what INACTIVE (-1) finds, nothing.
         self._blocks = [

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -59,6 +60,7 @@ def build_table(
     created: str,
     resume: bool = False,
     progress: Progress = lambda what, done, total, of: None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> LatencyTable:
     """Measures all cells of the plan and makes the table; every cell is in `samples` at once.
 
@@ -82,7 +84,7 @@ def build_table(
         models.export_all(lambda done, total, of: progress("exporting", done, total, of))
         networks = {label for label, _ in plan.networks}
         total = plan.cells
-        bench = Bench(journal, start, models, networks.__contains__, profile)
+        bench = Bench(journal, start, models, networks.__contains__, profile, sleep=sleep)
         seen = {
             (record["pass"], record["cell"]) for record in journal.records if record["cell"] != ANCHOR_CELL
         }
@@ -246,8 +248,9 @@ def _refuse_noise(plan: Plan, measured: Mapping[str, Timing]) -> None:
     noise = float(np.median(spreads)) if spreads and plan.passes > 1 else 0.0
     if share > DISTURBED_LIMIT:
         raise UnstableError(
-            f"at most {DISTURBED_LIMIT:.0%} of the cells may be disturbed, but {disturbed} of {len(measured)} "
-            "were, also when measured again: other programs, heat or clock changes. End them and go on"
+            f"at most {DISTURBED_LIMIT:.0%} of the cells may be disturbed, but {disturbed} of "
+            f"{len(measured)} were, also when measured again: other programs, heat or clock changes. "
+            "End what disturbs and go on"
         )
     if noise > NOISE_LIMIT:
         raise UnstableError(

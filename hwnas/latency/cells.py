@@ -79,20 +79,20 @@ class Bench:
         Each attempt is a fresh process. What is still disturbed after the last one stays so.
         """
         for attempt in range(attempts):
-            wanted = [name for name in order if name in self._open_cells(number, order)]
+            wanted = self._open_cells(number, order)
             if not wanted:
                 return
             if attempt:
                 random.Random(f"{number}/{attempt}").shuffle(wanted)
             self._run_process(number, wanted, attempt)
 
-    def _open_cells(self, number: int, order: Sequence[str]) -> set[str]:
+    def _open_cells(self, number: int, order: Sequence[str]) -> list[str]:
         good = {
             record["cell"]
             for record, disturbed in judged(self.journal.records)
             if record["pass"] == number and not disturbed
         }
-        return {name for name in order if name not in good and name not in self.failures}
+        return [name for name in order if name not in good and name not in self.failures]
 
     def _run_process(self, number: int, wanted: Sequence[str], attempt: int) -> None:
         process = 1 + max((record["process"] for record in self.journal.records), default=0)

@@ -115,6 +115,6 @@ class Journal:
         ]
         if changed:
             raise UsageError(
-                f"{self.path}: this build asked something else, and samples never mix ({'; '.join(changed)}). "
-                "Ask the same, or remove the file"
+                f"{self.path}: this build asked something else, and samples never mix "
+                f"({'; '.join(changed)}). Ask the same, or remove the file"
             )

@@ -45,7 +45,7 @@ class FillModel:
     """Says what an op that was never measured takes."""
 
     families: Mapping[str, _FamilyModel]
-    """A model for each family and each kind with enough rows, and '' for the rest."""
+    """A model for each family with enough rows, for each kind ("any ffn"), and '' for the rest."""
 
     @property
     def errors(self) -> dict[str, float]:
@@ -54,7 +54,8 @@ class FillModel:
 
     def predict_ms(self, op: OpSpec) -> tuple[float, float]:
         """Milliseconds of the op alone, and the relative error to expect."""
-        model = self.families.get(op_family(op)) or self.families.get(op.kind) or self.families[""]
+        names = (op_family(op), _any(op))
+        model = next((self.families[name] for name in names if name in self.families), self.families[""])
         value = model.predict_ms(_rows([op]), _places([op]))[0]
         return float(value), model.error
 
@@ -65,11 +66,16 @@ def fit_fill(ops: Sequence[OpSpec], measured_ms: Sequence[float]) -> FillModel:
         raise ValueError("a cost model needs measured ops, got none")
     measured = np.asarray(measured_ms, dtype=float)
     families = {"": _fit_family(list(ops), measured)}
-    for name in sorted({name for op in ops for name in (op.kind, op_family(op))}):
-        own = [index for index, op in enumerate(ops) if name in (op.kind, op_family(op))]
+    for name in sorted({name for op in ops for name in (op_family(op), _any(op))}):
+        own = [index for index, op in enumerate(ops) if name in (op_family(op), _any(op))]
         if len(own) >= _FEW:
             families[name] = _fit_family([ops[index] for index in own], measured[own])
     return FillModel(families)
+
+
+def _any(op: OpSpec) -> str:
+    """The name of the model for all families of the op's kind."""
+    return f"any {op.kind}"
 
 
 def _fit_family(ops: list[OpSpec], measured: Floats) -> _FamilyModel:

@@ -1,0 +1,430 @@
+"""Building a table: plan, journal, verdicts, resuming after a kill, and one small build for real."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from latency_fakes import FakeExporter, FakeLink, network_ms, own_ms, small_space
+
+from hwnas.errors import FileFormatError, HwnasError, MissingPackageError, UnstableError, UsageError
+from hwnas.latency import LatencyTable
+from hwnas.latency.build import build_table
+from hwnas.latency.cells import ANCHOR_CELL, judged, timings
+from hwnas.latency.journal import Journal
+from hwnas.latency.link import LocalLink
+from hwnas.latency.networks import measure_networks
+from hwnas.latency.plan import Plan, make_plan, space_ops, spread_out
+from hwnas.latency.profile import DeviceProfile
+from hwnas.space import OpSpec, SearchSpace, lower, preset, preset_names
+
+HERE = Path(__file__).parent
+
+
+def small_plan(**changes: Any) -> Plan:
+    """A dozen networks of the small space, its ops, and no presets' ops: a second's work."""
+    space = small_space()
+    plan = make_plan(space, networks=12, heldout=6, passes=2)
+    own = {op.key for op in space_ops(space)}
+    plan = dataclasses.replace(plan, ops=tuple(op for op in plan.ops if op.key in own))
+    return dataclasses.replace(plan, **changes)
+
+
+def build(
+    plan: Plan, link: FakeLink, samples: Path, *, resume: bool = False, threads: int = 1
+) -> LatencyTable:
+    return build_table(
+        plan,
+        name="fake",
+        runtime="fake",
+        threads=threads,
+        batch=1,
+        precision="fp32",
+        exporter=FakeExporter(),
+        start=link.start,
+        samples=samples,
+        created="2026-11-21",
+        resume=resume,
+        sleep=lambda seconds: None,
+    )
+
+
+# --- the plan ---
+
+
+def test_the_ops_of_a_space_are_those_of_its_networks() -> None:
+    space = small_space()
+    rng = random.Random(0)
+    seen = {op.key for _ in range(1500) for op in lower(space.sample(rng))}
+    listed = [op.key for op in space_ops(space)]
+    assert sorted(listed) == sorted(seen)
+    assert len(listed) == len(set(listed))
+
+
+def test_the_default_plan_measures_every_op_and_fits_ten_minutes() -> None:
+    plan = make_plan(SearchSpace.default())
+    assert plan.filled == ()
+    assert plan.seconds < 600
+    keys = {op.key for op in plan.ops}
+    for name in preset_names():
+        assert {op.key for op in lower(preset(name))} <= keys
+
+
+def test_presets_tell_the_error_and_never_calibrate() -> None:
+    plan = make_plan(SearchSpace.default(), networks=10, heldout=5)
+    calibrating = {arch.id for _, arch in plan.calibration}
+    held = {arch.id for _, arch in plan.heldout}
+    assert len(calibrating) == 10
+    assert calibrating.isdisjoint(held)
+    assert preset("shvit-s1").id in held
+    assert preset("elevit-l").id not in held  # the default space does not hold it
+
+
+def test_a_plan_within_minutes_measures_a_part_and_fills_the_rest() -> None:
+    space = SearchSpace.default()
+    plan = make_plan(space, minutes=5, networks=20, heldout=10)
+    assert plan.seconds <= 300
+    assert plan.filled
+    both = [op.key for op in plan.ops + plan.filled]
+    assert len(both) == len(set(both))
+    assert {op.key for op in space_ops(space)} <= set(both)
+
+
+def test_minutes_that_are_too_few_are_refused() -> None:
+    with pytest.raises(UsageError, match="got --minutes 0.5"):
+        make_plan(SearchSpace.default(), minutes=0.5)
+
+
+def test_a_plan_is_the_same_every_time_and_its_passes_are_ordered_differently() -> None:
+    first, second = make_plan(small_space()), make_plan(small_space())
+    assert first.digest == second.digest
+    assert first.order(0) == second.order(0)
+    assert first.order(0) != first.order(1)
+    assert sorted(first.order(0)) == sorted(first.order(1))
+    assert make_plan(small_space(), seed=1).digest != first.digest
+
+
+def test_ops_that_are_spread_out_reach_from_the_smallest_to_the_largest() -> None:
+    ops = [OpSpec("ffn", (("c", c), ("side", 14), ("hidden", 2 * c))) for c in range(64, 449, 16)]
+    widths = sorted(dict(op.settings)["c"] for op in spread_out(ops, 3, near=[ops[0]]))
+    assert widths[-1] == 448
+    assert len(widths) == 3
+    assert spread_out(ops, 99) == ops
+
+
+# --- the journal ---
+
+
+def test_a_journal_torn_at_every_byte_goes_on_at_its_last_whole_line(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    with Journal(path, {"name": "a"}, resume=False) as journal:
+        journal.append({"n": 1})
+        journal.append({"n": 2})
+    data = path.read_bytes()
+    lines = data.splitlines(keepends=True)
+    for length in range(len(lines[0]), len(data)):
+        path.write_bytes(data[:length])
+        whole = 0 if length < len(lines[0]) + len(lines[1]) else 1
+        with Journal(path, {"name": "a"}, resume=True) as journal:
+            assert journal.records == [{"n": n + 1} for n in range(whole)]
+            journal.append({"n": 9})
+        assert [json.loads(line) for line in path.read_bytes().splitlines()][-1] == {"n": 9}
+
+
+def test_a_journal_torn_in_its_first_line_starts_anew(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    path.write_bytes(b'{"format": "hwnas lat')
+    with Journal(path, {"name": "a"}, resume=True) as journal:
+        assert journal.records == []
+    assert json.loads(path.read_bytes())["question"] == {"name": "a"}
+
+
+def test_a_journal_of_another_question_is_refused_with_the_difference(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    Journal(path, {"threads": 1, "name": "a"}, resume=False).close()
+    with pytest.raises(UsageError, match="threads: then 1, now 2"):
+        Journal(path, {"threads": 2, "name": "a"}, resume=True)
+    with pytest.raises(UsageError, match="--resume"):
+        Journal(path, {"threads": 1, "name": "a"}, resume=False)
+
+
+def test_a_foreign_or_damaged_journal_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    path.write_text('{"a": 1}\n')
+    with pytest.raises(FileFormatError, match="not a file of latency samples"):
+        Journal(path, {}, resume=True)
+    path.write_text('{"format": "hwnas latency samples", "schema": 2}\n')
+    with pytest.raises(FileFormatError, match="upgrade"):
+        Journal(path, {}, resume=True)
+    path.write_text("nonsense\n")
+    with pytest.raises(FileFormatError, match="line 1 is damaged"):
+        Journal(path, {}, resume=True)
+
+
+def test_two_builds_do_not_write_one_journal(tmp_path: Path) -> None:
+    with (
+        Journal(tmp_path / "j", {}, resume=False),
+        pytest.raises(HwnasError, match="another build is writing it"),
+    ):
+        Journal(tmp_path / "j", {}, resume=True)
+
+
+# --- verdicts ---
+
+
+def record(cell: str, ms: float, *, process: int = 1, cpu: float = 1.0, number: int = 0) -> dict[str, Any]:
+    return {
+        "pass": number,
+        "process": process,
+        "cell": cell,
+        "median_ms": ms,
+        "p95_ms": ms,
+        "cpu_share": cpu,
+        "throttled": [],
+    }
+
+
+def disturbed_cells(records: list[dict[str, Any]]) -> list[str]:
+    return [kept["cell"] for kept, disturbed in judged(records) if disturbed]
+
+
+def test_cells_next_to_an_anchor_that_drifted_are_disturbed() -> None:
+    anchors = iter([1.0, 1.0, 1.2, 1.0, 1.01])
+    records = []
+    for cell in "abcd":
+        records += [record(ANCHOR_CELL, next(anchors)), record(cell, 3.0)]
+    records.append(record(ANCHOR_CELL, next(anchors)))
+    assert disturbed_cells(records) == ["b", "c"]
+
+
+def test_an_anchor_of_another_process_says_nothing() -> None:
+    records = [
+        record(ANCHOR_CELL, 1.0),
+        record("a", 3.0),
+        record(ANCHOR_CELL, 9.0, process=2),
+        record("b", 3.0, process=2),
+    ]
+    assert disturbed_cells(records) == ["b"]
+
+
+def test_a_cell_without_the_cpu_or_on_a_throttled_board_is_disturbed() -> None:
+    records = [record("a", 3.0, cpu=0.6), record("b", 3.0), record("c", 3.0) | {"throttled": ["throttled"]}]
+    assert disturbed_cells(records) == ["a", "c"]
+
+
+def test_the_last_good_attempt_counts_and_a_bad_one_does_not_replace_it() -> None:
+    records = [record("a", 9.0, cpu=0.5), record("a", 3.0), record("a", 8.0, cpu=0.5)]
+    records += [record("a", 5.0, number=1, cpu=0.5)]
+    found = timings(records)["a"]
+    assert found.passes_ms == (3.0, 5.0)
+    assert found.disturbed
+    assert found.ms == 4.0
+
+
+# --- building ---
+
+
+def test_a_build_finds_the_boards_times_and_calibration(tmp_path: Path) -> None:
+    plan, link = small_plan(), FakeLink()
+    table = build(plan, link, tmp_path / "s")
+    assert table.provenance == "measured"
+    assert table.profile.board == "Fake Board, one"
+    for op in plan.ops:
+        assert table.rows[op.key].ms == pytest.approx(own_ms(op))
+    rng = random.Random(9)
+    space = small_space()
+    for _ in range(20):
+        arch = space.sample(rng)
+        assert table.predict(arch).value == pytest.approx(network_ms(arch), rel=0.03)
+    assert len(table.heldout) == len(plan.heldout) == 6
+    assert table.heldout.mape_percent < 2  # type: ignore[operator]
+    assert link.starts == 1 + plan.passes  # the environment, then a fresh process a pass
+
+
+def test_ops_that_are_not_measured_are_filled_and_marked(tmp_path: Path) -> None:
+    plan = small_plan()
+    left_out = tuple(op for op in plan.ops if op.kind == "ffn")[::3]
+    kept = tuple(op for op in plan.ops if op not in left_out)
+    table = build(dataclasses.replace(plan, ops=kept, filled=left_out), FakeLink(), tmp_path / "s")
+    assert set(table.filled) == {op.key for op in left_out}
+    for op in left_out:
+        assert table.rows[op.key].ms == pytest.approx(own_ms(op), rel=0.1)
+    assert table.measurement["fill_error_percent"]["ffn"] < 10
+    assert any("filled in by a cost model" in note for note in table.notes)
+
+
+def test_disturbed_cells_are_measured_again(tmp_path: Path) -> None:
+    plan = small_plan()
+    # Timings 20 to 59 run while something else makes the board half as fast.
+    link = FakeLink(disturb=lambda n: 2.0 if 20 <= n < 60 else 1.0)
+    table = build(plan, link, tmp_path / "s")
+    assert table.disturbed == ()
+    for op in plan.ops:
+        assert table.rows[op.key].ms == pytest.approx(own_ms(op))
+
+
+def test_a_board_that_stays_disturbed_is_unstable(tmp_path: Path) -> None:
+    with pytest.raises(UnstableError, match="may be disturbed") as caught:
+        build(small_plan(), FakeLink(cpu_share=lambda n: 0.5), tmp_path / "s")
+    assert caught.value.exit_code == 5
+    # What was measured is there: on a quiet board the same build goes on and ends.
+    table = build(small_plan(), FakeLink(), tmp_path / "s", resume=True)
+    assert table.disturbed == ()
+
+
+def test_networks_that_differ_between_processes_are_unstable(tmp_path: Path) -> None:
+    plan = small_plan()
+    per_pass = len(plan.ops) + len(plan.networks)
+    slow = FakeLink()
+    table = build(plan, FakeLink(), tmp_path / "quiet")
+    assert table.measurement["network_spread_percent"] == 0
+    names = iter(range(10**6))
+    original = slow.measure
+
+    def measure(model: bytes, **how: Any) -> dict[str, Any]:
+        answer = original(model, **how)
+        # Anchors stay, everything else is 10 % slower in the second pass.
+        if json.loads(model)["ms"] != network_ms(plan.anchor[1]) and next(names) >= per_pass:
+            answer["median_ms"] *= 1.1
+        return answer
+
+    slow.measure = measure  # type: ignore[method-assign]
+    with pytest.raises(UnstableError, match="differ by 5% between processes"):
+        build(plan, slow, tmp_path / "noisy")
+
+
+def test_a_cell_that_does_not_run_is_left_out_and_told(tmp_path: Path) -> None:
+    plan = small_plan()
+    broken = next(op.key for op in plan.ops if op.kind == "ffn")
+    table = build(plan, FakeLink(fails=(broken,)), tmp_path / "s")
+    assert table.rows[broken].filled
+    assert any("1 cells did not run" in note and broken in note for note in table.notes)
+
+
+def test_a_build_goes_on_with_the_same_question_only(tmp_path: Path) -> None:
+    build(small_plan(), FakeLink(), tmp_path / "s")
+    with pytest.raises(UsageError, match="threads: then 1, now 2"):
+        build(small_plan(), FakeLink(), tmp_path / "s", resume=True, threads=2)
+    with pytest.raises(UsageError, match=r"runtime_version: then 1\.0, now 2\.0"):
+        build(small_plan(), FakeLink(version="2.0"), tmp_path / "s", resume=True)
+
+
+def test_a_finished_build_measures_nothing_again(tmp_path: Path) -> None:
+    first = build(small_plan(), FakeLink(), tmp_path / "s")
+    link = FakeLink()
+    assert build(small_plan(), link, tmp_path / "s", resume=True) == first
+    assert link.timings == 0
+
+
+def test_a_runtime_that_is_not_installed_is_told_with_its_command(tmp_path: Path) -> None:
+    link = FakeLink()
+    missing = {"version": None, "providers": [], "missing": "pip install onnxruntime"}
+    link.hello = lambda: {"environment": {}, "runtime": missing}  # type: ignore[method-assign]
+    with pytest.raises(MissingPackageError, match="pip install onnxruntime"):
+        build(small_plan(), link, tmp_path / "s")
+
+
+_KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from latency_fakes import FakeLink
+from test_latency_build import build, small_plan
+build(small_plan(), FakeLink(sleep_s=0.004), Path(sys.argv[1]), resume=True)
+"""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_build_killed_at_a_random_moment_resumes_to_the_same_rows(tmp_path: Path, seed: int) -> None:
+    plan, samples = small_plan(), tmp_path / "s"
+    process = subprocess.Popen([sys.executable, "-c", _KILLED, str(samples), str(HERE)], cwd=HERE.parent)
+    wanted = random.Random(seed).randrange(2, plan.cells)
+    deadline = time.monotonic() + 60
+    while _lines(samples) < wanted and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = _lines(samples)
+    assert before >= min(wanted, plan.cells)
+    link = FakeLink()
+    table = build(plan, link, samples, resume=True)
+    assert table.rows == build(plan, FakeLink(), tmp_path / "other").rows
+    assert link.timings <= plan.cells - before + plan.cells // 25 + 8  # the rest, and its anchors
+
+
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+# --- for real ---
+
+
+def test_a_small_build_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hwnas.latency.cells.CALM_LIMIT_S", 0.0)  # a busy test machine is not waited for
+    from hwnas.nn import export
+
+    op = OpSpec("dw", (("c", 8), ("side", 4)))
+    arch = preset("uniform-t").adapted(resolution=32, stem_stride=4, classes=10)
+    plan = Plan(
+        ops=(op, OpSpec("ffn", (("c", 8), ("side", 4), ("hidden", 16)))),
+        filled=(),
+        calibration=(),
+        heldout=(),
+        anchor=("anchor", arch),
+        passes=1,
+        seed=0,
+    )
+    try:
+        table = build_table(
+            plan,
+            name="real",
+            runtime="onnxruntime",
+            threads=1,
+            batch=1,
+            precision="fp32",
+            exporter=export,
+            start=lambda: LocalLink("onnxruntime"),
+            samples=tmp_path / "s",
+            created="2026-11-21",
+            sleep=lambda seconds: None,
+        )
+    except UnstableError:
+        pytest.skip("this machine is too busy to measure on, and the build says so")
+    assert table.profile.provider == "CPUExecutionProvider"
+    assert 0 < table.rows[op.key].ms < 5
+    table.save(tmp_path / "real.yaml")
+    assert LatencyTable.load(tmp_path / "real.yaml").rows.keys() == table.rows.keys()
+    first = json.loads((tmp_path / "s").read_text().splitlines()[1])
+    assert len(first["samples_ns"]) >= 15
+    assert not any(file.name.startswith(".real") for file in tmp_path.iterdir())
+
+
+def test_whole_networks_are_measured_in_fresh_processes_and_another_order_each_round() -> None:
+    link = FakeLink()
+    order: list[str] = []
+
+    def model(name: str, ms: float) -> Callable[[], bytes]:
+        def make() -> bytes:
+            order.append(name)
+            return json.dumps({"ms": ms, "op": None}).encode()
+
+        return make
+
+    models = {name: model(name, ms) for name, ms in (("a", 1.0), ("b", 2.0), ("c", 3.0), ("d", 4.0))}
+    profile = DeviceProfile("b", "fake")
+    found = measure_networks(models, profile=profile, start=link.start, rng=random.Random(0), rounds=3)
+    assert {name: measured.ms for name, measured in found.items()} == {"a": 1, "b": 2, "c": 3, "d": 4}
+    assert link.starts == 3
+    rounds = [order[n : n + 4] for n in (0, 4, 8)]
+    assert all(sorted(names) == ["a", "b", "c", "d"] for names in rounds)
+    assert rounds[0] != rounds[1] or rounds[1] != rounds[2]

@@ -1,0 +1,259 @@
+"""Table files: what is written comes back, and what is wrong is refused in one line that says why."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path
+
+import pytest
+
+from hwnas import yaml_io
+from hwnas.errors import FileFormatError, MissingOpError, UsageError
+from hwnas.latency import (
+    Coefficients,
+    DeviceProfile,
+    HeldOut,
+    HeldOutNetwork,
+    LatencyTable,
+    Row,
+    read_summary,
+)
+from hwnas.latency.table_file import parse_table, table_text
+from hwnas.predictors.latency import Calibration
+from hwnas.space import lower, preset
+
+PROFILE = DeviceProfile("A board", "onnxruntime", "1.31.1", threads=2, batch=1)
+KEY = "dw(c=64,side=14)"
+
+
+def rows_table(**changes: object) -> LatencyTable:
+    """Rows of all of UniForm-t's ops, one of them filled, one disturbed."""
+    ops = {op.key: op for op in lower(preset("uniform-t"))}
+    rows = {
+        key: Row(n / 100, n / 125, n / 80, n / 50)  # a few digits each, as a file holds them
+        for n, key in enumerate(ops, start=1)
+    }
+    filled, disturbed = list(rows)[-1], next(iter(rows))
+    rows[filled] = Row(0.5, 0.4, 0.6, filled=True)
+    rows[disturbed] = dataclasses.replace(rows[disturbed], disturbed=True)
+    table = LatencyTable(
+        name="mine",
+        profile=PROFILE,
+        provenance="measured",
+        rows=rows,
+        calibration=Calibration({"ffn": 1.1, "dw": 0.9}, 1.05, 0.02, -0.0005, 0.03, 8.0, networks=20),
+        heldout=HeldOut((HeldOutNetwork("uniform-t", 2.0, 2.1), HeldOutNetwork("12e456789012", 4.0, 3.9))),
+        environment={"kernel": "6.1", "load": 0.25, "governor": None},
+        measurement={"passes": 3, "fill_error_percent": {"dw": 1.5}},
+        notes=("Measured: for a test.",),
+        created="2026-11-21",
+    )
+    return dataclasses.replace(table, **changes)  # type: ignore[arg-type]
+
+
+def coefficients_table() -> LatencyTable:
+    return LatencyTable(
+        name="theirs",
+        profile=DeviceProfile("Another board", "onnxruntime"),
+        provenance="estimated",
+        coefficients=Coefficients((1e-7, 2e-7, 3e-7, 1e-8, 1e-9, 0.01), offset_ms=0.5),
+        heldout=HeldOut((HeldOutNetwork("a", 2.0, 2.5),), "leave-one-family-out"),
+        created="2026-11-21",
+    )
+
+
+@pytest.mark.parametrize("table", [rows_table(), coefficients_table()], ids=["rows", "coefficients"])
+def test_what_is_written_comes_back(table: LatencyTable, tmp_path: Path) -> None:
+    path = tmp_path / "t.yaml"
+    table.save(path)
+    read = LatencyTable.load(path)
+    assert read == table
+    assert read.digest == table.digest
+    assert [file.name for file in tmp_path.iterdir()] == ["t.yaml"]
+
+
+def test_the_digest_changes_with_the_content() -> None:
+    table = rows_table()
+    assert table.digest != rows_table(created="2026-11-22").digest
+    assert len(table.digest) == 64
+
+
+def test_line_endings_do_not_change_the_content() -> None:
+    text = table_text(rows_table())
+    assert parse_table(text.replace("\n", "\r\n"), source="t") == rows_table()
+
+
+def test_a_summary_says_what_the_table_says_without_its_rows(tmp_path: Path) -> None:
+    table = rows_table()
+    table.save(tmp_path / "t.yaml")
+    summary = read_summary(tmp_path / "t.yaml")
+    assert (summary.name, summary.profile, summary.provenance) == ("mine", PROFILE, "measured")
+    assert summary.heldout == table.heldout
+    assert (summary.measured_rows, summary.filled_rows) == (len(table.rows) - 1, 1)
+    coefficients_table().save(tmp_path / "c.yaml")
+    assert read_summary(tmp_path / "c.yaml").measured_rows == 0
+
+
+def test_an_empty_table_is_refused() -> None:
+    for text in ("", "\n", "# only a comment\n"):
+        with pytest.raises(FileFormatError, match=r"t\.yaml: "):
+            parse_table(text, source="t.yaml")
+
+
+def test_a_table_truncated_anywhere_is_refused() -> None:
+    text = table_text(rows_table())
+    for length in range(0, len(text) - 2, 37):
+        with pytest.raises(FileFormatError, match=r"^t\.yaml: "):
+            parse_table(text[:length], source="t.yaml")
+
+
+@pytest.mark.parametrize(
+    "bad", [".nan", ".inf", "-.inf", "0", "0.0", "-0.5", "1e400", "true", "'0.1'", "null"]
+)
+def test_a_number_that_is_no_time_is_refused_with_its_key(bad: str) -> None:
+    text = table_text(rows_table())
+    line = next(line for line in text.splitlines() if line.strip().startswith(KEY))
+    values = line.partition("[")[2].split(",")
+    broken = text.replace(line, f"  {KEY}: [{bad},{','.join(values[1:])}")
+    with pytest.raises(FileFormatError, match=r"rows\.dw\(c=64,side=14\) \(ms\): must be .*, got") as caught:
+        parse_table(broken, source="t.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_row_whose_ends_are_in_the_wrong_order_is_refused() -> None:
+    table = rows_table()
+    rows = {**table.rows, KEY: Row(0.01, 0.02, 0.03, 0.03)}
+    with pytest.raises(FileFormatError, match="low_ms <= ms <= high_ms"):
+        parse_table(table_text(rows_table(rows=rows)), source="t.yaml")
+
+
+def test_a_key_given_twice_is_refused() -> None:
+    text = table_text(rows_table())
+    line = next(line for line in text.splitlines() if line.strip().startswith(KEY))
+    with pytest.raises(FileFormatError, match=r"a key may appear once, got 'dw\(c=64,side=14\)'"):
+        parse_table(text.replace(line, f"{line}\n{line}"), source="t.yaml")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"), [("", "got nothing"), ("unit: us\n", "got 'us'"), ("unit: s\n", "got 's'")]
+)
+def test_a_missing_or_other_unit_is_refused(line: str, told: str) -> None:
+    with pytest.raises(FileFormatError, match=f"unit: must be 'ms', {told}"):
+        parse_table(table_text(rows_table()).replace("unit: ms\n", line), source="t.yaml")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ({"threads": 4}, "threads: the table has 2, asked for 4"),
+        ({"batch": 16}, "batch: the table has 1, asked for 16"),
+        ({"runtime": "ncnn"}, "runtime: the table has onnxruntime, asked for ncnn"),
+        ({"runtime_version": "1.19"}, "runtime_version: the table has 1.31.1, asked for 1.19"),
+        ({"precision": "int8"}, "precision: the table has fp32, asked for int8"),
+    ],
+)
+def test_another_configuration_than_asked_for_is_refused(wanted: dict[str, object], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        PROFILE.check(table="mine", **wanted)
+    PROFILE.check(table="mine", allow_mismatch=True, **wanted)
+    PROFILE.check(table="mine", threads=2, batch=None)
+
+
+def test_missing_ops_are_listed_and_never_zero() -> None:
+    table = rows_table()
+    arch = preset("shvit-s1")
+    missing = table.missing(lower(arch))
+    assert missing
+    assert set(missing).isdisjoint(table.rows)
+    with pytest.raises(MissingOpError, match=f"no row for {len(missing)} op") as caught:
+        table.predict(arch)
+    assert caught.value.keys == missing
+    assert caught.value.exit_code == 6
+    assert coefficients_table().missing(lower(arch)) == ()
+
+
+@pytest.mark.parametrize(
+    ("schema", "told"), [("2", "upgrade"), ("99", "upgrade"), ("0", "at least 1"), ("'1'", "whole number")]
+)
+def test_a_schema_that_is_not_read_is_refused(schema: str, told: str) -> None:
+    with pytest.raises(FileFormatError, match=told):
+        parse_table(table_text(rows_table()).replace("schema: 1\n", f"schema: {schema}\n"), source="t.yaml")
+
+
+def test_a_flipped_bit_is_never_read_as_another_table(tmp_path: Path) -> None:
+    table = rows_table()
+    data = table_text(table).encode()
+    rng = random.Random(0)
+    path = tmp_path / "t.yaml"
+    for _ in range(300):
+        place, bit = rng.randrange(len(data)), rng.randrange(8)
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :])
+        try:
+            assert LatencyTable.load(path) == table  # white space, or another way to write a number
+        except FileFormatError as error:
+            assert str(error).startswith(str(path))
+
+
+def test_an_edited_number_is_a_checksum_error() -> None:
+    text = table_text(rows_table())
+    with pytest.raises(FileFormatError, match="checksum: the content does not match"):
+        parse_table(text.replace("offset_ms: 0.02", "offset_ms: 0.03"), source="t.yaml")
+
+
+def test_an_alias_bomb_is_refused_at_once() -> None:
+    bomb = "a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(
+        f"{chr(98 + n)}: &{chr(98 + n)} [{','.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(9)
+    )
+    with pytest.raises(FileFormatError, match="aliases"):
+        parse_table(bomb, source="t.yaml")
+
+
+def test_deep_nesting_is_refused() -> None:
+    with pytest.raises(FileFormatError, match="deep"):
+        parse_table("rows: " + "[" * 5000 + "]" * 5000, source="t.yaml")
+
+
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.yaml"
+    with path.open("wb") as file:
+        file.truncate(2**30)
+    for read in (LatencyTable.load, read_summary):
+        with pytest.raises(FileFormatError, match=f"at most {yaml_io.MAX_BYTES} bytes"):
+            read(path)
+
+
+def test_disturbed_rows_are_marked() -> None:
+    assert len(rows_table().disturbed) == 1
+    assert parse_table(table_text(rows_table()), source="t").disturbed == rows_table().disturbed
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("provenance: measured", "provenance: guessed", "provenance: must be 'measured' or 'estimated'"),
+        ("row_counts:", "row_count:", "row_count: no such field. Did you mean 'row_counts'"),
+        ("threads: 2", "threads: 0", "profile.threads must be a whole number of at least 1"),
+        ("threads: 2", "threads: two", "profile.threads must be a whole number"),
+        ("name: mine", "name: 3", "name: must be text, got 3"),
+        ("format: hwnas latency table", "format: other", "not a latency table"),
+        ("networks: 20", "networks: -1", "calibration.networks: must be a whole number of at least 0"),
+    ],
+)
+def test_a_field_that_breaks_a_rule_is_named(old: str, new: str, told: str) -> None:
+    text = table_text(rows_table())
+    assert old in text
+    with pytest.raises(FileFormatError, match=told.replace(".", r"\.").replace("(", r"\(")):
+        parse_table(text.replace(old, new, 1), source="t.yaml")
+
+
+def test_a_table_of_no_rows_and_no_coefficients_cannot_be_made() -> None:
+    with pytest.raises(UsageError, match="either rows or coefficients"):
+        LatencyTable(name="x", profile=PROFILE, provenance="measured")
+
+
+def test_negative_or_missing_coefficients_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="at least 0"):
+        Coefficients((1.0, 1.0, 1.0, 1.0, 1.0, -1.0))
+    with pytest.raises(ValueError, match="6 coefficients, got 5"):
+        Coefficients((1.0,) * 5)
