@@ -122,9 +122,10 @@ def check(
         except FileFormatError as error:
             raise FileFormatError(f"{path}: rows.{key}: {error}") from None
     if strict and (table.disturbed or table.filled):
+        first = ", ".join((table.disturbed + table.filled)[:5])
         raise FileFormatError(
             f"{path}: --strict takes no disturbed and no filled rows, there are {len(table.disturbed)} "
-            f"disturbed and {len(table.filled)} filled ones: {', '.join((table.disturbed + table.filled)[:5])} ..."
+            f"disturbed and {len(table.filled)} filled ones: {first} ..."
         )
     document = _facts(table, path)
     if as_json:
