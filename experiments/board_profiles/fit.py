@@ -55,7 +55,7 @@ UNIFORM = {f"UniForm-{size}": f"uniform-{size}" for size in "tsml"}
 LEFT_OUT: Mapping[str, str] = {
     "EfficientViT": (
         "EfficientViT-M0 to M4 are left out: on every Pi the published figures are 10 to 14 times what "
-        "these coefficients give, on the Jetsons 1.5 to 4.5 times, although EfficientViT-M0 and UniForm-t "
+        "these coefficients give, on the Jetsons 1.4 to 4.3 times, although EfficientViT-M0 and UniForm-t "
         "run nearly the same ops (79 and 74M MACs) and ONNX Runtime on x86 takes 2.6 and 2.0 ms for "
         "them. Those rows describe some other software stack."
     ),

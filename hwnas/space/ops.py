@@ -41,8 +41,9 @@ class Primitive:
 
     kind: str
     """`pointwise`, `depthwise`, `conv`, `linear`, `matmul` have MACs; the rest (`add`, `mul`,
-    `relu`, `gelu`, `sigmoid`, `softmax`, `norm`, `affine`, `pool`, `split`, `concat`, `reshape`,
-    `transpose`, `pad`) move data."""
+    `relu`, `gelu`, `sigmoid`, `softmax`, `norm`, `pool`, `split`, `slice`, `concat`, `transpose`,
+    `pad`) move data; `reshape` only renames it. `gelu` is one node, though an export below opset 20
+    spells it out in five, which runtimes merge again."""
     shape: Shape
     """Output shape for one image; windows count as a batch: (windows, C, H, W). For several outputs
     (`split`), the shape of all of them together."""
@@ -60,6 +61,11 @@ class Primitive:
     def writes(self) -> int:
         """Activation elements written."""
         return math.prod(self.shape)
+
+    @property
+    def works(self) -> bool:
+        """Whether it takes a runtime any work: what is fused or only renames a shape doesn't."""
+        return not self.fused and self.kind != "reshape"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +135,16 @@ class OpSpec:
 
     @property
     def nodes(self) -> int:
-        """Nodes a runtime executes: fused ones don't count."""
-        return sum(not primitive.fused for primitive in self.primitives)
+        """Nodes that a runtime works on: fused ones and reshapes don't count."""
+        return sum(primitive.works for primitive in self.primitives)
 
     def weight_bytes(self, *, bytes_per_element: int = 4) -> int:
         """Bytes of constants that the exported op holds."""
         return bytes_per_element * sum(primitive.weights for primitive in self.primitives)
 
     def activation_bytes(self, *, bytes_per_element: int = 4) -> int:
-        """Bytes of activations read and written for one image; fused nodes move none."""
-        moved = sum(p.reads + p.writes for p in self.primitives if not p.fused)
+        """Bytes of activations read and written for one image; fused nodes and reshapes move none."""
+        moved = sum(p.reads + p.writes for p in self.primitives if p.works)
         return bytes_per_element * moved
 
 
@@ -289,6 +295,11 @@ class _Trace:
         """The sum with another map of the same shape."""
         self.node("add", reads=2 * math.prod(self.shape))
 
+    def affine(self) -> None:
+        """A BatchNorm that stands behind no convolution: what is left of it is a scale and a shift."""
+        for kind in ("mul", "add"):
+            self.node(kind, params=self.shape[1], weights=self.shape[1])
+
     def max_pool(self) -> None:
         """3x3, stride 2, padding 1."""
         windows, channels, height, width = self.shape
@@ -303,39 +314,56 @@ class _Trace:
         windows, _, height, width = self.shape
         tokens = height * width
         scores = (windows, tokens, tokens)
+        self.node("reshape", (windows, queries, tokens))
+        self.node("transpose", (windows, tokens, queries))
+        self.node("reshape", (windows, keys, tokens))
         self.node(
             "matmul", scores, reads=windows * tokens * (queries + keys), macs=math.prod(scores) * queries
         )
         if bias_rows:
             self.node("add", scores, params=bias_rows * tokens, weights=tokens * tokens)
         self.node("softmax", scores)
-        mixed = (windows, values, height, width)
+        self.node("transpose", scores)
+        mixed = (windows, values, tokens)
+        self.node("reshape", mixed)
         self.node(
             "matmul",
             mixed,
             reads=math.prod(scores) + math.prod(mixed),
             macs=math.prod(mixed) * tokens,
         )
+        self.node("reshape", (windows, values, height, width))
 
     def into_windows(self, window: int) -> int:
-        """Pads and cuts the map into windows; returns the side that was there before."""
+        """Pads and cuts the map into windows, by rows first; returns the side that was there before."""
         _, channels, side, _ = self.shape
         if side > window:
             count = math.ceil(side / window)
             padded = count * window
             if padded != side:
                 self.node("pad", (1, channels, padded, padded))
-            self.node("transpose", (count * count, channels, window, window))
+            self.node("split")
+            for _ in range(count):
+                self.shape = (1, channels, window, padded)
+                self.node("split")
+            windows = (count * count, channels, window, window)
+            self.node("concat", windows, reads=math.prod(windows))
         return side
 
     def out_of_windows(self, side: int) -> None:
         """Undoes `into_windows`."""
         windows, channels, window, _ = self.shape
         if side > window:
-            padded = math.isqrt(windows) * window
-            self.node("transpose", (1, channels, padded, padded))
+            count = math.isqrt(windows)
+            padded = count * window
+            self.node("split")
+            for _ in range(count):
+                row = (1, channels, window, padded)
+                self.node("concat", row, reads=math.prod(row))
+            whole = (1, channels, padded, padded)
+            self.node("concat", whole, reads=math.prod(whole))
             if padded != side:
-                self.node("split", (1, channels, side, side))
+                self.node("slice", (1, channels, side, side))
 
     def split(self) -> None:
         """Cuts the map along the channels; the shape stays that of the whole."""
@@ -502,7 +530,7 @@ def _element_wise(
         trace.node("transpose")
     trace.node("mul", reads=2 * elements)  # 1 / sqrt(C) is folded into Q
     if softmax == "tokens":
-        trace.node("reshape", (1, c, side * side, 1))
+        trace.node("reshape", (1, c, side * side))
     trace.node("softmax")
     if softmax == "tokens":
         trace.node("reshape", (1, c, side, side))
@@ -513,7 +541,7 @@ def _element_wise(
     elif output == "dense":
         trace.conv(c, 3, bn=False)
         trace.node("gelu")
-        trace.node("affine", params=2 * c, weights=2 * c)
+        trace.affine()
     trace.residual()
     return trace
 
@@ -531,7 +559,7 @@ def _conv_pool(*, c: int, out: int, side: int) -> _Trace:
     trace = _Trace((1, c, side, side))
     trace.conv(out, 3, bn=False, bias=True, padded=False)
     trace.max_pool()
-    trace.node("affine", params=2 * out, weights=2 * out)
+    trace.affine()
     return trace
 
 
@@ -546,7 +574,9 @@ def _conv_ffn(*, c: int, side: int, hidden: int) -> _Trace:
 
 
 def _pooled(trace: _Trace) -> None:
-    trace.node("pool", (1, trace.shape[1]))
+    channels = trace.shape[1]
+    trace.node("pool", (1, channels, 1, 1))
+    trace.node("reshape", (1, channels))
 
 
 def _head(*, c: int, side: int, classes: int) -> _Trace:
