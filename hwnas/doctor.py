@@ -211,7 +211,6 @@ def packages(machine: Machine) -> Iterable[Finding]:
     for extra, use, level in (
         ("", "the main job", "blocking"),
         ("torch", "building, training, exporting and measuring networks", "warning"),
-        ("ray", "searching on several machines", "note"),
     ):
         missing, old, newer = [], [], []
         for name, minimum in wanted.get(extra, []):

@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -78,6 +79,7 @@ def load_callable(reference: str) -> Callable[..., Any]:
     return result
 
 
+@lru_cache(maxsize=32)
 def _entry_points(folder: str) -> dict[str, importlib.metadata.EntryPoint]:
     group = "hwnas." + folder.replace("/", ".")
     return {point.name: point for point in importlib.metadata.entry_points(group=group)}

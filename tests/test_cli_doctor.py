@@ -14,12 +14,11 @@ import pytest
 from hwnas import doctor
 from hwnas.doctor import Finding, Imported, Machine
 
-VERSIONS = {"hwnas": "0.1.0", "numpy": "2.4.6", "torch": "2.15.0", "onnxruntime": "1.31.1", "ray": "2.60.0"}
+VERSIONS = {"hwnas": "0.1.0", "numpy": "2.4.6", "torch": "2.15.0", "onnxruntime": "1.31.1"}
 REQUIREMENTS = (
     "numpy>=1.26",
     "torch>=2.6; extra == 'torch'",
     "onnxruntime>=1.20 ; extra == 'torch'",
-    "ray>=2.40; extra == 'ray'",
     "hwnas[torch]; extra == 'dev'",
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from hwnas.nn import build, export_onnx, fold
 from hwnas.nn.export import network_model, op_model
 from hwnas.nn.onnx_tape import MAX_OPSET, MIN_OPSET, record
 from hwnas.nn.random_weights import randomise
-from hwnas.space import ArchSpec, Primitive, SearchSpace, lower, preset
+from hwnas.space import ArchSpec, OpSpec, SearchSpace, lower, preset
 from hwnas.space.ops import KINDS
 from hwnas.train import checkpoint
 from hwnas.train.recipe import Recipe
@@ -193,25 +194,37 @@ def test_a_batch_that_is_baked_into_a_reshape_is_refused() -> None:
 
 # --- `lower` and the graph ---------------------------------------------------------------------------
 
-NODE_OF = {
+MULTIPLIES = {
     "conv": "Conv",
     "pointwise": "Conv",
     "depthwise": "Conv",
     "matmul": "MatMul",
     "linear": "Gemm",
 }
+KIND_OF = {
+    "Conv": "conv",
+    "MatMul": "matmul",
+    "Gemm": "linear",
+    "GlobalAveragePool": "pool",
+    "MaxPool": "pool",
+    "LayerNormalization": "norm",
+}
+GELU = ("div", "erf", "add", "mul", "mul")  # as an opset below 20 spells it out
 
 
-def graph_work(model: bytes) -> Iterator[tuple[str, tuple[int, ...], int, int]]:
-    """(type, output shape, MACs, groups) of every node that multiplies, in order."""
-    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(model), strict_mode=True).graph
-    shapes = {
+def shapes_of(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+    return {
         value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
         for value in [*graph.input, *graph.value_info, *graph.output]
     }
+
+
+def graph_work(graph: onnx.GraphProto) -> Iterator[tuple[str, tuple[int, ...], int, int]]:
+    """(type, output shape, MACs, groups) of every node that multiplies, in order."""
+    shapes = shapes_of(graph)
     weights = {weight.name: tuple(weight.dims) for weight in graph.initializer}
     for node in graph.node:
-        if node.op_type not in NODE_OF.values():
+        if node.op_type not in MULTIPLIES.values():
             continue
         out = shapes[node.output[0]]
         groups = next((a.i for a in node.attribute if a.name == "group"), 1)
@@ -225,17 +238,31 @@ def graph_work(model: bytes) -> Iterator[tuple[str, tuple[int, ...], int, int]]:
 def lowered_work(arch: ArchSpec) -> Iterator[tuple[str, tuple[int, ...], int, int]]:
     for op in lower(arch):
         for primitive in op.primitives:
-            if primitive.kind in NODE_OF:
+            if primitive.kind in MULTIPLIES:
                 groups = primitive.shape[1] if primitive.kind == "depthwise" else 1
-                yield NODE_OF[primitive.kind], _shape_in_graph(primitive), primitive.macs, groups
+                yield MULTIPLIES[primitive.kind], primitive.shape, primitive.macs, groups
 
 
-def _shape_in_graph(primitive: Primitive) -> tuple[int, ...]:
-    """As the graph has it: tokens are one dimension in a product, and logits have a batch."""
-    shape = primitive.shape
-    if primitive.kind == "matmul" and len(shape) == 4:
-        return (*shape[:2], shape[2] * shape[3])
-    return shape
+def graph_nodes(graph: onnx.GraphProto, place: str) -> Counter[tuple[str, tuple[int, ...]]]:
+    """How often each kind and output shape is among the nodes of an op; all outputs of a split as one."""
+    shapes = shapes_of(graph)
+    return Counter(
+        (KIND_OF.get(node.op_type, node.op_type.lower()), () if node.op_type == "Split" else shapes[node.output[0]])
+        for node in graph.node
+        if node.name.startswith(f"{place}/")
+    )
+
+
+def lowered_nodes(op: OpSpec) -> Counter[tuple[str, tuple[int, ...]]]:
+    return Counter(
+        (kind, () if kind == "split" else primitive.shape)
+        for primitive in op.primitives
+        for kind in (GELU if primitive.kind == "gelu" else (spelled(primitive.kind),))
+    )
+
+
+def spelled(kind: str) -> str:
+    return "conv" if kind in ("pointwise", "depthwise") else kind
 
 
 def varied(seed: int) -> ArchSpec:
@@ -248,11 +275,15 @@ def varied(seed: int) -> ArchSpec:
 
 
 def check_agreement(arch: ArchSpec) -> None:
-    assert list(graph_work(network_model(arch))) == list(lowered_work(arch)), arch.to_yaml()
+    model = onnx.load_from_string(network_model(arch))
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    assert list(graph_work(graph)) == list(lowered_work(arch)), arch.to_yaml()
+    for op in lower(arch):
+        assert graph_nodes(graph, op.place) == lowered_nodes(op), op.key
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_lower_lists_every_shape_and_mac_of_the_exported_graph(name: str) -> None:
+def test_lower_lists_every_node_shape_and_mac_of_the_exported_graph(name: str) -> None:
     check_agreement(SMALL[name])
 
 

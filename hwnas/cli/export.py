@@ -30,8 +30,11 @@ def command(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="The ONNX file to write; replaced if there.")
-    ],
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="The ONNX file to write, replaced if there; by default NAME.onnx here."
+        ),
+    ] = None,
     batch: Annotated[
         str, typer.Option("--batch", metavar="N|dynamic", help="Images at once, or any number of them.")
     ] = "1",
@@ -46,12 +49,15 @@ def command(
     file is written. Input `images` (N, 3, side, side), output `logits` (N, classes).
     """
     images = _batch(batch)
-    _check_folder(out)
+    if out is not None:
+        _check_folder(out)
     for package in ("torch", "onnx", "onnxruntime"):
         plugins.require(package, extra="torch")
     from hwnas.nn.export import export_onnx
 
     name, network, trained = _network(arch)
+    out = Path(name.replace("#", "-") + ".onnx") if out is None else out
+    _check_folder(out)
     written = export_onnx(network, out, batch=images, opset=opset)
     side, classes = network.arch.resolution, network.arch.classes
     weights = "trained" if trained else "random"

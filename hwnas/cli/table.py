@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas.cli.common import JsonOption, emit_json, resolve_arch, stderr, stdout
-from hwnas.errors import FileFormatError, HwnasError, UsageError
+from hwnas.errors import FileFormatError, HwnasError, UsageError, did_you_mean
+from hwnas.space.ops import KINDS
 
 if TYPE_CHECKING:
     from hwnas.latency import LatencyTable
@@ -152,6 +153,8 @@ def show(
 
     path = find_table(device)
     table = LatencyTable.load(path)
+    if kind is not None and kind not in KINDS:
+        raise UsageError(f"no kind of op '{kind}'.{did_you_mean(kind, KINDS)} Known: {', '.join(KINDS)}")
     rows = {key: row for key, row in table.rows.items() if kind is None or key.partition("(")[0] == kind}
     document: dict[str, Any] = {"schema": 1, "name": table.name, "provenance": table.provenance}
     if table.coefficients is not None:
