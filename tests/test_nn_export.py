@@ -246,10 +246,13 @@ def lowered_work(arch: ArchSpec) -> Iterator[tuple[str, tuple[int, ...], int, in
 def graph_nodes(graph: onnx.GraphProto, place: str) -> Counter[tuple[str, tuple[int, ...]]]:
     """How often each kind and output shape is among the nodes of an op; all outputs of a split as one."""
     shapes = shapes_of(graph)
+    inside = [node for node in graph.node if node.name.startswith(f"{place}/")]
     return Counter(
-        (KIND_OF.get(node.op_type, node.op_type.lower()), () if node.op_type == "Split" else shapes[node.output[0]])
-        for node in graph.node
-        if node.name.startswith(f"{place}/")
+        (
+            KIND_OF.get(node.op_type, node.op_type.lower()),
+            () if node.op_type == "Split" else shapes[node.output[0]],
+        )
+        for node in inside
     )
 
 

@@ -60,9 +60,10 @@ def written(document: dict[str, Any]) -> str:
     lines += ["", "| network | measured ms | predicted ms (90 % interval) | error |", "|---|---|---|---|"]
     for row in networks:
         mark = " (not of the default space)" if outside(row["name"]) else ""
+        interval = f"{row['predicted_low_ms']:.3f} to {row['predicted_high_ms']:.3f}"
         lines.append(
-            f"| {row['name']}{mark} | {row['measured_ms']:.3f} | {row['predicted_ms']:.3f} "
-            f"({row['predicted_low_ms']:.3f} to {row['predicted_high_ms']:.3f}) | {row['error_percent']:+.1f} % |"
+            f"| {row['name']}{mark} | {row['measured_ms']:.3f} | {row['predicted_ms']:.3f} ({interval}) "
+            f"| {row['error_percent']:+.1f} % |"
         )
     return "\n".join(lines) + "\n"
 

@@ -32,7 +32,9 @@ def command(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FILE", help="The ONNX file to write, replaced if there; by default NAME.onnx here."
+            "--out",
+            metavar="FILE",
+            help="The ONNX file to write, replaced if there; NAME.onnx by default.",
         ),
     ] = None,
     batch: Annotated[

@@ -89,7 +89,7 @@ def make_plan(
 ) -> Plan:
     """Ops of the presets and of `extra` are measured; of the rest of the space as many as fit.
 
-    `networks` networks calibrate (half random, half spread out by size); `heldout` other random ones
+    `networks` networks of all sizes calibrate (half random, half spread out); `heldout` other random ones
     and the presets of the space say how good it is: these presets are never calibrated on. With
     `minutes` the rest of the ops is a subset that lies spread out among them; with `measure_all` and
     no limit, all of them.
@@ -101,14 +101,14 @@ def make_plan(
     drawn: dict[str, ArchSpec] = {}
     known = {arch.id for _, arch in presets}
     while len(drawn) < heldout + networks - networks // 2:
-        arch = space.sample(rng)
+        arch = _of_any_size(space, rng)
         if arch.id not in known:
             known.add(arch.id)
             drawn[f"random-{arch.id}"] = arch
     random_networks = list(drawn.items())
     # Half of the calibrating networks are random, half lie spread out from the smallest to the largest.
     calibration = random_networks[heldout:]
-    pool = [arch for arch in (space.sample(rng) for _ in range(_POOL)) if arch.id not in known]
+    pool = [arch for arch in (_of_any_size(space, rng) for _ in range(_POOL)) if arch.id not in known]
     for arch in _networks_spread_out(pool, networks // 2, near=[arch for _, arch in calibration]):
         calibration.append((f"random-{arch.id}", arch))
     own = [(name, arch) for name, arch in presets if space.contains(arch)]
@@ -144,6 +144,19 @@ def make_plan(
         passes=passes,
         seed=seed,
     )
+
+
+def _of_any_size(space: SearchSpace, rng: random.Random) -> ArchSpec:
+    """A random network, some of whose widths and depths are the smallest: from none to all of them.
+
+    Plain random networks are nearly all large, while a search within a budget ends at small ones.
+    """
+    smallest = rng.random()
+    vector = [
+        0 if decision.ordinal and rng.random() < smallest else number
+        for decision, number in zip(space.decisions, space.encode(space.sample(rng)), strict=True)
+    ]
+    return space.decode(space.repair(vector))
 
 
 def space_ops(space: SearchSpace) -> list[OpSpec]:
