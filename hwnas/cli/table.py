@@ -13,7 +13,6 @@ import typer
 
 from hwnas.cli.common import JsonOption, emit_json, resolve_arch, stderr, stdout
 from hwnas.errors import FileFormatError, HwnasError, UsageError, did_you_mean
-from hwnas.space.ops import KINDS
 
 if TYPE_CHECKING:
     from hwnas.latency import LatencyTable
@@ -150,6 +149,7 @@ def show(
     """Show a table's rows, or its coefficients where it has no rows."""
     from hwnas.latency import LatencyTable, find_table
     from hwnas.predictors.latency import FEATURE_NAMES
+    from hwnas.space.ops import KINDS
 
     path = find_table(device)
     table = LatencyTable.load(path)
