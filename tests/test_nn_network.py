@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from nn_archs import ELEVIT_LIKE, PADDED_WINDOWS, SMALL
+from published_counts import COUNTS
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -23,27 +24,6 @@ from hwnas.nn.random_weights import randomise
 from hwnas.space import ArchSpec, OpSpec, count_macs, count_params, lower, preset, preset_names
 from hwnas.space.arch import ATTENTIONS
 from hwnas.space.ops import KINDS
-
-# preset: (learnable parameters, MACs in millions). The parameters are those of timm's models and of the
-# authors' code; the MACs, rounded, are those of the papers' tables (UniForm's count operations of BatchNorm
-# too, and leave the classifier out).
-PUBLISHED = {
-    "efficientvit-m0": (2_349_436, 79.19),
-    "efficientvit-m1": (2_980_560, 167.05),
-    "efficientvit-m2": (4_187_554, 201.04),
-    "efficientvit-m3": (6_900_722, 262.66),
-    "efficientvit-m4": (8_804_228, 299.31),
-    "efficientvit-m5": (12_473_772, 521.58),
-    "shvit-s1": (6_330_808, 241.32),
-    "shvit-s2": (11_483_072, 365.39),
-    "shvit-s3": (14_245_273, 600.57),
-    "shvit-s4": (16_588_484, 986.22),
-    "uniform-t": (2_011_916, 73.28),
-    "uniform-s": (2_634_380, 161.44),
-    "uniform-m": (5_992_346, 248.82),
-    "uniform-l": (10_415_097, 463.30),
-    "elevit-l": (31_956_254, 3601.18),
-}
 
 
 class MacCounter(TorchFunctionMode):
@@ -85,10 +65,10 @@ def test_lower_counts_the_parameters_and_macs_that_the_torch_network_has(name: s
     assert counted(preset(name)) == (count_params(ops), count_macs(ops))
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", COUNTS)
 def test_a_preset_has_the_published_parameters_and_macs(name: str) -> None:
     params, macs = counted(preset(name))
-    published_params, published_mmacs = PUBLISHED[name]
+    published_params, published_mmacs = COUNTS[name]
     assert params == published_params
     assert macs / 1e6 == pytest.approx(published_mmacs, rel=0, abs=0.006)
 

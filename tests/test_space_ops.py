@@ -7,28 +7,11 @@ import math
 import random
 
 import pytest
+from published_counts import COUNTS
 
 from hwnas.errors import FileFormatError
 from hwnas.space import OpSpec, SearchSpace, count_macs, count_params, lower, preset, presets
 from hwnas.space.ops import peak_activation_bytes
-
-# Parameters as trained and MACs in millions: what the published implementations count.
-COUNTS = {
-    "efficientvit-m0": (2_349_436, 79.19),
-    "efficientvit-m1": (2_980_560, 167.05),
-    "efficientvit-m2": (4_187_554, 201.04),
-    "efficientvit-m3": (6_900_722, 262.66),
-    "efficientvit-m4": (8_804_228, 299.31),
-    "efficientvit-m5": (12_473_772, 521.58),
-    "shvit-s1": (6_330_808, 241.32),
-    "shvit-s2": (11_483_072, 365.39),
-    "shvit-s3": (14_245_273, 600.57),
-    "shvit-s4": (16_588_484, 986.22),
-    "uniform-t": (2_011_916, 73.28),
-    "uniform-s": (2_634_380, 161.44),
-    "uniform-m": (5_992_346, 248.82),
-    "uniform-l": (10_415_097, 463.30),
-}
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -47,7 +30,7 @@ def test_parameters_with_batchnorm_folded_are_those_of_the_papers(name: str, fol
     assert round(count_params(lower(preset(name)), folded=True) / 1e6, 3) == folded_m
 
 
-@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("name", [name for name in COUNTS if "elevit" not in name])
 def test_published_megaparams_are_ours_folded_or_without_the_classifier(name: str) -> None:
     info = presets()[name]
     ops = lower(info.arch)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -342,20 +342,11 @@ class SearchSpace:
             min(max(int(number), 0), len(decision.choices) - 1)
             for number, decision in zip(vector, self.decisions, strict=True)
         ]
-        start = 2
-        for choices in self.stages:
-            width, depth, _, layout = repaired[start : start + 4]
-            allowed = choices.allowed(choices.width[width], choices.layout[layout])
-            start += 4
-            for number in range(max(choices.depth)):
-                if number >= choices.depth[depth]:
-                    repaired[start + number] = INACTIVE
-                elif repaired[start + number] not in allowed:
-                    wanted = repaired[start + number]
-                    later = [option for option in allowed if option > wanted]
-                    repaired[start + number] = later[0] if later else allowed[0]
-            start += max(choices.depth)
-        return tuple(repaired)
+
+        def next_in_order(wanted: int, allowed: tuple[int, ...]) -> int:
+            return next((option for option in allowed if option > wanted), allowed[0])
+
+        return self._fitted(repaired, next_in_order)
 
     def contains(self, arch: ArchSpec) -> bool:
         """Whether the network is one of this space."""
@@ -406,7 +397,7 @@ class SearchSpace:
                     moved[place] = number if in_range else moved[place] - step
                 else:
                     moved[place] = rng.randrange(len(decision.choices))
-            fitted = self._refit(moved, rng)
+            fitted = self._fitted(moved, lambda _, allowed: rng.choice(allowed))
             if fitted != vector:
                 return self.decode(fitted)
 
@@ -421,8 +412,9 @@ class SearchSpace:
             start = end
         return self.decode(child)
 
-    def _refit(self, vector: Sequence[int], rng: random.Random) -> Vector:
-        """A valid vector: what does not fit any more is drawn anew."""
+    def _fitted(self, vector: Sequence[int], replace: Callable[[int, tuple[int, ...]], int]) -> Vector:
+        """The vector with blocks beyond the depth inactive, and `replace(number, allowed)` where an
+        attention does not fit its stage's width or layout."""
         fitted = list(vector)
         start = 2
         for choices in self.stages:
@@ -433,7 +425,7 @@ class SearchSpace:
                 if number >= choices.depth[depth]:
                     fitted[start + number] = INACTIVE
                 elif fitted[start + number] not in allowed:
-                    fitted[start + number] = rng.choice(allowed)
+                    fitted[start + number] = replace(fitted[start + number], allowed)
             start += max(choices.depth)
         return tuple(fitted)
 
