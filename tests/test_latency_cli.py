@@ -1,4 +1,4 @@
-"""`hwnas table` and `hwnas measure` from the command line, where nothing needs to be timed."""
+"""`hwnas table` and `hwnas measure` from the command line; one network is timed, and no time is judged."""
 
 from __future__ import annotations
 
@@ -76,3 +76,14 @@ def test_measuring_another_configuration_than_the_table_is_refused(
     assert "threads: the table has 1, asked for 2" in error
     assert "runtime_version: the table has 0.1" in error
     assert "--allow-mismatch" in error
+
+
+def test_measuring_beside_a_table_of_another_board_says_that_the_two_do_not_compare(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["measure", "uniform-t", "--device", "rpi4", "--rounds", "1", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "the table 'rpi4' (estimated) is for 'Raspberry Pi 4B'" in printed.err
+    (row,) = json.loads(printed.out)["networks"]
+    assert row["measured_ms"] > 0
+    assert row["predicted_low_ms"] < row["predicted_ms"] < row["predicted_high_ms"]

@@ -57,6 +57,11 @@ def command(
 
         table = LatencyTable.load(device)
     profile, environment = _profile(table, runtime, threads, batch, allow_mismatch)
+    if table is not None and table.profile.board != profile.board:
+        stderr().print(
+            f"note: this machine is '{profile.board}', the table '{table.name}' ({table.provenance}) is for "
+            f"'{table.profile.board}': on another board, the error says nothing about the table"
+        )
     measured = _measure(networks, profile, rounds, seed)
     document = _document(networks, measured, table, profile, environment)
     if as_json:
