@@ -220,6 +220,6 @@ class LatencyTable:
         shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
         return MissingOpError(
             f"the table '{self.name}' has no row for {len(keys)} op(s) of this network: {shown}. "
-            f"Measure them: hwnas table build --name {self.name} --arch ARCH",
+            "Build a table that has them: hwnas table build --name NAME --space SPACE (or --arch ARCH)",
             keys,
         )
