@@ -12,7 +12,7 @@ import dataclasses
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,7 @@ class SearchSpace:
     @classmethod
     def default(cls) -> SearchSpace:
         """The space that holds every preset of the design that three of the four families share."""
-        return cls.from_yaml(Path(__file__).parent / "spaces" / "default.yaml")
+        return _default()
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> SearchSpace:
@@ -455,6 +455,12 @@ class SearchSpace:
                 yield f"{name}: numbers must rise, got {list(choices)}"
         for index, stage in enumerate(self.stages):
             yield from _stage_problems(f"stages[{index}]", stage)
+
+
+@lru_cache(maxsize=1)
+def _default() -> SearchSpace:
+    """Read once: whoever asks for the default space gets the same object, and what is cached with it."""
+    return SearchSpace.from_yaml(Path(__file__).parent / "spaces" / "default.yaml")
 
 
 def _stage_problems(path: str, stage: StageSpace) -> Any:
