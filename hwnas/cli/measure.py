@@ -135,8 +135,8 @@ def _measure(
     from hwnas.latency.link import LocalLink
     from hwnas.latency.networks import measure_networks
 
-    plugins.require("onnx", extra="torch")
-    plugins.require("torch", extra="torch").set_num_threads(1)
+    for package in ("onnx", "torch"):
+        plugins.require(package, extra="torch")
     from hwnas.nn import export
 
     def progress(name: str, done: int, total: int) -> None:
@@ -147,7 +147,7 @@ def _measure(
             sys.stderr.flush()
 
     # Exported before anything is timed: exporting would disturb it.
-    with tempfile.TemporaryDirectory() as folder:
+    with export.one_thread(), tempfile.TemporaryDirectory() as folder:
         files = {}
         for number, (name, arch) in enumerate(networks.items()):
             files[name] = Path(folder) / f"{number}.onnx"

@@ -206,24 +206,25 @@ def _build(
     from hwnas.latency.build import build_table
     from hwnas.latency.link import LocalLink
 
-    plugins.require("onnx", extra="torch")
-    plugins.require("torch", extra="torch").set_num_threads(1)
+    for package in ("onnx", "torch"):
+        plugins.require(package, extra="torch")
     from hwnas.nn import export
 
-    return build_table(
-        plan,
-        name=name,
-        runtime=runtime,
-        threads=threads,
-        batch=batch,
-        precision="fp32",
-        exporter=export,
-        start=lambda: LocalLink(runtime),
-        samples=samples,
-        created=datetime.date.today().isoformat(),
-        resume=resume,
-        progress=progress,
-    )
+    with export.one_thread():
+        return build_table(
+            plan,
+            name=name,
+            runtime=runtime,
+            threads=threads,
+            batch=batch,
+            precision="fp32",
+            exporter=export,
+            start=lambda: LocalLink(runtime),
+            samples=samples,
+            created=datetime.date.today().isoformat(),
+            resume=resume,
+            progress=progress,
+        )
 
 
 class _Progress:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,7 +25,7 @@ from hwnas.nn.random_weights import randomise
 from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import OpSpec
 
-__all__ = ["OPSET", "Export", "export_onnx", "network_model", "op_model"]
+__all__ = ["OPSET", "Export", "export_onnx", "network_model", "one_thread", "op_model"]
 
 OPSET = MIN_OPSET
 """The default: what ONNX Runtime 1.12 (2022) and later run, and so boards that are not up to date."""
@@ -46,6 +48,17 @@ class Export:
     """Largest difference of a logit between ONNX Runtime and torch; None when not checked."""
     parity_tolerance: float | None
     """What that difference was allowed to be."""
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread meanwhile, so that its pool does not spin beside what is timed next."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def export_onnx(
