@@ -10,7 +10,7 @@ A training's folder:
 
 What is kept is the last finished epoch; an interruption repeats the epoch it fell into. Randomness of
 an epoch follows from the seed and the epoch's number (`hwnas.train.randomness`), so a resumed training
-ends, on a CPU, with the very bits of an uninterrupted one.
+ends, on a CPU with as many threads, with the very bits of an uninterrupted one.
 """
 
 from __future__ import annotations
