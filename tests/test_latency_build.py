@@ -273,6 +273,17 @@ def test_disturbed_cells_are_measured_again(tmp_path: Path) -> None:
         assert table.rows[op.key].ms == pytest.approx(own_ms(op))
 
 
+def test_a_pass_that_later_ones_show_to_have_been_slow_is_measured_again(tmp_path: Path) -> None:
+    plan = small_plan()
+    # The first process asks what there is, the second is the first pass. Alone, that one looks steady:
+    # its anchors are as slow as its cells.
+    link = FakeLink(disturb=lambda n: 1.08 if link.starts <= 2 else 1.0)
+    table = build(plan, link, tmp_path / "s")
+    assert table.disturbed == ()
+    for op in plan.ops:
+        assert table.rows[op.key].high_ms == pytest.approx(own_ms(op))
+
+
 def test_a_board_that_stays_disturbed_is_unstable(tmp_path: Path) -> None:
     with pytest.raises(UnstableError, match="may be disturbed") as caught:
         build(small_plan(), FakeLink(cpu_share=lambda n: 0.5), tmp_path / "s")
