@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from hwnas.predictors import evaluation
 
 __all__ = ["HeldOut", "HeldOutNetwork"]
 
@@ -40,7 +41,7 @@ class HeldOut:
     @property
     def mape_percent(self) -> float | None:
         """Mean absolute percentage error; None without networks."""
-        return 100 * float(np.mean(np.abs(self.errors))) if self.networks else None
+        return evaluation.mape_percent(self._measured, self._predicted) if self.networks else None
 
     @property
     def median_percent(self) -> float | None:
@@ -51,16 +52,14 @@ class HeldOut:
         """The share of networks, in percent, predicted within so many percent."""
         if not self.networks:
             return None
-        return 100 * float(np.mean(np.abs(self.errors) <= percent / 100))
+        return evaluation.within_percent(self._measured, self._predicted, percent)
 
     @property
     def spearman(self) -> float | None:
         """Rank correlation of measured and predicted; None below three networks."""
         if len(self.networks) < 3:
             return None
-        measured = _ranks([item.measured_ms for item in self.networks])
-        predicted = _ranks([item.predicted_ms for item in self.networks])
-        return float(np.corrcoef(measured, predicted)[0, 1])
+        return evaluation.spearman(self._measured, self._predicted)
 
     @property
     def log_std(self) -> float:
@@ -82,12 +81,13 @@ class HeldOut:
         rank = min(math.ceil((len(scores) + 1) * level), len(scores))
         return math.exp(scores[rank - 1])
 
+    @property
+    def _measured(self) -> list[float]:
+        return [item.measured_ms for item in self.networks]
+
+    @property
+    def _predicted(self) -> list[float]:
+        return [item.predicted_ms for item in self.networks]
+
     def _log_ratios(self) -> list[float]:
         return [math.log(item.measured_ms / item.predicted_ms) for item in self.networks]
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    """Ranks from 0; equal values share their mean rank."""
-    ordered = sorted(values)
-    first = {value: ordered.index(value) for value in values}
-    return [first[value] + (ordered.count(value) - 1) / 2 for value in values]
