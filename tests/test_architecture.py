@@ -19,7 +19,7 @@ from hwnas.cli.app import VERBS
 PACKAGE = Path(hwnas.__file__).parent
 
 FLOORS = (
-    ("hwnas.errors", "hwnas.yaml_io", "hwnas.plugins", "hwnas"),
+    ("hwnas.errors", "hwnas.yaml_io", "hwnas.plugins", "hwnas.whole_file", "hwnas"),
     ("hwnas.board", "hwnas.runtimes"),
     ("hwnas.space",),
     ("hwnas.predictors", "hwnas.nn"),

@@ -11,9 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import re
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from hwnas.latency.profile import DeviceProfile
 from hwnas.latency.table import Coefficients, LatencyTable, Row
 from hwnas.predictors.latency.calibration import Calibration
 from hwnas.predictors.latency.features import FEATURE_NAMES
+from hwnas.whole_file import write_whole
 
 __all__ = [
     "FORMAT",
@@ -118,18 +117,9 @@ def table_text(table: LatencyTable) -> str:
 
 
 def write_table(table: LatencyTable, path: Path) -> None:
-    """Writes the table beside the file and moves it there, so that no reader sees half of it."""
-    text = table_text(table)
+    """Writes the table, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(path, table_text(table))
 
 
 def content_digest(table: LatencyTable) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from hwnas.nn.onnx_tape import MIN_OPSET, record
 from hwnas.nn.random_weights import randomise
 from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import OpSpec
+from hwnas.whole_file import write_whole
 
 __all__ = ["OPSET", "Export", "export_onnx", "network_model", "one_thread", "op_model"]
 
@@ -85,7 +84,7 @@ def export_onnx(
     model = _network_model(network, batch, opset)
     data = _serialised(model)
     difference, tolerance = _parity(network, data, batch) if check else (None, None)
-    _write_whole(path, data)
+    _write(path, data)
     return Export(path, len(data), len(model.graph.node), opset, difference, tolerance)
 
 
@@ -164,18 +163,8 @@ def _eval_logits(network: Network, images: Tensor) -> np.ndarray[tuple[int, ...]
     return logits
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    """Writes beside the target, then renames: a reader sees the old file or the new one."""
-    part = None
+def _write(path: Path, data: bytes) -> None:
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            part = Path(file.name)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(0o644)
-        part.replace(path)
+        write_whole(path, data)
     except OSError as error:
-        if part is not None:
-            part.unlink(missing_ok=True)
         raise UsageError(f"{path}: cannot be written: {error.strerror}. Choose another --out") from None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import FileFormatError, HwnasError
+from hwnas.whole_file import write_whole
 
 __all__ = ["Record", "read_record", "write_atomically"]
 
@@ -102,16 +103,10 @@ def read_record(path: Path) -> list[dict[str, Any]]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a file so that a reader, or a kill, meets the old one or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Writes a file whole or not at all; raises HwnasError when it cannot."""
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_whole(path, text)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise HwnasError(f"{path}: cannot be written: {error.strerror}") from None
 
 

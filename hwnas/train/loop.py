@@ -40,6 +40,7 @@ from hwnas.train.images import Image, Images, open_images, subset
 from hwnas.train.randomness import isolated
 from hwnas.train.recipe import Recipe
 from hwnas.train.result import result_document
+from hwnas.whole_file import write_whole
 
 __all__ = ["Observer", "Progress", "TrainingFailed", "TrainingResult", "train"]
 
@@ -193,7 +194,7 @@ def train(
             _write_history(out, current.history)
             observer.epoch(record)
     document = result_document(current, device=device, evaluation_split=images.evaluation_split())
-    _write_atomically(out / "result.json", json.dumps(document, indent=2) + "\n")
+    write_whole(out / "result.json", json.dumps(document, indent=2) + "\n")
     return TrainingResult(out, arch, current.history, document)
 
 
@@ -465,8 +466,8 @@ def _prepared_folder(out: Path, start: Checkpoint, resume: bool, observer: Obser
         for partial in out.glob("*.partial"):
             partial.unlink()
         if not held:
-            _write_atomically(out / "arch.yaml", start.arch.to_yaml())
-            _write_atomically(out / "recipe.yaml", start.recipe.to_yaml())
+            write_whole(out / "arch.yaml", start.arch.to_yaml())
+            write_whole(out / "recipe.yaml", start.recipe.to_yaml())
     except OSError as error:
         raise UsageError(f"{out}: cannot be written: {error.strerror}: choose another folder") from None
     if not any(file in held for file in files):
@@ -502,10 +503,4 @@ def _differences(saved: Checkpoint, asked: Checkpoint) -> Iterator[str]:
 
 def _write_history(out: Path, history: tuple[EpochRecord, ...]) -> None:
     lines = [json.dumps(dataclasses.asdict(record)) for record in history]
-    _write_atomically(out / "history.jsonl", "\n".join(lines) + "\n")
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_whole(out / "history.jsonl", "\n".join(lines) + "\n")
