@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
 from collections.abc import Iterable, Sequence
@@ -17,16 +18,17 @@ from hwnas.space.ops import OpSpec, lower
 from hwnas.space.presets import preset, preset_names
 from hwnas.space.search_space import SearchSpace
 
-__all__ = ["ANCHOR", "Plan", "make_plan", "space_ops", "spread_out"]
+__all__ = ["COMPANION", "Plan", "make_plan", "of_any_size", "space_ops", "spread_out"]
 
-ANCHOR = "uniform-t"
+COMPANION = "uniform-t"
+"""The preset that everything is timed in turns with."""
 
 _POOL = 1000
 """Random networks of which the spread-out half of the calibrating ones is chosen."""
 
 # Seconds a cell, as seen on two x86 cores; only for telling beforehand how long it takes.
-_OP_S = 0.085
-_NETWORK_S = 0.65
+_OP_S = 0.125
+_NETWORK_S = 0.5
 _EXPORT_OP_S = 0.016
 _EXPORT_NETWORK_S = 0.65
 
@@ -39,22 +41,24 @@ class Plan:
     """Measured, each as a model of its own."""
     filled: tuple[OpSpec, ...]
     """Not measured: a cost model fills them in."""
-    calibration: tuple[tuple[str, ArchSpec], ...]
-    """Whole networks that the calibration is fitted on, with labels."""
-    heldout: tuple[tuple[str, ArchSpec], ...]
-    """Whole networks that only the error is computed on."""
-    anchor: tuple[str, ArchSpec]
-    """The network that is timed again and again, to see drift."""
+    drawn: tuple[tuple[str, ArchSpec], ...]
+    """Whole networks drawn at random, with labels: the calibration is fitted on them, and its error is
+    told by each one's prediction from a fit without it."""
+    spread: tuple[tuple[str, ArchSpec], ...]
+    """Whole networks that differ most from the others: the calibration is fitted on them as well, but
+    they are no sample of what is searched, and say nothing of the error."""
+    companion: tuple[str, ArchSpec]
+    """The network that all are timed in turns with."""
     passes: int
     seed: int
 
     @property
     def networks(self) -> tuple[tuple[str, ArchSpec], ...]:
-        return self.calibration + self.heldout
+        return self.drawn + self.spread
 
     @property
     def cells(self) -> int:
-        """Timings of all passes, anchors not counted."""
+        """Timings of all passes."""
         return self.passes * (len(self.ops) + len(self.networks))
 
     @property
@@ -67,7 +71,7 @@ class Plan:
     def digest(self) -> str:
         """Names exactly these cells: what a resumed build must have in common with the first."""
         parts = [op.key for op in self.ops] + [f"{label}={arch.id}" for label, arch in self.networks]
-        return hashlib.sha256("\n".join([*parts, self.anchor[1].id]).encode()).hexdigest()[:16]
+        return hashlib.sha256("\n".join([*parts, self.companion[1].id]).encode()).hexdigest()[:16]
 
     def order(self, number: int) -> list[str]:
         """The cells of one pass by name (op key or network label), in random order."""
@@ -79,8 +83,7 @@ class Plan:
 def make_plan(
     space: SearchSpace,
     *,
-    networks: int = 40,
-    heldout: int = 30,
+    networks: int = 90,
     passes: int = 3,
     minutes: float | None = None,
     measure_all: bool = True,
@@ -89,39 +92,33 @@ def make_plan(
 ) -> Plan:
     """Ops of the presets and of `extra` are measured; of the rest of the space as many as fit.
 
-    `networks` networks of all sizes calibrate (half random, half spread out); `heldout` other random ones
-    and the presets of the space say how good it is: these presets are never calibrated on. With
-    `minutes` the rest of the ops is a subset that lies spread out among them; with `measure_all` and
-    no limit, all of them.
+    `networks` whole networks of all sizes, two thirds of them drawn at random, the others spread out;
+    no preset is among them. With `minutes` the rest of the ops is a subset that lies spread out among
+    them; with `measure_all` and no limit, all of them.
 
     Raises UsageError when the time is too short for the networks and the presets' ops.
     """
     rng = random.Random(f"{seed}/networks")
-    presets = [(name, preset(name)) for name in preset_names()]
+    presets = [preset(name) for name in preset_names()]
     drawn: dict[str, ArchSpec] = {}
-    known = {arch.id for _, arch in presets}
-    while len(drawn) < heldout + networks - networks // 2:
-        arch = _of_any_size(space, rng)
+    known = {arch.id for arch in presets}
+    while len(drawn) < networks - networks // 3:
+        arch = of_any_size(space, rng)
         if arch.id not in known:
             known.add(arch.id)
             drawn[f"random-{arch.id}"] = arch
-    random_networks = list(drawn.items())
-    # Half of the calibrating networks are random, half lie spread out from the smallest to the largest.
-    calibration = random_networks[heldout:]
-    pool = [arch for arch in (_of_any_size(space, rng) for _ in range(_POOL)) if arch.id not in known]
-    for arch in _networks_spread_out(pool, networks // 2, near=[arch for _, arch in calibration]):
-        calibration.append((f"random-{arch.id}", arch))
-    own = [(name, arch) for name, arch in presets if space.contains(arch)]
+    pool = [arch for arch in (of_any_size(space, rng) for _ in range(_POOL)) if arch.id not in known]
+    spread = _networks_spread_out(pool, networks // 3, near=list(drawn.values()))
 
-    required = _unique(op for arch in [*(arch for _, arch in presets), *extra] for op in lower(arch))
+    required = _unique(op for arch in [*presets, *extra] for op in lower(arch))
     chosen = {op.key for op in required}
     rest = [op for op in space_ops(space) if op.key not in chosen]
     plan = Plan(
         ops=tuple(required),
         filled=tuple(rest),
-        calibration=tuple(calibration),
-        heldout=tuple(own + random_networks[:heldout]),
-        anchor=(ANCHOR, preset(ANCHOR)),
+        drawn=tuple(drawn.items()),
+        spread=tuple((f"random-{arch.id}", arch) for arch in spread),
+        companion=(COMPANION, preset(COMPANION)),
         passes=passes,
         seed=seed,
     )
@@ -135,18 +132,14 @@ def make_plan(
             )
     measured = spread_out(rest, min(room, len(rest)), near=required)
     names = {op.key for op in measured}
-    return Plan(
+    return dataclasses.replace(
+        plan,
         ops=tuple(required) + tuple(measured),
         filled=tuple(op for op in rest if op.key not in names),
-        calibration=plan.calibration,
-        heldout=plan.heldout,
-        anchor=plan.anchor,
-        passes=passes,
-        seed=seed,
     )
 
 
-def _of_any_size(space: SearchSpace, rng: random.Random) -> ArchSpec:
+def of_any_size(space: SearchSpace, rng: random.Random) -> ArchSpec:
     """A random network, some of whose widths and depths are the smallest: from none to all of them.
 
     Plain random networks are nearly all large, while a search within a budget ends at small ones.
