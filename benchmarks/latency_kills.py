@@ -1,0 +1,191 @@
+"""Whether a build that is killed again and again resumes to the rows of one that was not.
+
+    python benchmarks/latency_kills.py [--kills 10] [--json FILE] [-- OPTIONS OF hwnas table build]
+
+Builds a table once without interruption; then builds it again, killed (SIGKILL to its process group) at
+random moments and resumed with the same command. Counted for each kill: the cells on record before it,
+those of them that are gone after it, and those that were measured again although they were good.
+The cell that was being measured is lost with every kill; no other may be.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import latency_output as output
+
+from hwnas.errors import HwnasError
+from hwnas.latency import LatencyTable
+from hwnas.latency.cells import judged
+
+SMALL = ("--ops", "presets", "--networks", "4", "--passes", "1")
+"""What is built unless told otherwise."""
+UNSTABLE = 5
+"""The exit code of a build that the machine was too noisy for; all its cells are on record all the same."""
+
+
+def whole_lines(data: bytes) -> list[bytes]:
+    """The lines of a samples file that were written to their end."""
+    return data.splitlines()[: data.count(b"\n")]
+
+
+def cells_of(lines: Sequence[bytes]) -> list[dict[str, Any]]:
+    """The records of cells among whole lines: all but the first, which says what was asked."""
+    return [json.loads(line) for line in lines[1:]]
+
+
+def needlessly_again(records: Sequence[Mapping[str, Any]]) -> dict[int, list[str]]:
+    """Cells that a process measured although the records before it held them undisturbed, by process."""
+    again: dict[int, list[str]] = {}
+    start = 0
+    good: set[tuple[int, str]] = set()
+    for index, record in enumerate(records):
+        if index == 0 or record["process"] != records[index - 1]["process"]:
+            start = index
+            good = {
+                (item["pass"], item["cell"]) for item, disturbed in judged(records[:start]) if not disturbed
+            }
+        if (record["pass"], record["cell"]) in good:
+            again.setdefault(int(record["process"]), []).append(str(record["cell"]))
+    return again
+
+
+def lost_lines(before: Sequence[bytes], after: Sequence[bytes]) -> int:
+    """How many whole lines of before the kill are not where they were after it."""
+    same = sum(1 for old, new in zip(before, after, strict=False) if old == new)
+    return len(before) - same
+
+
+class Builds:
+    """Runs of one `hwnas table build`, in process groups of their own."""
+
+    def __init__(self, folder: Path, name: str, options: Sequence[str]) -> None:
+        self.samples = folder / f"{name}.samples.part"
+        self.done = folder / f"{name}.samples"
+        self.table = folder / f"{name}.yaml"
+        build = [sys.executable, "-m", "hwnas", "table", "build", "--name", name, "--out", str(folder)]
+        self._command = [*build, *options]
+
+    def run(self, *, kill_after_s: float | None = None) -> int | None:
+        """Goes on with the build; its exit code, or None when it was killed.
+
+        Raises HwnasError when the build fails on its own account.
+        """
+        resume = ["--resume"] if self.samples.exists() else []
+        with tempfile.TemporaryFile("w+") as complaints:
+            process = subprocess.Popen(
+                [*self._command, *resume],
+                stdout=subprocess.DEVNULL,
+                stderr=complaints,
+                start_new_session=True,
+            )
+            try:
+                code = process.wait(timeout=kill_after_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                return None
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise
+            if code not in (0, UNSTABLE):
+                complaints.seek(0)
+                raise HwnasError(f"the build failed ({code}): {complaints.read().strip()[-500:]}")
+            return code
+
+    def lines(self) -> list[bytes]:
+        """The whole lines of the samples, finished or not."""
+        for path in (self.samples, self.done):
+            if path.exists():
+                return whole_lines(path.read_bytes())
+        return []
+
+
+def main() -> None:
+    parser = output.parser(__doc__)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("options", nargs="*", metavar="OPTION", help=f"of the build ({' '.join(SMALL)})")
+    options = parser.parse_args()
+    wanted = options.options or list(SMALL)
+    rng = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        output.say("building without interruption")
+        reference = Builds(folder, "reference", wanted)
+        start = time.monotonic()
+        reference_code = reference.run()
+        reference_s = time.monotonic() - start
+        killed = Builds(folder, "killed", wanted)
+        kills: list[dict[str, Any]] = []
+        snapshots: list[list[bytes]] = []
+        code: int | None = None
+        while len(kills) < options.kills:
+            # Such that the build is about through when the last one comes, never before.
+            moment_s = rng.uniform(0, 1.6 * reference_s / options.kills)
+            code = killed.run(kill_after_s=moment_s)
+            if code is not None:
+                break
+            snapshots.append(killed.lines())
+            kills.append({"after_s": moment_s, "cells_on_record": max(len(snapshots[-1]) - 1, 0)})
+            output.say(f"kill {len(kills)}: {kills[-1]['cells_on_record']} cells on record")
+        if code is None:
+            code = killed.run()
+        final = killed.lines()
+        for kill, before in zip(kills, snapshots, strict=True):
+            kill["lost"] = lost_lines(before, final)
+        rows = [
+            set(LatencyTable.load(build.table).rows)
+            if build.table.exists()
+            else measured_cells(build.lines())
+            for build in (reference, killed)
+        ]
+        again = needlessly_again(cells_of(final))
+    document = {
+        "options": wanted,
+        "seconds_without_interruption": reference_s,
+        "exit_codes": [reference_code, code],
+        "kills": kills,
+        "measured_again_though_good": sorted(cell for cells in again.values() for cell in cells),
+        "rows": [len(part) for part in rows],
+        "same_rows": rows[0] == rows[1],
+    }
+    grids = [
+        output.grid(
+            "each kill",
+            ("after s", "cells on record", "of them gone"),
+            [(f"{kill['after_s']:.1f}", kill["cells_on_record"], kill["lost"]) for kill in kills],
+        ),
+        output.grid(
+            f"a build killed {len(kills)} times and resumed, beside one that was not",
+            ("", ""),
+            [
+                ("rows without interruption", document["rows"][0]),
+                ("rows after the kills", document["rows"][1]),
+                ("the same rows", "yes" if document["same_rows"] else "no"),
+                ("cells measured again though good", len(document["measured_again_though_good"])),
+                ("exit codes", " ".join(map(str, document["exit_codes"]))),
+            ],
+        ),
+    ]
+    output.answer(document, grids, options.json)
+
+
+def measured_cells(lines: Sequence[bytes]) -> set[str]:
+    """The cells on record: what is compared where the machine was too noisy for a table."""
+    return {str(record["cell"]) for record in cells_of(lines)}
+
+
+if __name__ == "__main__":
+    output.run(main)
