@@ -1,0 +1,60 @@
+"""The format "ncnn": layers as text and weights, fp32, for one image, in one piece of bytes.
+
+The piece is a line `hwnas ncnn 1`, a line of JSON {"input", "shape", "output", "param_bytes"}, then
+the .param file and the .bin file as ncnn reads them. Models are not written with pnnx, ncnn's own
+converter: it takes seconds for what takes milliseconds here, and has no windows. Where it has the ops,
+the layers are the same.
+"""
+
+from __future__ import annotations
+
+import json
+
+import onnx
+
+from hwnas.errors import UsageError
+from hwnas.nn import export
+from hwnas.nn.ncnn_lowering import OPSET, lower_to_ncnn
+from hwnas.space.arch import ArchSpec
+from hwnas.space.ops import OpSpec
+
+__all__ = ["MAGIC", "PRECISIONS", "network_model", "op_model"]
+
+MAGIC = b"hwnas ncnn 1\n"
+PRECISIONS = ("fp32",)
+
+
+def op_model(op: OpSpec, *, batch: int = 1) -> bytes:
+    """The ncnn model of one op to be timed, `input` -> `output`: the layers a network has for it.
+
+    Raises UsageError for a batch other than 1, which ncnn doesn't have.
+    """
+    _check_batch(batch)
+    return _packed(export.op_model(op, batch=1, opset=OPSET))
+
+
+def network_model(arch: ArchSpec, *, batch: int = 1) -> bytes:
+    """The ncnn model of a network to be timed, `images` -> `logits`; weights are random.
+
+    Raises UsageError for a batch other than 1, which ncnn doesn't have.
+    """
+    _check_batch(batch)
+    return _packed(export.network_model(arch, batch=1, opset=OPSET))
+
+
+def _check_batch(batch: int) -> None:
+    if batch != 1:
+        raise UsageError(f"ncnn: batch must be 1, got {batch}: its tensors have no batch dimension")
+
+
+def _packed(data: bytes) -> bytes:
+    model = onnx.load_from_string(data)
+    param, weights = lower_to_ncnn(model).files()
+    (source,), (sink,) = model.graph.input, model.graph.output
+    header = {
+        "input": source.name,
+        "shape": [side.dim_value for side in source.type.tensor_type.shape.dim][1:],
+        "output": sink.name,
+        "param_bytes": len(param.encode()),
+    }
+    return MAGIC + json.dumps(header).encode() + b"\n" + param.encode() + weights

@@ -1,0 +1,105 @@
+"""The runtime "ncnn", on the CPU: fp32 throughout, threads explicit, batch 1."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from typing import Any, Optional
+
+MODEL_FORMAT = "ncnn"
+PROVIDER = "cpu"
+PRECISIONS = ("fp32",)
+
+_MAGIC = b"hwnas ncnn 1\n"
+
+
+def probe() -> dict[str, Any]:
+    """Version and providers, or the command that installs what is missing."""
+    try:
+        import ncnn
+    except ImportError as error:
+        return {
+            "version": None,
+            "provider": PROVIDER,
+            "providers": [],
+            "missing": f"pip install ncnn ({error})",
+        }
+    return {
+        "version": str(ncnn.__version__),
+        "provider": PROVIDER,
+        "providers": [PROVIDER],
+        "missing": None,
+    }
+
+
+def prepare(
+    model: bytes, *, threads: int, batch: int, precision: str, provider: Optional[str] = None
+) -> NcnnSession:
+    """A session on the CPU with exactly `threads` threads.
+
+    Raises ValueError for a setting that ncnn does not have here, and for a model that it can't read;
+    RuntimeError for a provider other than the CPU.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"ncnn: precision must be one of {', '.join(PRECISIONS)}, got '{precision}'")
+    if threads < 1:
+        raise ValueError(f"ncnn: threads must be at least 1, got {threads}")
+    if batch != 1:
+        raise ValueError(f"ncnn: batch must be 1, got {batch}: its tensors have no batch dimension")
+    if provider not in (None, PROVIDER):
+        raise RuntimeError(f"ncnn has no {provider} here, only {PROVIDER}")
+    return NcnnSession(model, threads=threads)
+
+
+class NcnnSession:
+    """One model and one input. A run is what ncnn's users run: a new extractor, input in, output out."""
+
+    def __init__(self, model: bytes, *, threads: int) -> None:
+        import ncnn
+        import numpy as np
+
+        header, param, weights = _unpacked(model)
+        self._net = ncnn.Net()
+        option = self._net.opt
+        option.num_threads = threads
+        option.use_vulkan_compute = False
+        # fp32 is fp32: ncnn would use halves by itself where the processor has them.
+        option.use_fp16_packed = option.use_fp16_storage = option.use_fp16_arithmetic = False
+        option.use_bf16_storage = False
+        if hasattr(option, "use_bf16_packed"):
+            option.use_bf16_packed = False
+        # As ncnn has it by default: channels packed by the vector's length, Winograd, sgemm.
+        option.use_packing_layout = True
+        with tempfile.TemporaryDirectory() as folder:
+            paths = os.path.join(folder, "model.param"), os.path.join(folder, "model.bin")
+            for path, data in zip(paths, (param, weights)):  # noqa: B905 - Python 3.9
+                with open(path, "wb") as file:
+                    file.write(data)
+            if self._net.load_param(paths[0]) != 0 or self._net.load_model(paths[1]) != 0:
+                raise ValueError("ncnn cannot read this model")
+        self._input, self._output = header["input"], header["output"]
+        self._array = np.random.default_rng(0).standard_normal(header["shape"]).astype(np.float32)
+        self._images = ncnn.Mat(self._array).clone()
+
+    def run(self) -> Any:
+        """The output, as ncnn's Mat. Raises RuntimeError when a layer could not run."""
+        extractor = self._net.create_extractor()
+        extractor.input(self._input, self._images)
+        code, output = extractor.extract(self._output)
+        if code != 0:
+            raise RuntimeError(f"ncnn could not run the model: error {code}")
+        return output
+
+    def close(self) -> None:
+        self._net.clear()
+
+
+def _unpacked(model: bytes) -> tuple[dict[str, Any], bytes, bytes]:
+    """(header, .param, .bin) of the format that hwnas writes."""
+    if not model.startswith(_MAGIC):
+        raise ValueError("ncnn: not a model in hwnas's ncnn format")
+    end = model.index(b"\n", len(_MAGIC))
+    header = json.loads(model[len(_MAGIC) : end])
+    weights = end + 1 + header["param_bytes"]
+    return header, model[end + 1 : weights], model[weights:]
