@@ -1,0 +1,225 @@
+"""A Gaussian process over rows, averaged over its settings by how well each explains what was measured.
+
+The log milliseconds of a new device are the prior mean plus a sum of
+
+    constant + slope * typical + weights @ how known devices differ + weights @ features
+    + weights @ (cost features / typical milliseconds) + a smooth function of features and devices + noise
+
+each with a normal prior; how wide each prior is, how smooth the function and what it sees are the settings.
+They are not optimised - a handful of measurements would be overfitted - but drawn, weighted by marginal
+likelihood, and drawn again around the best (population Monte Carlo, two rounds). No randomness is left: the
+draws are a fixed Sobol sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Process", "Smooth", "Term", "covariance", "fit_process"]
+
+Floats = NDArray[np.float64]
+
+NOISE = (0.003, 0.25)
+"""Range of the relative measurement error's deviation."""
+REACH = (0.25, 6.0)
+"""Range of the smooth function's reach, in units of the root of its inputs' number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A linear part: weights on these coordinates, each drawn from a normal of the same width."""
+
+    coordinates: Floats
+    """(n, k), for all rows."""
+    widths: tuple[float, float]
+    """Between what the weights' deviation may lie."""
+
+
+@dataclass(frozen=True, slots=True)
+class Smooth:
+    """What the smooth part may see: one of these views."""
+
+    views: tuple[Floats, ...]
+    """Each (n, k), standardised, for all rows."""
+    widths: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """The average of fitted processes."""
+
+    terms: tuple[Term, ...]
+    smooth: Smooth
+    at: NDArray[np.int_]
+    settings: Floats
+    """(m, t + 3) widths of the terms, of the smooth part, its reach, the noise."""
+    views: NDArray[np.int_]
+    """(m,) which view the smooth part sees."""
+    weights: Floats
+    """(m,) how much each counts, sum 1."""
+    alphas: Floats
+    """(m, N)"""
+    inverses: Floats
+    """(m, N, N)"""
+    left_out: tuple[Floats, Floats]
+    """Mean and deviation of each measured row, predicted without it, (N,) each."""
+
+    def predict(self, rows: NDArray[np.int_]) -> tuple[Floats, Floats]:
+        """Mean and deviation (noise included) at rows, (r,) each."""
+        mean = np.empty(len(rows))
+        deviation = np.empty(len(rows))
+        for start in range(0, len(rows), 4096):
+            part = slice(start, start + 4096)
+            mean[part], deviation[part] = self._predict(rows[part])
+        return mean, deviation
+
+    def _predict(self, rows: NDArray[np.int_]) -> tuple[Floats, Floats]:
+        linear = [term.coordinates[rows] @ term.coordinates[self.at].T for term in self.terms]
+        own = [(term.coordinates[rows] ** 2).sum(axis=1) for term in self.terms]
+        distances: dict[int, Floats] = {}
+        means, variances = np.zeros(len(rows)), np.zeros(len(rows))
+        squares = np.zeros(len(rows))
+        count = len(self.terms)
+        for setting, view, weight, alpha, inverse in zip(
+            self.settings, self.views, self.weights, self.alphas, self.inverses, strict=True
+        ):
+            cross = sum(
+                (setting[i] ** 2 * linear[i] for i in range(count)), np.zeros((len(rows), len(self.at)))
+            )
+            variance = sum((setting[i] ** 2 * own[i] for i in range(count)), np.zeros(len(rows)))
+            if self.smooth.views:
+                seen = self.smooth.views[view]
+                if view not in distances:
+                    distances[view] = _distances(seen[rows], seen[self.at])
+                cross = cross + setting[count] ** 2 * _matern(distances[view] / setting[count + 1])
+                variance = variance + setting[count] ** 2
+            mean = cross @ alpha
+            left = variance - ((cross @ inverse) * cross).sum(axis=1)
+            means += weight * mean
+            squares += weight * mean**2
+            variances += weight * (np.maximum(left, 0.0) + setting[-1] ** 2)
+        return means, np.sqrt(np.maximum(variances + squares - means**2, 1e-12))
+
+
+def fit_process(
+    terms: Sequence[Term],
+    smooth: Smooth,
+    at: NDArray[np.int_],
+    residuals: Floats,
+    noise_weights: Floats,
+    *,
+    draws: int = 384,
+) -> Process:
+    """Fits on measured rows `at`, (N,): log milliseconds above the prior mean.
+
+    `noise_weights`, (N,): by how much each row's noise variance exceeds the common one.
+    """
+    from scipy.stats import qmc
+
+    count = len(terms)
+    draws = max(min(draws, int(6e6 / max(len(at), 1) ** 2.5)), 24)
+    lows = np.log([t.widths[0] for t in terms] + [smooth.widths[0], REACH[0], NOISE[0]])
+    highs = np.log([t.widths[1] for t in terms] + [smooth.widths[1], REACH[1], NOISE[1]])
+    linear = np.array([t.coordinates[at] @ t.coordinates[at].T for t in terms])
+    gaps = np.array([_distances(view[at], view[at]) for view in smooth.views])
+    unit = qmc.Sobol(len(lows) + 1, scramble=False).random(1 << (2 * draws - 1).bit_length())[
+        1 : 2 * draws + 1
+    ]
+    settings, views = np.zeros((0, len(lows))), np.zeros(0, dtype=int)
+    logs = np.zeros(0)
+    solved: list[tuple[Floats, Floats]] = []
+    for step in range(2):
+        new = unit[step * draws : (step + 1) * draws]
+        if step == 0:
+            fresh = lows + new[:, :-1] * (highs - lows)
+            fresh_views = np.minimum(
+                (new[:, -1] * len(smooth.views)).astype(int), max(len(smooth.views) - 1, 0)
+            )
+            density = np.zeros(draws)
+        else:
+            fresh, fresh_views, density = _around(settings, views, logs, new, lows, highs)
+        covariance = np.einsum("mt,tij->mij", np.exp(2 * fresh[:, :count]), linear)
+        if len(gaps):
+            reach = np.exp(fresh[:, count + 1])[:, None, None]
+            covariance += np.exp(2 * fresh[:, count])[:, None, None] * _matern(gaps[fresh_views] / reach)
+        covariance += np.exp(2 * fresh[:, -1])[:, None, None] * np.diag(noise_weights)
+        evidence, alphas, inverses = _solve(covariance, residuals)
+        settings, views = np.vstack([settings, fresh]), np.append(views, fresh_views)
+        logs = np.append(logs, evidence - density)
+        solved.append((alphas, inverses))
+    weights = np.exp(logs - logs.max())
+    alphas = np.concatenate([pair[0] for pair in solved])
+    inverses = np.concatenate([pair[1] for pair in solved])
+    # Those that carry next to nothing are left out; so is all beyond the 48 heaviest.
+    heaviest = np.argsort(-weights, kind="stable")[:48]
+    heaviest = heaviest[weights[heaviest] > 1e-3 * weights.max()]
+    kept = weights[heaviest] / weights[heaviest].sum()
+    diagonal = np.einsum("mii->mi", inverses[heaviest])
+    each = residuals - alphas[heaviest] / diagonal
+    mean = kept @ each
+    variance = kept @ (1 / diagonal + each**2) - mean**2
+    return Process(
+        tuple(terms), smooth, at, np.exp(settings[heaviest]), views[heaviest], kept, alphas[heaviest],
+        inverses[heaviest], (mean, np.sqrt(np.maximum(variance, 1e-12))),
+    )  # fmt: skip
+
+
+def covariance(terms: Sequence[Term], smooth: Smooth, at: NDArray[np.int_]) -> Floats:
+    """The prior covariance of rows `at`, (N, N), without noise, all settings in the middle of their ranges."""
+    total = np.zeros((len(at), len(at)))
+    for term in terms:
+        total += term.widths[0] * term.widths[1] * (term.coordinates[at] @ term.coordinates[at].T)
+    if smooth.views:
+        distances = _distances(smooth.views[-1][at], smooth.views[-1][at])
+        total += smooth.widths[0] * smooth.widths[1] * _matern(distances / np.sqrt(REACH[0] * REACH[1]))
+    return total
+
+
+def _around(
+    settings: Floats, views: NDArray[np.int_], logs: Floats, unit: Floats, lows: Floats, highs: Floats
+) -> tuple[Floats, NDArray[np.int_], Floats]:
+    """Draws near the heavy ones of the first round, and the log density they are drawn with (to the prior)."""
+    from scipy.stats import norm
+
+    weights = np.exp(0.5 * (logs - logs.max()))
+    weights /= weights.sum()
+    chosen = np.minimum(np.searchsorted(np.cumsum(weights), unit[:, -1]), len(weights) - 1)
+    width = 0.12 * (highs - lows)
+    fresh = settings[chosen] + width * norm.ppf(np.clip(unit[:, :-1], 1e-4, 1 - 1e-4))
+    fresh = np.clip(fresh, lows, highs)
+    heavy = np.argsort(-weights)[:64]
+    distance = (((fresh[:, None, :] - settings[heavy][None]) / width) ** 2).sum(axis=2)
+    near = (
+        np.where(views[chosen][:, None] == views[heavy][None], np.exp(-0.5 * distance), 0.0) @ weights[heavy]
+    )
+    # Relative to the uniform prior, and bounded: half of the draws came from it.
+    share = near * float(np.prod((highs - lows) / (width * np.sqrt(2 * np.pi))))
+    return fresh, views[chosen], np.log(0.5 + 0.5 * share)
+
+
+def _solve(covariance: Floats, residuals: Floats) -> tuple[Floats, Floats, Floats]:
+    """Log marginal likelihood (m,), K^-1 y (m, N) and K^-1 (m, N, N)."""
+    count = covariance.shape[-1]
+    lower = np.linalg.cholesky(covariance + 1e-10 * np.eye(count))
+    inverse_lower = np.linalg.inv(lower)
+    inverses = inverse_lower.transpose(0, 2, 1) @ inverse_lower
+    alphas = inverses @ residuals
+    determinant = 2 * np.log(np.einsum("mii->mi", lower)).sum(axis=1)
+    evidence = -0.5 * (alphas @ residuals) - 0.5 * determinant
+    return evidence, alphas, inverses
+
+
+def _distances(a: Floats, b: Floats) -> Floats:
+    """Distances (r, N), in units of the root of the number of columns."""
+    squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2 * a @ b.T
+    return np.asarray(np.sqrt(np.maximum(squared, 0.0) / max(a.shape[1], 1)))
+
+
+def _matern(distances: Floats) -> Floats:
+    """Matern 3/2: once differentiable, as bumpy as latencies are."""
+    scaled = np.sqrt(3.0) * distances
+    return np.asarray((1 + scaled) * np.exp(-scaled))
