@@ -1,0 +1,30 @@
+"""Where to measure, by name: this machine, or a board over ssh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hwnas.latency.lasting_link import LastingLink
+from hwnas.latency.link import Link, LocalLink, plugin_file
+from hwnas.latency.ssh_board import SshBoard
+from hwnas.latency.ssh_link import SshLink
+
+__all__ = ["LOCAL", "start_link"]
+
+LOCAL = "local"
+
+
+def start_link(
+    host: str, runtime: str, *, say: Callable[[str], None] = lambda text: None
+) -> Callable[[], Link]:
+    """A function that starts a fresh agent on `host`: "local", "user@board", a name of ~/.ssh/config.
+
+    Nothing is connected before its first call; a board is then ours until this process ends. `say` is
+    told what takes long and what went wrong on the way. Raises UsageError for an unknown runtime and
+    for what cannot be a host; the function raises BoardError when the board cannot be reached.
+    """
+    if host == LOCAL:
+        plugin_file(runtime)
+        return lambda: LastingLink(lambda: LocalLink(runtime), say=say)
+    board = SshBoard(host, runtime, say=say)
+    return lambda: LastingLink(lambda: SshLink(board), boot=lambda: board.boot, say=say)
