@@ -148,7 +148,7 @@ def main() -> None:
         rows = [
             set(LatencyTable.load(build.table).rows)
             if build.table.exists()
-            else measured_cells(build.lines())
+            else {str(record["cell"]) for record in cells_of(build.lines())}
             for build in (reference, killed)
         ]
         again = needlessly_again(cells_of(final))
@@ -180,11 +180,6 @@ def main() -> None:
         ),
     ]
     output.answer(document, grids, options.json)
-
-
-def measured_cells(lines: Sequence[bytes]) -> set[str]:
-    """The cells on record: what is compared where the machine was too noisy for a table."""
-    return {str(record["cell"]) for record in cells_of(lines)}
 
 
 if __name__ == "__main__":
