@@ -90,7 +90,10 @@ class _Lowering:
     def _lower(self, node: onnx.NodeProto) -> None:
         rule = _RULES.get(node.op_type)
         if rule is None:
-            raise UsageError(f"no ncnn rule for ONNX's '{node.op_type}': add one to hwnas/nn/ncnn_lowering.py")
+            raise UsageError(
+                f"no ncnn rule for ONNX's '{node.op_type}': add one to hwnas/nn/ncnn_lowering.py. "
+                f"There are rules for {', '.join(_RULES)}"
+            )
         rule(self, node, {item.name: helper.get_attribute_value(item) for item in node.attribute})
 
     # --- values and their forms ---
@@ -282,7 +285,7 @@ def _per_channel(to: _Lowering, node: onnx.NodeProto, constant: Array) -> None:
         raise UsageError("ncnn: numbers per channel are exported as a product followed by a sum")
     shift = to.constants[reader.input[1]]
     if not constant.shape == shift.shape == (x.shape[1], 1, 1):
-        raise UsageError(f"ncnn: factors and shifts must be one a channel, got {constant.shape}, {shift.shape}")
+        raise UsageError(f"ncnn: factors and shifts must be of shape (C, 1, 1), got {constant.shape}")
     to.fused.add(reader.name)
     parameters = {0: x.shape[1], 1: 1}
     blob = to.layers.add("Scale", [to.get(x, "channels")], parameters, weights=[constant, shift])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
-from typing import Any, Optional
+from pathlib import Path
+from typing import Any
 
 MODEL_FORMAT = "ncnn"
 PROVIDER = "cpu"
@@ -34,7 +34,7 @@ def probe() -> dict[str, Any]:
 
 
 def prepare(
-    model: bytes, *, threads: int, batch: int, precision: str, provider: Optional[str] = None
+    model: bytes, *, threads: int, batch: int, precision: str, provider: str | None = None
 ) -> NcnnSession:
     """A session on the CPU with exactly `threads` threads.
 
@@ -72,11 +72,10 @@ class NcnnSession:
         # As ncnn has it by default: channels packed by the vector's length, Winograd, sgemm.
         option.use_packing_layout = True
         with tempfile.TemporaryDirectory() as folder:
-            paths = os.path.join(folder, "model.param"), os.path.join(folder, "model.bin")
-            for path, data in zip(paths, (param, weights)):  # noqa: B905 - Python 3.9
-                with open(path, "wb") as file:
-                    file.write(data)
-            if self._net.load_param(paths[0]) != 0 or self._net.load_model(paths[1]) != 0:
+            files = Path(folder) / "model.param", Path(folder) / "model.bin"
+            files[0].write_bytes(param)
+            files[1].write_bytes(weights)
+            if self._net.load_param(str(files[0])) != 0 or self._net.load_model(str(files[1])) != 0:
                 raise ValueError("ncnn cannot read this model")
         self._input, self._output = header["input"], header["output"]
         self._array = np.random.default_rng(0).standard_normal(header["shape"]).astype(np.float32)

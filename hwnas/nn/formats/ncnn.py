@@ -14,32 +14,33 @@ import onnx
 
 from hwnas.errors import UsageError
 from hwnas.nn import export
+from hwnas.nn.formats import Exporter
 from hwnas.nn.ncnn_lowering import OPSET, lower_to_ncnn
 from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import OpSpec
 
-__all__ = ["MAGIC", "PRECISIONS", "network_model", "op_model"]
+__all__ = ["PRECISIONS", "exporter"]
 
-MAGIC = b"hwnas ncnn 1\n"
 PRECISIONS = ("fp32",)
 
-
-def op_model(op: OpSpec, *, batch: int = 1) -> bytes:
-    """The ncnn model of one op to be timed, `input` -> `output`: the layers a network has for it.
-
-    Raises UsageError for a batch other than 1, which ncnn doesn't have.
-    """
-    _check_batch(batch)
-    return _packed(export.op_model(op, batch=1, opset=OPSET))
+_MAGIC = b"hwnas ncnn 1\n"
 
 
-def network_model(arch: ArchSpec, *, batch: int = 1) -> bytes:
-    """The ncnn model of a network to be timed, `images` -> `logits`; weights are random.
+def exporter(precision: str) -> Exporter:
+    """The exporter of one of PRECISIONS."""
+    return _Ncnn()
 
-    Raises UsageError for a batch other than 1, which ncnn doesn't have.
-    """
-    _check_batch(batch)
-    return _packed(export.network_model(arch, batch=1, opset=OPSET))
+
+class _Ncnn:
+    def op_model(self, op: OpSpec, *, batch: int = 1) -> bytes:
+        """`input` -> `output`. Raises UsageError for a batch other than 1, which ncnn doesn't have."""
+        _check_batch(batch)
+        return _packed(export.op_model(op, batch=1, opset=OPSET))
+
+    def network_model(self, arch: ArchSpec, *, batch: int = 1) -> bytes:
+        """`images` -> `logits`. Raises UsageError for a batch other than 1, which ncnn doesn't have."""
+        _check_batch(batch)
+        return _packed(export.network_model(arch, batch=1, opset=OPSET))
 
 
 def _check_batch(batch: int) -> None:
@@ -57,4 +58,4 @@ def _packed(data: bytes) -> bytes:
         "output": sink.name,
         "param_bytes": len(param.encode()),
     }
-    return MAGIC + json.dumps(header).encode() + b"\n" + param.encode() + weights
+    return _MAGIC + json.dumps(header).encode() + b"\n" + param.encode() + weights
