@@ -28,21 +28,33 @@ class Runtime(Protocol):
     """What a plug-in module has."""
 
     MODEL_FORMAT: str
-    """What `prepare` takes: `onnx`, or another format that the exporter knows."""
+    """What `prepare` takes, by the name of its exporter: a file of `hwnas/nn/formats`, as `onnx`."""
+
+    PRECISIONS: tuple[str, ...]
+    """All that `prepare` takes with some provider, as `fp32`."""
 
     def probe(self) -> dict[str, Any]:
         """What is there: {"version", "provider", "providers", "missing"}.
 
-        `version` is text or None, `provider` what `prepare` runs on, `providers` all there are,
-        `missing` None or the command that mends it. Never raises for a runtime that is not
-        installed: that is what `missing` says.
+        `version` is text or None, `provider` what `prepare` runs on unless told otherwise,
+        `providers` all there are, `missing` None or the command that mends it. Never raises for a
+        runtime that is not installed: that is what `missing` says.
         """
         ...
 
-    def prepare(self, model: bytes, *, threads: int, batch: int, precision: str) -> Session:
-        """A session for the model, whose batch is fixed in it and checked here.
+    def prepare(
+        self,
+        model: bytes,
+        *,
+        threads: int,
+        batch: int,
+        precision: str,
+        provider: str | None = None,
+    ) -> Session:
+        """A session for the model, whose batch is fixed in it and checked here, like its precision.
 
-        Raises ValueError for a setting that the runtime or the model cannot honour, RuntimeError
-        when the runtime would run it elsewhere than asked.
+        `provider` is one that `probe` lists, or None for its default. Raises ValueError for a
+        setting that the runtime or the model cannot honour, RuntimeError when the provider is not
+        there (with the command that brings it), or when the model would run elsewhere than asked.
         """
         ...
