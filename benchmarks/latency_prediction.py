@@ -57,7 +57,8 @@ def analysis(table: LatencyTable, truth: Truth, *, space: SearchSpace) -> dict[s
         batch=truth.profile.batch,
         precision=truth.profile.precision,
     )
-    seen = {arch.id for arch in build_draws(int(table.measurement.get("seed", 0)), space=space).values()}
+    drawn = build_draws(table, space)
+    seen = {arch.id for arch in drawn.values()}
     seen &= {network.arch.id for network in truth.networks if network.group == RANDOM}
     if seen:
         raise UsageError(
@@ -71,7 +72,7 @@ def analysis(table: LatencyTable, truth: Truth, *, space: SearchSpace) -> dict[s
     labels = [network.label for network in networks]
     measured = [first[label].ms for label in labels]
     rows = {f"table {table.name}": table_score(table, networks, first)}
-    building = building_networks(table, space=space)
+    building = building_networks(table, drawn)
     if building:
         simpler = baselines_ms(table, building, [network.arch for network in networks])
         rows |= {name: score(labels, measured, ms) for name, ms in simpler.items()}

@@ -31,7 +31,7 @@ OCCASIONS = (0, 1)
 """The first is the truth, the second tells how well the truth is known."""
 RANDOM, MACRO, OTHER = "random", "preset", "other preset"
 """Groups of networks: drawn, presets of the default space, presets beyond it."""
-DRAWS = 4000
+DRAWS = 2000
 """So many draws of a build's random stream hold every network that it may have measured."""
 
 
@@ -157,22 +157,21 @@ class Truth:
         )
 
 
-def build_draws(seed: int, *, space: SearchSpace, draws: int = DRAWS) -> dict[str, ArchSpec]:
-    """Every network that a build with this seed may have measured, by its label `random-<id>`.
+def build_draws(table: LatencyTable, space: SearchSpace) -> dict[str, ArchSpec]:
+    """Every network that the table's build may have measured, by its label `random-<id>`.
 
     The plan draws all of its networks from one random stream, this one, whatever their number.
     """
-    rng = random.Random(f"{seed}/networks")
-    archs = (of_any_size(space, rng) for _ in range(draws))
+    rng = random.Random(f"{table.measurement.get('seed', 0)}/networks")
+    archs = (of_any_size(space, rng) for _ in range(DRAWS))
     return {f"random-{arch.id}": arch for arch in archs}
 
 
-def building_networks(table: LatencyTable, *, space: SearchSpace) -> list[tuple[ArchSpec, float]]:
-    """The drawn networks that the table keeps the measured milliseconds of.
+def building_networks(table: LatencyTable, drawn: Mapping[str, ArchSpec]) -> list[tuple[ArchSpec, float]]:
+    """Those of the draws that the table keeps the measured milliseconds of.
 
-    Raises UsageError when one of them is not of the stream that the table's seed gives.
+    Raises UsageError when the table keeps those of a random network that is not among the draws.
     """
-    drawn = build_draws(int(table.measurement.get("seed", 0)), space=space)
     kept = [item for item in table.heldout.networks if item.label.startswith("random-")]
     lost = [item.label for item in kept if item.label not in drawn]
     if lost:
@@ -185,8 +184,9 @@ def building_networks(table: LatencyTable, *, space: SearchSpace) -> list[tuple[
 
 def unseen_networks(table: LatencyTable, count: int, *, seed: int, space: SearchSpace) -> list[Network]:
     """`count` random networks that the table's build cannot have measured, and all presets."""
-    building_networks(table, space=space)  # or the stream that is left out below is not the build's
-    known = {arch.id for arch in build_draws(int(table.measurement.get("seed", 0)), space=space).values()}
+    drawn = build_draws(table, space)
+    building_networks(table, drawn)  # or what is left out below is not what the build drew
+    known = {arch.id for arch in drawn.values()}
     known |= {preset(name).id for name in preset_names()}
     rng = random.Random(f"{seed}/unseen networks")
     networks: list[Network] = []
@@ -204,7 +204,7 @@ def unseen_networks(table: LatencyTable, count: int, *, seed: int, space: Search
 def profile_here(table: LatencyTable) -> tuple[DeviceProfile, dict[str, Any]]:
     """The table's configuration as this machine has it, and the environment.
 
-    Raises UsageError when the runtime's version or its provider is another one than the table's.
+    Raises UsageError when the board or the runtime's version is another one than the table's.
     """
     from hwnas.latency.build import measured_profile
     from hwnas.latency.link import LocalLink
@@ -217,6 +217,8 @@ def profile_here(table: LatencyTable) -> tuple[DeviceProfile, dict[str, Any]]:
         batch=wanted.batch,
         precision=wanted.precision,
     )
+    # Not the runtime's default: one that is not there is refused when the first network is loaded.
+    profile = dataclasses.replace(profile, provider=wanted.provider)
     wanted.check(table=table.name, **dataclasses.asdict(profile))
     return profile, environment
 
@@ -252,17 +254,20 @@ class Models:
     ) -> None:
         import os
 
-        from hwnas.nn import export
+        from hwnas import plugins
+        from hwnas.nn import export, formats
 
         self._profile = profile
         self._folder = tempfile.TemporaryDirectory()
         self._files: dict[str, Path] = {}
         report(f"exporting {len(archs)} networks")
+        model_format = plugins.load("runtimes", profile.runtime).MODEL_FORMAT
+        exporter = formats.exporter(model_format, profile.precision)
         with export.one_thread():
-            self._companion = export.network_model(preset(COMPANION), batch=1)
+            self._companion = exporter.network_model(preset(COMPANION), batch=1)
             for number, (label, arch) in enumerate(archs.items()):
                 self._files[label] = Path(self._folder.name) / str(number)
-                self._files[label].write_bytes(export.network_model(arch, batch=profile.batch))
+                self._files[label].write_bytes(exporter.network_model(arch, batch=profile.batch))
         os.sync()  # or the disk is still busy when timing begins
 
     def measure(

@@ -107,7 +107,7 @@ def test_features_of_a_network_hold_its_count_of_ops() -> None:
 
 
 def test_every_network_that_a_plan_measures_is_among_its_draws() -> None:
-    draws = latency_truth.build_draws(3, space=SPACE)
+    draws = latency_truth.build_draws(table_of([preset("uniform-t")], measurement={"seed": 3}), SPACE)
     plan = make_plan(SPACE, networks=90, measure_all=False, seed=3)
     assert all(draws[label].id == arch.id for label, arch in plan.networks)
 
@@ -116,7 +116,7 @@ def test_unseen_networks_are_new_and_the_presets_are_in_their_groups() -> None:
     table = table_of([preset("uniform-t")], measurement={"seed": 3})
     networks = latency_truth.unseen_networks(table, 20, seed=1, space=SPACE)
     drawn = [network.arch.id for network in networks if network.group == latency_truth.RANDOM]
-    known = {arch.id for arch in latency_truth.build_draws(3, space=SPACE).values()}
+    known = {arch.id for arch in latency_truth.build_draws(table, SPACE).values()}
     assert len(set(drawn)) == 20 and not known & set(drawn)
     groups = {network.label: network.group for network in networks}
     assert groups["uniform-m"] == latency_truth.MACRO
@@ -128,7 +128,7 @@ def test_building_networks_are_found_by_their_labels_and_presets_are_left_out() 
     arch = of_any_size(SPACE, random.Random("3/networks"))
     kept = (HeldOutNetwork(f"random-{arch.id}", 4.0, 4.1), HeldOutNetwork("uniform-t", 2.0, 2.1))
     table = table_of([arch], measurement={"seed": 3}, heldout=HeldOut(kept))
-    ((found, ms),) = latency_truth.building_networks(table, space=SPACE)
+    ((found, ms),) = latency_truth.building_networks(table, latency_truth.build_draws(table, SPACE))
     assert (found.id, ms) == (arch.id, 4.0)
 
 
