@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas.cli.common import DeviceOption, JsonOption, emit_json, parse_budget_ms, stderr, stdout
-from hwnas.errors import UsageError
+from hwnas.errors import InfeasibleError, UsageError
 
 if TYPE_CHECKING:
+    from hwnas.predictors.estimate import Estimate
     from hwnas.search import Candidate, SearchResult
     from hwnas.search.conduct import Progress
 
@@ -74,6 +76,29 @@ def command(
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="DIR", help="Go on with the run in this directory.")
     ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Then measure the front on this machine, correct the table with that and choose the front "
+            "again among measured networks. The device's table must be of this machine.",
+        ),
+    ] = False,
+    verify_networks: Annotated[
+        int | None,
+        typer.Option(
+            "--verify-networks",
+            metavar="N",
+            min=1,
+            help="The most networks of the front to measure in each of up to three rounds (30).",
+        ),
+    ] = None,
+    allow_mismatch: Annotated[
+        bool,
+        typer.Option(
+            "--allow-mismatch", help="Verify on this machine even if the table is of another one or older."
+        ),
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
     """Search the networks that fit a budget on a device.
@@ -83,6 +108,7 @@ def command(
 
     Example: hwnas search --device rpi4 --budget 20ms
     """
+    verification = _Wanted(verify, verify_networks, allow_mismatch)
     if trials is not None and trials < 1:
         raise UsageError(f"--trials must be at least 1, got {trials}")
     if seed is not None and seed < 0:
@@ -102,15 +128,36 @@ def command(
     if resume is not None:
         if out is not None:
             raise UsageError("--resume names the run directory already: leave --out out")
-        result = _resumed(resume, options)
+        result = _resumed(resume, options, verification)
     else:
-        result = _new(out, options)
+        result = _new(out, options, verification)
     if json_:
         from hwnas.search import document
 
         emit_json(document(result))
     else:
         _show(result)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What was asked of the verification."""
+
+    asked: bool
+    networks: int | None
+    allow_mismatch: bool
+
+    def check(self, device: str) -> None:
+        """Raises UsageError for options without --verify, and when this machine cannot verify."""
+        if not self.asked:
+            if self.networks is not None or self.allow_mismatch:
+                flag = "--allow-mismatch" if self.networks is None else "--verify-networks"
+                raise UsageError(f"{flag} says how --verify measures: give --verify with it")
+            return
+        from hwnas.latency import LatencyTable
+        from hwnas.search.verify import verifiable_profile
+
+        verifiable_profile(LatencyTable.load(device), allow_mismatch=self.allow_mismatch)
 
 
 def _space(name: str | None) -> Any:
@@ -121,7 +168,7 @@ def _space(name: str | None) -> Any:
     return SearchSpace.from_yaml(name)
 
 
-def _new(out: Path | None, options: dict[str, Any]) -> SearchResult:
+def _new(out: Path | None, options: dict[str, Any], verification: _Wanted) -> SearchResult:
     from hwnas.search import DEFAULT_TRIALS, next_folder, search
 
     for flag, name, example in (("--device", "device", "rpi4"), ("--budget", "budget_ms", "20ms")):
@@ -129,42 +176,109 @@ def _new(out: Path | None, options: dict[str, Any]) -> SearchResult:
             raise UsageError(f"a search needs {flag}, such as {flag} {example} (or --resume DIR)")
     folder = next_folder(Path("runs"), options["device"], options["budget_ms"]) if out is None else out
     wanted = options.get("trials", DEFAULT_TRIALS)
-    return _conducted(
-        folder, wanted, lambda progress, stop: search(out=folder, progress=progress, stop=stop, **options)
+    verification.check(options["device"])
+    result = _conducted(
+        folder,
+        wanted,
+        lambda progress, stop: search(out=folder, progress=progress, stop=stop, **options),
+        verifies=verification.asked,
     )
+    return _verified(folder, options["device"], verification) if verification.asked else result
 
 
-def _resumed(folder: Path, options: dict[str, Any]) -> SearchResult:
+def _resumed(folder: Path, options: dict[str, Any], verification: _Wanted) -> SearchResult:
     from hwnas.search import load_run, resume
 
-    wanted = options.get("trials", load_run(folder).trials_wanted)
-    return _conducted(
-        folder, wanted, lambda progress, stop: resume(folder, progress=progress, stop=stop, **options)
+    past = load_run(folder)
+    known = past.verification
+    if known is not None and not known.is_complete:
+        # Whoever began to verify goes on without saying so again.
+        verification = _Wanted(
+            True, verification.networks or known.most, verification.allow_mismatch or known.mismatch
+        )
+    device = options.get("device", past.question.device)
+    verification.check(device)
+    wanted = options.get("trials", past.trials_wanted)
+    result = _conducted(
+        folder,
+        wanted,
+        lambda progress, stop: resume(folder, progress=progress, stop=stop, **options),
+        verifies=verification.asked,
     )
+    return _verified(folder, device, verification) if verification.asked else result
+
+
+def _verified(folder: Path, device: str, wanted: _Wanted) -> SearchResult:
+    """The run with its front measured; exits with 130 or 143 when a signal ended that early."""
+    from hwnas.report import write_report
+    from hwnas.search.verify import DEFAULT_NETWORKS, verify_front
+
+    messages = stderr()
+    signals: list[int] = []
+    again = _resume_command(folder, verifies=True)
+    try:
+        with (
+            _noting(signals, messages.print, after="this network"),
+            _progress_bar(messages, 0, doing="measuring the front") as progress,
+        ):
+            result = verify_front(
+                folder,
+                device=device,
+                networks=wanted.networks or DEFAULT_NETWORKS,
+                allow_mismatch=wanted.allow_mismatch,
+                progress=progress,
+                stop=lambda: bool(signals),
+            )
+    except KeyboardInterrupt:
+        messages.print(f"Stopped at once. Go on: {again}", soft_wrap=True, markup=False)
+        raise typer.Exit(128 + (signals[-1] if signals else signal.SIGINT)) from None
+    except InfeasibleError:
+        write_report(folder)
+        raise
+    write_report(result)
+    if signals and not result.is_verified:
+        measured = 0 if result.verification is None else len(result.verification.measured)
+        messages.print(
+            f"Stopped with {measured} networks measured, all saved; the front is not verified yet. "
+            f"Go on: {again}",
+            soft_wrap=True,
+            markup=False,
+        )
+        raise typer.Exit(128 + signals[0])
+    return result
+
+
+def _resume_command(folder: Path, *, verifies: bool) -> str:
+    from hwnas.search import resume_command
+
+    return resume_command(folder) + (" --verify" if verifies else "")
 
 
 def _conducted(
-    folder: Path, wanted: int, work: Callable[[Progress, Callable[[], bool]], SearchResult]
+    folder: Path,
+    wanted: int,
+    work: Callable[[Progress, Callable[[], bool]], SearchResult],
+    *,
+    verifies: bool,
 ) -> SearchResult:
     """The result of the work, with progress; exits with 130 or 143 when a signal ended it early."""
     from hwnas.report import write_report
-    from hwnas.search import resume_command
     from hwnas.search.run import RUN
 
     messages = stderr()
     signals: list[int] = []
+    again = _resume_command(folder, verifies=verifies)
     try:
         with _noting(signals, messages.print), _progress_bar(messages, wanted) as progress:
             result = work(progress, lambda: bool(signals))
     except KeyboardInterrupt:
         if (folder / RUN).exists():
-            messages.print(f"Stopped at once. Resume: {resume_command(folder)}", soft_wrap=True, markup=False)
+            messages.print(f"Stopped at once. Resume: {again}", soft_wrap=True, markup=False)
         raise typer.Exit(128 + (signals[-1] if signals else signal.SIGINT)) from None
     write_report(result)
     if signals and not result.is_complete:
         messages.print(
-            f"Stopped with {len(result.trials)} of {wanted} candidates, all saved. "
-            f"Resume: {resume_command(folder)}",
+            f"Stopped with {len(result.trials)} of {wanted} candidates, all saved. Resume: {again}",
             soft_wrap=True,
             markup=False,
         )
@@ -178,14 +292,16 @@ def _conducted(
 
 
 @contextmanager
-def _noting(signals: list[int], say: Callable[[str], None]) -> Iterator[None]:
+def _noting(
+    signals: list[int], say: Callable[[str], None], *, after: str = "this candidate"
+) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM is noted in `signals`; the second raises KeyboardInterrupt."""
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         signals.append(number)
         if len(signals) > 1:
             raise KeyboardInterrupt
-        say("Stopping after this candidate and saving. Once more stops at once.")
+        say(f"Stopping after {after} and saving. Once more stops at once.")
 
     if threading.current_thread() is not threading.main_thread():
         yield  # signals belong to the main thread
@@ -199,17 +315,17 @@ def _noting(signals: list[int], say: Callable[[str], None]) -> Iterator[None]:
 
 
 @contextmanager
-def _progress_bar(messages: Any, wanted: int) -> Iterator[Progress]:
-    """Says how far the search is and how long it will take; silent where nobody looks."""
+def _progress_bar(messages: Any, wanted: int, *, doing: str = "searching") -> Iterator[Progress]:
+    """Says how far the work is and how long it will take; silent where nobody looks."""
     if not messages.is_terminal:
         yield lambda done, total: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("searching"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bar(*columns, console=messages, transient=True) as bar:
-        task = bar.add_task("searching", total=wanted)
+        task = bar.add_task(doing, total=wanted)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
@@ -218,17 +334,22 @@ def _show(result: SearchResult) -> None:
 
     question, front, path = result.question, result.front, result.path
     assert path is not None
+    verified = result.is_verified
+    predicted = (
+        f"predicted ms ({question.provenance} table)" if verified else f"latency ms, {question.provenance}"
+    )
     table = Table(
         title=f"{len(front)} networks within {question.budget_ms:g} ms on {question.device}, "
-        f"best of {len(result.trials)} (latency {question.provenance}, accuracy estimated by "
-        f"'{question.accuracy}')",
+        f"best of {len(result.trials)} (latency {'measured now' if verified else question.provenance}, "
+        f"accuracy estimated by '{question.accuracy}')",
         title_justify="left",
     )
     for header, justify in (
         ("#", "right"),
         ("id", "left"),
         ("attention", "left"),
-        (f"latency ms, {question.provenance}", "right"),
+        *([("measured ms", "right")] if verified else []),
+        (predicted, "right"),
         (f"accuracy {question.accuracy_unit}, estimated", "right"),
         ("params M", "right"),
         ("MACs M", "right"),
@@ -236,7 +357,7 @@ def _show(result: SearchResult) -> None:
         table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     shown = _spread_over(len(front), ROWS_SHOWN)
     for index in shown:
-        table.add_row(str(index + 1), *_cells(front[index]))
+        table.add_row(str(index + 1), *_cells(front[index], verified=verified))
     console = stdout()
     console.print(table)
     quoted = shlex.quote(f"{path}#1")
@@ -245,6 +366,7 @@ def _show(result: SearchResult) -> None:
         lines.append(
             f"Shown: {len(shown)} of {len(front)}; all are in {path / 'front.json'} and in the report."
         )
+    lines += _verification_lines(result)
     lines += [
         f"Report: {path / 'report.html'}",
         "Next:",
@@ -255,19 +377,56 @@ def _show(result: SearchResult) -> None:
     console.print("\n".join(lines), soft_wrap=True, markup=False)
 
 
-def _cells(candidate: Candidate) -> Sequence[str]:
-    latency, accuracy = candidate.latency, candidate.accuracy
-    interval = (
-        "" if latency.low is None or latency.high is None else f" ({latency.low:.4g} to {latency.high:.4g})"
-    )
+def _verification_lines(result: SearchResult) -> list[str]:
+    """How verifying went, in a few sentences; nothing for a run without."""
+    known = result.verification
+    if known is None:
+        return []
+    assert result.path is not None
+    again = _resume_command(result.path, verifies=True)
+    if not known.is_complete:
+        return [f"Verification: {len(known.measured)} networks measured, not finished. Go on: {again}"]
+    if not result.is_verified:
+        new = len(result.trials) - known.candidates
+        return [f"The verification is of the run before its last {new} candidates. Verify again: {again}"]
+    from hwnas.search.output import verification_text
+
+    lines = [verification_text(result)]
+    if known.mismatch:
+        lines.append("It was allowed to measure in another configuration than the table's.")
+    correction = known.correction
+    if correction is not None and correction.method != "none":
+        from hwnas.search.verify import CORRECTED_TABLE
+
+        corrected = shlex.quote(str(result.path / CORRECTED_TABLE))
+        lines.append(
+            "To search with the corrected table: "
+            f"hwnas search --device {corrected} --budget {result.question.budget_ms:g}ms"
+        )
+    if min(one.cpu_share for one in known.measured) < 0.9:
+        lines.append("Other programs took the CPU while measuring: some of these times are too long.")
+    return lines
+
+
+def _cells(candidate: Candidate, *, verified: bool) -> Sequence[str]:
+    accuracy = candidate.accuracy
+    measured = [_latency(candidate.measured)] if verified and candidate.measured is not None else []
     return (
         candidate.id,
         ", ".join(candidate.attentions) or "none",
-        f"{latency.value:#.4g}{interval}",
+        *measured,
+        _latency(candidate.latency),
         f"{accuracy.value:#.4g}" + (f" ± {accuracy.std:.2g}" if accuracy.std else ""),
         f"{candidate.params / 1e6:.2f}",
         f"{candidate.macs / 1e6:.0f}",
     )
+
+
+def _latency(latency: Estimate) -> str:
+    interval = (
+        "" if latency.low is None or latency.high is None else f" ({latency.low:.4g} to {latency.high:.4g})"
+    )
+    return f"{latency.value:#.4g}{interval}"
 
 
 def _spread_over(count: int, most: int) -> list[int]:

@@ -14,6 +14,8 @@ from hwnas.predictors.estimate import Estimate
 from hwnas.report.bars import choice_bars, legend, op_bar, op_rows, stacked
 from hwnas.report.chart import Mark, front_chart
 from hwnas.report.style import style_sheet
+from hwnas.search.candidate import Candidate
+from hwnas.search.output import verification_text
 from hwnas.search.run import SearchResult, resume_command
 from hwnas.space.ops import lower
 from hwnas.space.presets import presets
@@ -32,6 +34,7 @@ def report_html(result: SearchResult, *, table: LatencyTable | None) -> str:
         _head(result),
         _front_section(result, table),
         _networks_section(result),
+        _verification_section(result),
         _choices_section(result),
         _ops_section(result, table),
         _provenance_section(result, table),
@@ -55,7 +58,11 @@ def _head(result: SearchResult) -> str:
     if front:
         best = front[0]
         facts["best accuracy, estimated"] = f"{_accuracy(best.accuracy)} {question.accuracy_unit}".strip()
-        facts[f"its latency, {question.provenance}"] = f"{best.latency.value:#.4g} ms"
+        if best.measured is not None and result.is_verified:
+            facts["its latency, measured now"] = f"{best.measured.value:#.4g} ms"
+            facts[f"its latency, predicted ({question.provenance} table)"] = f"{best.latency.value:#.4g} ms"
+        else:
+            facts[f"its latency, {question.provenance}"] = f"{best.latency.value:#.4g} ms"
     cells = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(fact)}</dd></div>" for name, fact in facts.items()
     )
@@ -79,9 +86,9 @@ def _front_section(result: SearchResult, table: LatencyTable | None) -> str:
     unit = f" ({question.accuracy_unit})" if question.accuracy_unit else ""
     marks = [
         Mark(
-            candidate.latency.value,
+            _shown(result, candidate).value,
             candidate.accuracy.value,
-            f"#{rank} {candidate.id}: {candidate.latency.value:#.4g} ms {question.provenance}, "
+            f"#{rank} {candidate.id}: {_shown(result, candidate).value:#.4g} ms {_how(result)}, "
             f"accuracy {_accuracy(candidate.accuracy)} estimated",
             low=candidate.accuracy.value - candidate.accuracy.std,
             high=candidate.accuracy.value + candidate.accuracy.std,
@@ -93,7 +100,9 @@ def _front_section(result: SearchResult, table: LatencyTable | None) -> str:
         front=marks,
         presets=_preset_marks(result, table),
         budget_ms=question.budget_ms,
-        latency_title=f"latency, {question.provenance} (ms)",
+        latency_title=f"latency, {question.provenance} (ms)"
+        if not result.is_verified
+        else f"latency: the front measured now, the rest by the {question.provenance} table (ms)",
         accuracy_title=f"accuracy, estimated{unit}",
     )
     return (
@@ -139,14 +148,19 @@ def _preset_marks(result: SearchResult, table: LatencyTable | None) -> list[Mark
 
 
 def _networks_section(result: SearchResult) -> str:
-    question = result.question
+    question, verified = result.question, result.is_verified
     rows = "".join(
-        f"<tr><td>{rank}</td><td>{candidate.latency.value:#.4g}</td><td>{_accuracy(candidate.accuracy)}</td>"
+        f"<tr><td>{rank}</td>{_measured_cells(candidate) if verified else ''}"
+        f"<td>{candidate.latency.value:#.4g}</td><td>{_accuracy(candidate.accuracy)}</td>"
         f'<td class="left">{escape(", ".join(candidate.attentions) or "none")}</td>'
         f'<td class="left"><code>{escape(candidate.id)}</code></td><td>{_interval(candidate.latency)}</td>'
         f"<td>{candidate.params / 1e6:.2f}</td><td>{candidate.macs / 1e6:.0f}</td></tr>"
         for rank, candidate in enumerate(result.front, start=1)
     )
+    provenance = escape(question.provenance)
+    latency, interval = f"latency ms, {provenance}", f"latency interval ms, {provenance}"
+    if verified:
+        latency, interval = f"predicted ms, {provenance} table", f"predicted interval ms, {provenance} table"
     run = "RUN" if result.path is None else str(result.path)
     first = shlex.quote(f"{run}#1")
     commands = (
@@ -155,15 +169,78 @@ def _networks_section(result: SearchResult) -> str:
     )
     return (
         '<section><h2>Networks, best accuracy first</h2><div class="wide"><table><thead><tr><th>#</th>'
-        f"<th>latency ms, {escape(question.provenance)}</th>"
+        f"{'<th>measured ms</th><th>measured interval ms</th>' if verified else ''}"
+        f"<th>{latency}</th>"
         f"<th>accuracy {escape(question.accuracy_unit)}, estimated</th>"
         '<th class="left">attention</th><th class="left">id</th>'
-        f"<th>latency interval ms, {escape(question.provenance)}</th>"
+        f"<th>{interval}</th>"
         "<th>params M</th><th>MACs M</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
         '<p class="soft">No network here has another one here that is as fast and as accurate. '
         f"What next:</p><pre><code>{escape(commands)}</code></pre></section>"
     )
+
+
+def _verification_section(result: SearchResult) -> str:
+    """What measuring the front said: every network measured, beside both predictions."""
+    known = result.verification
+    if known is None:
+        return ""
+    again = "" if result.path is None else f"<code>{escape(resume_command(result.path))} --verify</code>"
+    if not known.is_complete:
+        told = f"<p>Not finished: {len(known.measured)} networks are measured. Go on: {again}</p>"
+    elif not result.is_verified:
+        told = (
+            f"<p>Of the first {known.candidates} candidates only; the front above is not verified. "
+            f"Verify again: {again}</p>"
+        )
+    else:
+        told = f"<p>{escape(verification_text(result))}</p>"
+    if known.mismatch:
+        told += "<p>It was allowed to measure in another configuration, or elsewhere, than the table.</p>"
+    latencies, front = known.latencies, set(known.front)
+    rows = "".join(
+        f'<tr><td class="left"><code>{escape(one.id)}</code></td><td>{one.round}</td>'
+        f"<td>{latencies[one.id].value:#.4g}</td><td>{_interval(latencies[one.id])}</td>"
+        f"<td>{one.predicted.value:#.4g}</td>"
+        f"<td>{100 * (one.predicted.value / latencies[one.id].value - 1):+.1f} %</td>"
+        f"<td>{f'{known.corrected[one.id].value:#.4g}' if one.id in known.corrected else ''}</td>"
+        f'<td class="left">{"yes" if latencies[one.id].value <= result.question.budget_ms else "no"}</td>'
+        f'<td class="left">{"yes" if one.id in front else ""}</td></tr>'
+        for one in known.measured
+    )
+    where = ", ".join(
+        f"{name.replace('_', ' ')} {known.profile.get(name)}"
+        for name in ("board", "runtime", "runtime_version", "provider", "threads", "batch", "precision")
+        if known.profile.get(name) is not None
+    )
+    return (
+        f"<section><h2>Measured on the device</h2>{told}"
+        f'<p class="soft">{escape(where)}; {escape(known.started)}'
+        f"{f' to {escape(known.finished)}' if known.finished else ''}. Each time is the median of fresh "
+        "processes.</p><details><summary>All networks measured</summary>"
+        '<div class="wide"><table><thead><tr><th class="left">id</th><th>round</th><th>measured ms</th>'
+        "<th>interval ms</th><th>predicted ms</th><th>error</th><th>corrected ms</th>"
+        '<th class="left">within the budget</th><th class="left">on the front</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div></details></section>"
+    )
+
+
+def _shown(result: SearchResult, candidate: Candidate) -> Estimate:
+    """The latency that the page goes by: the measured one, once the front is verified."""
+    if result.is_verified and candidate.measured is not None:
+        return candidate.measured
+    return candidate.latency
+
+
+def _how(result: SearchResult) -> str:
+    return "measured now" if result.is_verified else result.question.provenance
+
+
+def _measured_cells(candidate: Candidate) -> str:
+    if candidate.measured is None:
+        return "<td></td><td></td>"
+    return f"<td>{candidate.measured.value:#.4g}</td><td>{_interval(candidate.measured)}</td>"
 
 
 def _choices_section(result: SearchResult) -> str:
@@ -202,9 +279,12 @@ def _ops_section(result: SearchResult, table: LatencyTable | None) -> str:
             "<section><h2>Where the time goes</h2><p>The latency table this run used is not at hand, or has "
             "changed since: no latencies per op. 'hwnas devices' lists the tables that are.</p></section>"
         )
-    details, kinds = [], dict[str, None]()
+    details, kinds, besides = [], dict[str, None](), list[float]()
     for rank, candidate in enumerate(result.front, start=1):
-        ops = [(op, table.op_latency_ms(op)) for op in lower(candidate.arch)]
+        lowered = lower(candidate.arch)
+        shares_ms, rest_ms = table.shares_ms(lowered)
+        ops = list(zip(lowered, shares_ms, strict=True))
+        besides.append(rest_ms)
         kinds |= dict.fromkeys(op.kind for op, _ in ops)
         details.append(
             f"<details><summary>#{rank} <code>{escape(candidate.id)}</code> "
@@ -213,7 +293,6 @@ def _ops_section(result: SearchResult, table: LatencyTable | None) -> str:
             f"<th>ms, {provenance}</th><th></th></tr></thead>"
             f"<tbody>{op_rows(ops)}</tbody></table></div></details>"
         )
-    besides = [table.overhead_ms(lower(candidate.arch)) for candidate in result.front]
     offset = f" and up to {max(besides):.3g} ms besides them" if any(besides) else ""
     return (
         f"<section><h2>Where the time goes, {provenance}</h2>"

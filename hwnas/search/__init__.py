@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hwnas.search.output import document
     from hwnas.search.problem import Problem
     from hwnas.search.run import SearchResult, load_run, next_folder, resume_command
+    from hwnas.search.verify import verify_front
 
 __all__ = [
     "DEFAULT_TRIALS",
@@ -30,6 +31,7 @@ __all__ = [
     "resume",
     "resume_command",
     "search",
+    "verify_front",
 ]
 
 _HOMES = {
@@ -38,6 +40,7 @@ _HOMES = {
     "output": ("document",),
     "problem": ("Problem",),
     "run": ("SearchResult", "load_run", "next_folder", "resume_command"),
+    "verify": ("verify_front",),
 }
 
 

@@ -9,7 +9,7 @@ from hwnas.errors import FileFormatError
 from hwnas.predictors.estimate import Estimate
 from hwnas.space.arch import ArchSpec
 
-__all__ = ["Candidate", "Trial"]
+__all__ = ["Candidate", "Trial", "estimate_from", "estimate_values"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Trial:
         data: dict[str, Any] = {
             "id": self.id,
             "vector": list(self.vector),
-            "latency_ms": _interval(self.latency),
-            "accuracy": _interval(self.accuracy),
+            "latency_ms": estimate_values(self.latency),
+            "accuracy": estimate_values(self.accuracy),
             "params": self.params,
             "macs": self.macs,
         }
@@ -50,8 +50,8 @@ class Trial:
             return cls(
                 id=str(data["id"]),
                 vector=tuple(int(value) for value in data["vector"]),
-                latency=_estimate(data["latency_ms"], "ms"),
-                accuracy=_estimate(data["accuracy"], accuracy_unit),
+                latency=estimate_from(data["latency_ms"], "ms"),
+                accuracy=estimate_from(data["accuracy"], accuracy_unit),
                 params=int(data["params"]),
                 macs=int(data["macs"]),
                 notes=dict(data.get("notes", {})),
@@ -67,11 +67,15 @@ class Candidate:
     id: str
     arch: ArchSpec
     latency: Estimate
-    """In ms."""
+    """In ms, as the device's table predicts it."""
     accuracy: Estimate
     """In the estimator's unit, normally %."""
     params: int
     macs: int
+    measured: Estimate | None = None
+    """In ms, as measured on the device when the run was verified; None when it was not."""
+    corrected: Estimate | None = None
+    """In ms, as the table corrected by the verification predicts it; None without one."""
 
     @property
     def attentions(self) -> tuple[str, ...]:
@@ -80,11 +84,13 @@ class Candidate:
         return tuple(dict.fromkeys(block.type for block in blocks if block is not None))
 
 
-def _interval(estimate: Estimate) -> list[float | None]:
+def estimate_values(estimate: Estimate) -> list[float | None]:
+    """An estimate as plain data: value, standard deviation, low, high."""
     return [estimate.value, estimate.std, estimate.low, estimate.high]
 
 
-def _estimate(values: Any, unit: str) -> Estimate:
+def estimate_from(values: Any, unit: str) -> Estimate:
+    """The estimate that `estimate_values` wrote; raises TypeError or ValueError for anything else."""
     value, std, low, high = values
     return Estimate(
         float(value),

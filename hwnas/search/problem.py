@@ -15,10 +15,20 @@ from hwnas.search.candidate import Trial
 from hwnas.space.ops import count_macs, count_params, lower
 from hwnas.space.search_space import SearchSpace
 
-__all__ = ["Problem", "Vector"]
+__all__ = ["Problem", "Vector", "cost_ms"]
 
 Vector = tuple[int, ...]
 CACHED_LATENCIES = 200_000
+
+
+def cost_ms(latency: Estimate, confidence: float | None) -> float:
+    """What a latency counts against a budget: its value, or its quantile at the wished confidence.
+
+    The quantile takes the ratio of measured to predicted as log-normal, with the estimate's spread.
+    """
+    if confidence is None:
+        return latency.value
+    return latency.value * math.exp(NormalDist().inv_cdf(confidence) * latency.std / latency.value)
 
 
 class Problem:
@@ -41,7 +51,7 @@ class Problem:
         self.budget_ms = budget_ms
         self._latency = latency
         self._accuracy = accuracy
-        self._deviations = 0.0 if confidence is None else NormalDist().inv_cdf(confidence)
+        self._confidence = confidence
         self._latencies: dict[Vector, Estimate] = {}
 
     def latency(self, vector: Vector) -> Estimate:
@@ -57,16 +67,15 @@ class Problem:
     def cost_ms(self, vector: Vector) -> float:
         """What is held against the budget: the latency, or its quantile at the wished confidence.
 
-        The quantile takes the ratio of measured to predicted as log-normal, with the table's spread.
         Raises UsageError when a confidence is wished and the table does not know its error.
         """
         estimate = self.latency(vector)
-        if self._deviations and estimate.std == 0:
+        if self._confidence not in (None, 0.5) and estimate.std == 0:
             raise UsageError(
                 "a confidence needs a table that knows its own error, and this one does not: "
                 "leave the confidence out, or use a device with an error in 'hwnas devices'"
             )
-        return estimate.value * math.exp(self._deviations * estimate.std / estimate.value)
+        return cost_ms(estimate, self._confidence)
 
     def fits(self, vector: Vector) -> bool:
         """Whether the network is within the budget."""

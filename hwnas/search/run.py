@@ -4,9 +4,11 @@
     candidates.jsonl  a line for each evaluated network; only appended to
     front.json        the front, for other programs; rewritten at the end and at an interruption
     report.html       the same for people: `hwnas.report` writes it
+    verification.json what measuring the front said, if that was asked for
+    corrected-table.yaml  the latency table corrected with it
     lock              held by the process that searches; the system frees it when that process dies
 
-Only the first two are read back, so a kill between any two writes loses nothing.
+Only the first two and the verification are read back; a kill between any two writes loses nothing.
 """
 
 from __future__ import annotations
@@ -25,10 +27,13 @@ from typing import Any
 import hwnas
 from hwnas import yaml_io
 from hwnas.errors import FileFormatError, HwnasError, UsageError
+from hwnas.predictors.estimate import Estimate
 from hwnas.search.candidate import Candidate, Trial
 from hwnas.search.question import Question
 from hwnas.search.record import read_record, write_atomically
 from hwnas.search.selection import best
+from hwnas.search.verification import VERIFICATION, Verification, read_verification
+from hwnas.space.arch import ArchSpec
 from hwnas.space.search_space import SearchSpace
 
 __all__ = [
@@ -36,6 +41,7 @@ __all__ = [
     "FRONT",
     "RUN",
     "SearchResult",
+    "attention_types",
     "create_run",
     "load_run",
     "locked",
@@ -59,12 +65,21 @@ class SearchResult:
     trials: tuple[Trial, ...]
     """All evaluated networks, in the order of evaluation. All are within the budget."""
     front: list[Candidate]
-    """The networks worth choosing from, best accuracy first; see `hwnas.search.selection`."""
+    """The networks worth choosing from, best accuracy first; see `hwnas.search.selection`. Once they are
+    verified, only networks that were measured within the budget."""
     versions: dict[str, str]
     started: str
     """When the search began, UTC, ISO 8601; empty where nothing is kept."""
     path: Path | None
     """The run directory; None where nothing is kept."""
+    verification: Verification | None = None
+    """What measuring the front on the device said, finished or not; None when nobody asked."""
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether the front is one of measured networks, chosen among all candidates there are."""
+        known = self.verification
+        return known is not None and known.is_complete and known.candidates == len(self.trials)
 
     @property
     def is_complete(self) -> bool:
@@ -135,7 +150,13 @@ def load_run(path: Path | str) -> SearchResult:
         versions=header["versions"],
         started=str(header["started"]),
         path=path,
+        verification=read_verification(path),
     )
+
+
+def attention_types(arch: ArchSpec) -> frozenset[str]:
+    """The attention types among a network's blocks."""
+    return frozenset(block.type for stage in arch.stages for block in stage.blocks if block is not None)
 
 
 def result_of(
@@ -147,37 +168,56 @@ def result_of(
     versions: dict[str, str] | None = None,
     started: str = "",
     path: Path | None = None,
+    verification: Verification | None = None,
 ) -> SearchResult:
     """The result that these trials make, with the front that `selection.best` finds by attention types.
 
-    Raises FileFormatError when a vector no longer means the network it was recorded for.
+    The front of a finished verification of these trials stands in its stead. Raises FileFormatError
+    when a vector no longer means the network it was recorded for.
     """
-
-    def attentions(trial: Trial) -> frozenset[str]:
-        arch = space.decode(trial.vector)
-        return frozenset(block.type for stage in arch.stages for block in stage.blocks if block is not None)
-
-    front = []
-    for trial in best(trials, kind=attentions):
+    result = SearchResult(
+        question=question,
+        space=space,
+        trials_wanted=trials_wanted,
+        trials=tuple(trials),
+        front=[],
+        versions=_versions() if versions is None else versions,
+        started=started,
+        path=path,
+        verification=verification,
+    )
+    chosen = best(trials, kind=lambda trial: attention_types(space.decode(trial.vector)))
+    measured, corrected = dict[str, Estimate](), dict[str, Estimate]()
+    if verification is not None:
+        measured, corrected = verification.latencies, dict(verification.corrected)
+        if result.is_verified:
+            by_id = {trial.id: trial for trial in trials}
+            if missing := [name for name in verification.front if name not in by_id]:
+                raise FileFormatError(
+                    f"{path}: its verification is of candidates that the run does not have: "
+                    f"{', '.join(missing[:3])}. Delete {VERIFICATION} there to verify anew"
+                )
+            chosen = [by_id[name] for name in verification.front]
+    for trial in chosen:
         arch = space.decode(trial.vector)
         if arch.id != trial.id:
             raise FileFormatError(
                 f"{path}: candidate {trial.id} is another network to this hwnas ({arch.id}): "
                 f"read the run with hwnas {(versions or {}).get('hwnas', 'of its own version')}"
             )
-        front.append(
-            Candidate(trial.id, arch, trial.latency, trial.accuracy, params=trial.params, macs=trial.macs)
+        result.front.append(
+            Candidate(
+                trial.id,
+                arch,
+                trial.latency,
+                trial.accuracy,
+                params=trial.params,
+                macs=trial.macs,
+                measured=measured.get(trial.id),
+                corrected=corrected.get(trial.id),
+            )
         )
-    return SearchResult(
-        question=question,
-        space=space,
-        trials_wanted=trials_wanted,
-        trials=tuple(trials),
-        front=front,
-        versions=_versions() if versions is None else versions,
-        started=started,
-        path=path,
-    )
+    return result
 
 
 @contextmanager

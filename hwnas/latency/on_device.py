@@ -1,0 +1,59 @@
+"""Architectures timed on this machine: exported for the profile's runtime, then measured as wholes."""
+
+from __future__ import annotations
+
+import functools
+import random
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from hwnas import plugins
+from hwnas.latency.link import Link, LocalLink
+from hwnas.latency.networks import MeasuredNetwork, measure_networks
+from hwnas.latency.plan import COMPANION
+from hwnas.latency.profile import DeviceProfile
+from hwnas.space import ArchSpec, preset
+
+__all__ = ["measure_archs"]
+
+
+def measure_archs(
+    archs: Mapping[str, ArchSpec],
+    profile: DeviceProfile,
+    *,
+    rounds: int = 3,
+    seed: int = 0,
+    start: Callable[[], Link] | None = None,
+    report: Callable[[str, int, int], None] = lambda name, done, total: None,
+) -> dict[str, MeasuredNetwork]:
+    """Times each architecture, with random weights, in so many fresh processes; by the names given.
+
+    `report` is told (name, timings done, of how many); what it raises ends the measuring.
+
+    Raises MissingPackageError where the exporter's packages are not there, UsageError for a precision
+    that the runtime's format does not have, HwnasError when a network does not run, BoardError when the
+    measuring process is gone.
+    """
+    model_format = plugins.load("runtimes", profile.runtime).MODEL_FORMAT
+    for package in ("onnx", "torch") if model_format == "onnx" else ("torch",):
+        plugins.require(package, extra="torch")
+    from hwnas.nn.export import one_thread
+    from hwnas.nn.formats import exporter
+
+    to_model = exporter(model_format, profile.precision)
+    # Exported before anything is timed: exporting would disturb it.
+    with one_thread(), tempfile.TemporaryDirectory() as folder:
+        files = {}
+        for number, (name, arch) in enumerate(archs.items()):
+            files[name] = Path(folder) / f"{number}.model"
+            files[name].write_bytes(to_model.network_model(arch, batch=profile.batch))
+        return measure_networks(
+            {name: functools.partial(Path.read_bytes, file) for name, file in files.items()},
+            companion=to_model.network_model(preset(COMPANION), batch=1),
+            profile=profile,
+            start=start or (lambda: LocalLink(profile.runtime)),
+            rng=random.Random(seed),
+            rounds=rounds,
+            report=report,
+        )

@@ -1,0 +1,221 @@
+"""Verification: what measuring a run's front on the device said, as the run directory keeps it.
+
+`verification.json` is written whole after every few networks: an interruption loses at most those.
+A front that was verified holds measured networks only; it stands for the run's front as long as the
+run has no further candidates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median, stdev
+from typing import Any
+
+from hwnas.errors import FileFormatError
+from hwnas.predictors.estimate import Estimate
+from hwnas.search.candidate import estimate_from, estimate_values
+from hwnas.search.record import write_atomically
+
+__all__ = ["VERIFICATION", "Corrected", "MeasuredCandidate", "Verification", "read_verification"]
+
+VERIFICATION = "verification.json"
+SCHEMA = 1  # 1: the first one
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredCandidate:
+    """One network of the run, measured."""
+
+    id: str
+    """`ArchSpec.id` of the network."""
+    round: int
+    """The round of the verification that measured it, from 1."""
+    rounds_ms: tuple[float, ...]
+    """What each fresh process measured."""
+    speed_ms: float
+    """What the companion network took meanwhile: how fast the machine was."""
+    p95_ms: float
+    """95th percentile of single runs."""
+    cpu_share: float
+    """The least share of the CPU that a process got."""
+    predicted: Estimate
+    """What the table said before it was corrected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """How the table was corrected with what was measured."""
+
+    method: str
+    """`none`, `one factor` or `per kind`; see `hwnas.latency.correction`."""
+    factor: float
+    """What everything was multiplied with."""
+    factors: Mapping[str, float]
+    """By op kind, for `per kind`."""
+    mape_before_percent: float
+    """Mean absolute error of the table as it was, on all networks measured."""
+    mape_after_percent: float
+    """The same of the corrected one, each network predicted by a correction made from the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """All that was measured of a run's front, and the front that is left."""
+
+    most: int
+    """The most networks of the front that are measured in a round."""
+    candidates: int
+    """How many candidates the run had: with more of them the front may be another one."""
+    profile: Mapping[str, Any]
+    """What it was measured in: plain data of a DeviceProfile."""
+    environment: Mapping[str, Any]
+    """What it was measured on: plain data."""
+    started: str
+    """UTC, ISO 8601."""
+    finished: str = ""
+    """UTC, ISO 8601; empty while it is not finished."""
+    mismatch: bool = False
+    """Whether it was allowed to measure in another configuration, or on another board, than the table's."""
+    measured: tuple[MeasuredCandidate, ...] = ()
+    """In the order in which they were measured."""
+    correction: Corrected | None = None
+    """None before anything is measured."""
+    corrected: Mapping[str, Estimate] = field(default_factory=dict)
+    """The corrected table's prediction of each network measured, by id."""
+    front: tuple[str, ...] = ()
+    """Ids of the networks on the verified front, best accuracy first; all are measured."""
+
+    @property
+    def is_complete(self) -> bool:
+        return bool(self.finished)
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds there were."""
+        return max((one.round for one in self.measured), default=0)
+
+    @property
+    def latencies(self) -> dict[str, Estimate]:
+        """Measured milliseconds by id: the median of the processes, as on a machine of one speed.
+
+        The standard deviation is that of one process: a network's own, or all networks' pooled one where
+        that is larger, since three processes say little. Low and high are 90 % of a log-normal.
+        """
+        if not self.measured:
+            return {}
+        speed_ms = median(one.speed_ms for one in self.measured)
+        logs = {one.id: [math.log(ms) for ms in one.rounds_ms] for one in self.measured}
+        own = {name: stdev(values) if len(values) > 1 else 0.0 for name, values in logs.items()}
+        pooled = math.sqrt(sum(value**2 for value in own.values()) / len(own))
+        found = {}
+        for one in self.measured:
+            ms = median(one.rounds_ms) * (speed_ms / one.speed_ms if one.speed_ms else 1.0)
+            spread = max(own[one.id], pooled)
+            reach = math.exp(1.645 * spread)
+            found[one.id] = Estimate(ms, ms * spread, ms / reach, ms * reach, "ms")
+        return found
+
+    def within(self, budget_ms: float, *, round: int | None = None) -> tuple[int, int]:
+        """How many networks were measured within the budget, and of how many; in one round or in all."""
+        latencies = self.latencies
+        asked = [one for one in self.measured if round is None or one.round == round]
+        return sum(latencies[one.id].value <= budget_ms for one in asked), len(asked)
+
+    def write(self, folder: Path) -> None:
+        """Writes `verification.json`, whole or not at all; raises HwnasError when it cannot."""
+        write_atomically(folder / VERIFICATION, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "schema": SCHEMA,
+            "most": self.most,
+            "candidates": self.candidates,
+            "started": self.started,
+            "finished": self.finished,
+            "mismatch": self.mismatch,
+            "profile": dict(self.profile),
+            "environment": dict(self.environment),
+            "correction": None if self.correction is None else dataclasses.asdict(self.correction),
+            "front": list(self.front),
+            "measured": [
+                {
+                    "id": one.id,
+                    "round": one.round,
+                    "rounds_ms": list(one.rounds_ms),
+                    "speed_ms": one.speed_ms,
+                    "p95_ms": one.p95_ms,
+                    "cpu_share": one.cpu_share,
+                    "predicted_ms": estimate_values(one.predicted),
+                    "corrected_ms": (
+                        estimate_values(self.corrected[one.id]) if one.id in self.corrected else None
+                    ),
+                }
+                for one in self.measured
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any, *, source: str) -> Verification:
+        """What `to_dict` wrote; raises FileFormatError naming `source`."""
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if type(schema) is int and schema > SCHEMA:
+            raise FileFormatError(f"{source}: schema {schema} is of a newer hwnas: upgrade hwnas to read it")
+        if schema != SCHEMA:
+            raise FileFormatError(f"{source}: must say a schema from 1 to {SCHEMA}, got {schema!r}")
+        try:
+            return cls(
+                most=int(data["most"]),
+                candidates=int(data["candidates"]),
+                profile=dict(data["profile"]),
+                environment=dict(data["environment"]),
+                started=str(data["started"]),
+                finished=str(data["finished"]),
+                mismatch=bool(data["mismatch"]),
+                measured=tuple(map(_measured, data["measured"])),
+                correction=None if data["correction"] is None else Corrected(**data["correction"]),
+                corrected={
+                    str(one["id"]): estimate_from(one["corrected_ms"], "ms")
+                    for one in data["measured"]
+                    if one["corrected_ms"] is not None
+                },
+                front=tuple(str(name) for name in data["front"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise FileFormatError(
+                f"{source}: not a verification of a run: {error!r}. Delete the file to verify anew"
+            ) from None
+
+
+def read_verification(folder: Path) -> Verification | None:
+    """The verification in a run directory; None when there is none. Raises FileFormatError."""
+    path = folder / VERIFICATION
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise FileFormatError(
+            f"{path}: cannot be read as JSON: {error}. Delete the file to verify anew"
+        ) from None
+    return Verification.from_dict(data, source=str(path))
+
+
+def _measured(data: Any) -> MeasuredCandidate:
+    rounds_ms: Sequence[Any] = data["rounds_ms"]
+    if not rounds_ms or not all(float(ms) > 0 for ms in rounds_ms):
+        raise ValueError(f"rounds_ms must be positive times, got {rounds_ms!r}")
+    return MeasuredCandidate(
+        id=str(data["id"]),
+        round=int(data["round"]),
+        rounds_ms=tuple(float(ms) for ms in rounds_ms),
+        speed_ms=float(data["speed_ms"]),
+        p95_ms=float(data["p95_ms"]),
+        cpu_share=float(data["cpu_share"]),
+        predicted=estimate_from(data["predicted_ms"], "ms"),
+    )
