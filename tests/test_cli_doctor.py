@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hwnas import doctor
-from hwnas.doctor import Finding, Imported, Machine
+from hwnas.doctor import Finding, Imported, Machine, here
 
 VERSIONS = {"hwnas": "0.1.0", "numpy": "2.4.6", "torch": "2.15.0", "onnxruntime": "1.31.1"}
 REQUIREMENTS = (
@@ -94,7 +94,7 @@ def test_without_the_torch_extra_a_search_still_runs(healthy: Machine) -> None:
 def test_what_runs_from_a_checkout_is_installed_from_there(healthy: Machine) -> None:
     absent = {**VERSIONS, "torch": None, "hwnas": None}
     finding = only(trouble(dataclasses.replace(healthy, version_of=absent.get)))
-    assert finding.mend == f"pip install -e '{Path(doctor.__file__).parents[1]}[torch]'"
+    assert finding.mend == f"pip install -e '{Path(doctor.__file__).parents[2]}[torch]'"
 
 
 def test_an_older_onnx_runtime_is_named_with_the_version_it_needs(healthy: Machine) -> None:
@@ -174,15 +174,15 @@ def test_an_old_python_blocks(healthy: Machine) -> None:
 
 
 def test_a_crash_in_the_process_apart_is_told_by_its_signal() -> None:
-    assert doctor._import_apart("import os, signal; os.kill(os.getpid(), signal.SIGILL)").died_of == "SIGILL"
-    assert doctor._import_apart("import no_such_package").died_of == (
+    assert here._import_apart("import os, signal; os.kill(os.getpid(), signal.SIGILL)").died_of == "SIGILL"
+    assert here._import_apart("import no_such_package").died_of == (
         "ModuleNotFoundError: No module named 'no_such_package'"
     )
-    assert doctor._import_apart("print('fine')") == Imported(("fine",))
+    assert here._import_apart("print('fine')") == Imported(("fine",))
 
 
 def test_the_project_file_says_what_hwnas_asks_for_when_it_is_not_installed() -> None:
-    asked = doctor._requirements()
+    asked = here._requirements()
     assert any(line.startswith("numpy") for line in asked)
     assert any(line.startswith("onnxruntime") and "torch" in line for line in asked)
 

@@ -15,6 +15,8 @@ from hwnas.board import environment, install, lease
 
 __all__ = ["survey"]
 
+_GPU = ("nvidia0", "nvhost-gpu", "nvhost-ctrl-gpu")
+
 
 def survey(runtime: str, plugin: str, cache: Path) -> dict[str, Any]:
     """The environment, and beside it: disk, memory, Python's parts, the runtime where it is looked for."""
@@ -33,6 +35,7 @@ def survey(runtime: str, plugin: str, cache: Path) -> dict[str, Any]:
         "free_mib": shutil.disk_usage(_existing(cache)).free // 2**20,
         "available_mib": _available_mib(),
         "held": lease.holder(),
+        "gpu": any(Path("/dev", name).exists() for name in _GPU),
         "chosen": chosen,
         "packages": list(install.packages(runtime, plugin)),
         "runtimes": [dict(install.probe(python, plugin), python=python) for python in places],

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ArchArgument",
     "DeviceOption",
+    "HostOption",
     "JsonOption",
     "emit_json",
     "parse_budget_ms",
@@ -46,6 +47,14 @@ DeviceOption = Annotated[
     str | None,
     typer.Option(
         "--device", metavar="DEVICE", help="A device, as 'hwnas devices' lists them, or a table's file."
+    ),
+]
+HostOption = Annotated[
+    str,
+    typer.Option(
+        "--host",
+        metavar="HOST",
+        help="The board: user@board or a name of ~/.ssh/config; 'local' is this machine.",
     ),
 ]
 JsonOption = Annotated[

@@ -1,24 +1,37 @@
-"""`hwnas doctor`: what is missing on this machine, and the command that mends it."""
+"""`hwnas doctor`: what is missing on this machine or on a board, and the command that mends it."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from hwnas.cli.common import JsonOption, emit_json, stdout
+from hwnas.cli.common import HostOption, JsonOption, emit_json, stdout
 
 __all__ = ["command"]
 
 _SIGNS = {"ok": "ok", "note": "note", "warning": "WARNING", "blocking": "BLOCKING"}
 
 
-def command(as_json: JsonOption = False) -> None:
-    """Say what is missing or odd here, and the command that mends it. Nothing is changed.
+def command(
+    host: HostOption = "local",
+    runtime: Annotated[str, typer.Option(help="What is to execute networks on the board.")] = "onnxruntime",
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is missing or odd here or on a board, and the command that mends it.
 
-    Exits with 0 when a search can run, warnings or not, and with 2 when something blocks it.
+    Nothing is changed; on a board the agent's own files are put under ~/.cache/hwnas. Exits with 0
+    when a search can run here, or the board can be measured, warnings or not; with 2 when something
+    blocks it; with 4 when the board cannot be reached. Example: hwnas doctor --host pi@raspberrypi
     """
     from hwnas import doctor
 
-    findings = doctor.examine()
+    if host == "local":
+        findings = doctor.examine()
+    else:
+        from hwnas.doctor.board import examine_board
+
+        findings = examine_board(host, runtime)
     blocked = any(finding.level == "blocking" for finding in findings)
     if as_json:
         emit_json(

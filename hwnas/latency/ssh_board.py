@@ -24,13 +24,17 @@ from hwnas.errors import BoardError
 from hwnas.latency.link import AgentGone, AgentLink, plugin_file
 from hwnas.latency.ssh_connection import BoardPython, Connection, Greeting, check_host
 
-__all__ = ["OLDEST_PYTHON", "Bundle", "Keeper", "SshBoard", "bundle", "choose_python"]
+__all__ = ["OLDEST_PYTHON", "Bundle", "Keeper", "SshBoard", "UnfitBoardError", "bundle", "choose_python"]
 
 OLDEST_PYTHON = (3, 9)
 RENEW_S = 20.0
 """So often, at most, the board is told that we are still there."""
 _INSTALL_S = 3600.0
 _KEEPER = "import sys; sys.path[0] = sys.argv[1]; from hwnas.board.keeper import main; main(sys.argv[2])"
+
+
+class UnfitBoardError(BoardError):
+    """The board answers, but cannot run the agent as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +70,15 @@ def bundle(plugin: Path) -> Bundle:
 
 
 def choose_python(greeting: Greeting, host: str) -> BoardPython:
-    """The Python that the agent runs on. Raises BoardError where the board has none that will do."""
+    """The Python that the agent runs on. Raises UnfitBoardError where the board has none that will do."""
     oldest = ".".join(map(str, OLDEST_PYTHON))
     if greeting.machine in ("armv6l", "armv7l") or any(python.bits == 32 for python in greeting.pythons):
-        raise BoardError(
+        raise UnfitBoardError(
             f"{host} must run a 64-bit system, but its Python is a 32-bit one ({greeting.machine}): neither "
             "numpy nor the runtimes have packages for it. Install a 64-bit system (Raspberry Pi OS 64-bit)"
         )
     if not greeting.pythons:
-        raise BoardError(
+        raise UnfitBoardError(
             f"{host} must have Python {oldest} or newer, but has no python3. On the board: "
             "sudo apt install python3 python3-venv"
         )
@@ -82,7 +86,7 @@ def choose_python(greeting: Greeting, host: str) -> BoardPython:
         if python.version >= OLDEST_PYTHON:
             return python
     newest = max(greeting.pythons, key=lambda python: python.version)
-    raise BoardError(
+    raise UnfitBoardError(
         f"{host} must have Python {oldest} or newer, but has {'.'.join(map(str, newest.version))}. On the "
         f"board: sudo apt install python{oldest} python{oldest}-venv, or install a newer system"
     )

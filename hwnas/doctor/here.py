@@ -22,30 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hwnas.board import guards
+from hwnas.doctor import state
+from hwnas.doctor.finding import Finding
 from hwnas.errors import HwnasError
 
-__all__ = ["CHECKS", "LEVELS", "Finding", "Machine", "examine"]
-
-LEVELS = ("ok", "note", "warning", "blocking")
-"""`ok`: checked and fine. `note`: good to know. `warning`: a verb fails, or timings are spoilt.
-`blocking`: the main job, a search, cannot run."""
+__all__ = ["CHECKS", "Imported", "Machine", "examine"]
 
 MINIMUM_PYTHON = (3, 11)
-HOT_CELSIUS = 75.0
 FREE_MIB = 200
-STEADY_GOVERNORS = ("performance", "userspace")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check has to say."""
-
-    level: str
-    """One of LEVELS."""
-    what: str
-    """What was found, in one sentence."""
-    mend: str = ""
-    """The command or the step that mends it; empty where there is nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +57,7 @@ def _requirements() -> Sequence[str]:
     try:
         return importlib.metadata.requires("hwnas") or []
     except importlib.metadata.PackageNotFoundError:
-        project_file = Path(__file__).parents[1] / "pyproject.toml"
+        project_file = Path(__file__).parents[2] / "pyproject.toml"
         project = tomllib.loads(project_file.read_text(encoding="utf-8"))["project"]
         extras: Mapping[str, list[str]] = project["optional-dependencies"]
         named = [f"{item}; extra == '{extra}'" for extra, items in extras.items() for item in items]
@@ -280,19 +264,7 @@ def onnxruntime(machine: Machine) -> Iterable[Finding]:
 
 def clocks(machine: Machine) -> Iterable[Finding]:
     """Nothing changes the CPU's clock while something is timed."""
-    governor = guards.governor(machine.root)
-    if governor is None:
-        yield Finding(
-            "note", "the kernel shows no CPU governor: the clock may change while something is timed"
-        )
-    elif governor in STEADY_GOVERNORS:
-        yield Finding("ok", f"the CPU governor is '{governor}'")
-    else:
-        yield Finding(
-            "warning",
-            f"the CPU governor is '{governor}', which changes the clock and spoils timings",
-            "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor",
-        )
+    yield state.governor(guards.governor(machine.root))
     for path, boosting, steady in (
         ("sys/devices/system/cpu/intel_pstate/no_turbo", "0", "1"),
         ("sys/devices/system/cpu/cpufreq/boost", "1", "0"),
@@ -307,18 +279,8 @@ def clocks(machine: Machine) -> Iterable[Finding]:
 
 def heat(machine: Machine) -> Iterable[Finding]:
     """The machine is neither hot nor throttled."""
-    state = guards.state(machine.root)
-    celsius, bits = state["temperature_c"], state["throttled_bits"]
-    if celsius is not None and celsius >= HOT_CELSIUS:
-        yield Finding(
-            "warning", f"the machine is at {celsius:.0f} °C: it may throttle", "let it cool, or fit a fan"
-        )
-    if words := guards.throttled_words(None if bits is None else int(bits)):
-        yield Finding(
-            "warning",
-            f"the board holds itself back: {', '.join(words)}",
-            "use the board's own power supply and a heat sink; 'vcgencmd get_throttled' says when it is over",
-        )
+    seen = guards.state(machine.root)
+    yield from state.heat(seen["temperature_c"], seen["throttled_bits"])
 
 
 def folder(machine: Machine) -> Iterable[Finding]:
@@ -377,7 +339,7 @@ def _install_command(machine: Machine, extra: str) -> str:
     wanted = f"[{extra}]" if extra else ""
     if machine.version_of("hwnas"):
         return f"pip install 'hwnas{wanted}'"
-    return f"pip install -e '{Path(__file__).parents[1]}{wanted}'"
+    return f"pip install -e '{Path(__file__).parents[2]}{wanted}'"
 
 
 def _import_died(package: str, version: str, cause: str) -> Finding:

@@ -1,0 +1,6 @@
+"""What is missing or odd on this machine or on a board (hwnas.doctor.board), and what mends it."""
+
+from hwnas.doctor.finding import LEVELS, Finding
+from hwnas.doctor.here import CHECKS, Imported, Machine, examine
+
+__all__ = ["CHECKS", "LEVELS", "Finding", "Imported", "Machine", "examine"]
