@@ -238,6 +238,25 @@ def test_a_verification_stopped_midway_leaves_the_run_as_it_was_and_goes_on(run:
     assert [one.id for one in result.front] == [one.id for one in before.front]
 
 
+def test_a_network_that_was_disturbed_is_measured_once_more(run: Path) -> None:
+    class Busy(Board):
+        def __call__(self, archs: Any, profile: Any, report: Told) -> dict[str, MeasuredNetwork]:
+            first = not self.batches
+            found = super().__call__(archs, profile, report)
+            if first:
+                one: Any = found[next(iter(found))]
+                one.rounds_ms, one.cpu_share = tuple(1.5 * ms for ms in one.rounds_ms), 0.6
+            return found
+
+    board = Busy()
+    result = verified(run, board)
+    assert board.batches[1] == board.batches[0][:1]
+    assert result.verification is not None
+    latency = result.verification.latencies[board.batches[1][0]]
+    assert latency.value == pytest.approx(board.true_ms(result.front[0].arch))
+    assert min(one.cpu_share for one in result.verification.measured) == 1.0
+
+
 def test_a_network_that_raises_midway_loses_at_most_its_batch(run: Path) -> None:
     class Dying(Board):
         def __call__(self, archs: Any, profile: Any, report: Told) -> dict[str, MeasuredNetwork]:

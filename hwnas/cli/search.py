@@ -394,16 +394,16 @@ def _verification_lines(result: SearchResult) -> list[str]:
     lines = [verification_text(result)]
     if known.mismatch:
         lines.append("It was allowed to measure in another configuration than the table's.")
+    from hwnas.search.verify import CALM, CORRECTED_TABLE
+
     correction = known.correction
     if correction is not None and correction.method != "none":
-        from hwnas.search.verify import CORRECTED_TABLE
-
         corrected = shlex.quote(str(result.path / CORRECTED_TABLE))
         lines.append(
             "To search with the corrected table: "
             f"hwnas search --device {corrected} --budget {result.question.budget_ms:g}ms"
         )
-    if min(one.cpu_share for one in known.measured) < 0.9:
+    if min(one.cpu_share for one in known.measured) < CALM:
         lines.append("Other programs took the CPU while measuring: some of these times are too long.")
     return lines
 

@@ -26,6 +26,9 @@ __all__ = ["VERIFICATION", "Corrected", "MeasuredCandidate", "Verification", "re
 VERIFICATION = "verification.json"
 SCHEMA = 1  # 1: the first one
 
+MEDIAN_OF_THREE = 0.833
+"""The median of the standard deviation of three normal draws, in parts of the true one: sqrt(ln 2)."""
+
 
 @dataclass(frozen=True, slots=True)
 class MeasuredCandidate:
@@ -103,19 +106,19 @@ class Verification:
     def latencies(self) -> dict[str, Estimate]:
         """Measured milliseconds by id: the median of the processes, as on a machine of one speed.
 
-        The standard deviation is that of one process: a network's own, or all networks' pooled one where
-        that is larger, since three processes say little. Low and high are 90 % of a log-normal.
+        The standard deviation is that of one process: a network's own, or the usual one of all networks
+        where that is larger, since three processes say little. Low and high are 90 % of a log-normal.
         """
         if not self.measured:
             return {}
         speed_ms = median(one.speed_ms for one in self.measured)
         logs = {one.id: [math.log(ms) for ms in one.rounds_ms] for one in self.measured}
         own = {name: stdev(values) if len(values) > 1 else 0.0 for name, values in logs.items()}
-        pooled = math.sqrt(sum(value**2 for value in own.values()) / len(own))
+        usual = median(own.values()) / MEDIAN_OF_THREE
         found = {}
         for one in self.measured:
             ms = median(one.rounds_ms) * (speed_ms / one.speed_ms if one.speed_ms else 1.0)
-            spread = max(own[one.id], pooled)
+            spread = max(own[one.id], usual)
             reach = math.exp(1.645 * spread)
             found[one.id] = Estimate(ms, ms * spread, ms / reach, ms * reach, "ms")
         return found
