@@ -1,8 +1,9 @@
 """The agent: reads commands on stdin, times models, writes results on stdout, ends with its input.
 
 Commands are frames (see protocol.py): `hello` answers with the environment and the runtime;
-`measure` carries a model as payload and answers with the raw samples; `quit` ends. A cell that
-fails answers with the failure, and the next one goes on.
+`companion` carries the model that others are timed beside, or nothing: then the last one is loaded
+afresh; `measure` carries a model as payload and answers with the raw samples; `quit` ends. A cell
+that fails answers with the failure, and the next one goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, BinaryIO
 
-from hwnas.board import environment, guards, protocol, timing
+from hwnas.board import environment, guards, protocol, timing, watch
 
 __all__ = ["load_runtime", "main", "serve"]
 
@@ -30,6 +31,7 @@ def serve(
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> None:
     """Answers each command with one frame until the input ends or says `quit`."""
+    companion = Companion(runtime)
     while True:
         frame = protocol.read_frame(commands)
         if frame is None:
@@ -45,8 +47,10 @@ def serve(
                     "environment": environment.describe(),
                     "runtime": runtime.probe(),
                 }
+            elif name == "companion":
+                answer = companion.load(command, payload)
             elif name == "measure":
-                answer = _measure(command, payload, runtime, clock)
+                answer = _measure(command, payload, runtime, companion, clock)
             else:
                 answer = {"error": f"unknown command {name!r}", "type": "ValueError"}
         except Exception as error:  # a cell's failure is an answer, whatever the runtime raised
@@ -54,23 +58,59 @@ def serve(
         protocol.write_frame(results, dict(answer, id=command.get("id")))
 
 
+class Companion:
+    """The model that others are timed beside, with one image whatever their batch is."""
+
+    def __init__(self, runtime: Any) -> None:
+        self._runtime = runtime
+        self._model = b""
+        self._session: Any = None
+
+    def load(self, command: dict[str, Any], payload: bytes) -> dict[str, Any]:
+        """Loads the model in the payload, or once more the last one: its place in memory is new then."""
+        self._model = payload or self._model
+        if not self._model:
+            raise ValueError("there is no companion to load: send its model first")
+        if self._session is not None:
+            self._session.close()
+        self._session = None
+        self._session = self._runtime.prepare(self._model, **_settings(command, batch=1))
+        return {"loaded": len(self._model)}
+
+    def run(self) -> object:
+        """Runs it once. Raises ValueError when none was sent."""
+        if self._session is None:
+            raise ValueError("nothing can be timed beside a companion that was not sent")
+        return self._session.run()
+
+
+def _settings(command: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    """What `prepare` needs to know beside the model."""
+    names = ("threads", "batch", "precision", "provider")
+    return dict({name: command[name] for name in names if command.get(name) is not None}, **changed)
+
+
 def _measure(
-    command: dict[str, Any], payload: bytes, runtime: Any, clock: Callable[[], int]
+    command: dict[str, Any],
+    payload: bytes,
+    runtime: Any,
+    companion: Companion,
+    clock: Callable[[], int],
 ) -> dict[str, Any]:
     rules = timing.Rules(**command["rules"])
-    session = runtime.prepare(
-        payload,
-        threads=command["threads"],
-        batch=command["batch"],
-        precision=command["precision"],
-    )
+    session = runtime.prepare(payload, **_settings(command))
+    beside = None
     try:
         guard = guards.Guard()
         with guard:
-            samples = timing.measure(session.run, rules=rules, clock=clock)
+            if command.get("beside"):
+                beside = timing.measure_beside(session.run, companion.run, rules=rules, clock=clock)
+                samples = beside.samples
+            else:
+                samples = timing.measure(session.run, rules=rules, clock=clock)
     finally:
         session.close()
-    return {
+    answer = {
         "samples_ns": [round(value) for value in samples.samples_ns],
         "warmup_ns": [round(value) for value in samples.warmup_ns],
         "runs_per_repeat": samples.runs_per_repeat,
@@ -82,6 +122,12 @@ def _measure(
         "high_ms": samples.high_ms,
         "p95_ms": samples.p95_ms,
     }
+    if beside is not None:
+        answer["companion_ns"] = [round(value) for value in beside.companion_ns]
+        answer["cold_ns"] = [round(value) for value in beside.cold_ns]
+        answer["companion_ms"] = timing.median(beside.companion_ns) / 1e6
+        answer["reach"] = beside.reach
+    return answer
 
 
 def load_runtime(path: str) -> ModuleType:
@@ -95,8 +141,14 @@ def load_runtime(path: str) -> ModuleType:
     return module
 
 
-def main(runtime_file: str) -> None:
-    """Serves stdin and stdout; what libraries print goes to stderr instead."""
+def main(runtime_file: str, lease: str = "") -> None:
+    """Serves stdin and stdout; what libraries print goes to stderr instead.
+
+    Ends with its input, in the middle of a model too, and when nobody holds the `lease` any more.
+    """
+    watch.end_with_input(0)
+    if lease:
+        watch.end_with_lease(lease)
     commands = os.fdopen(os.dup(0), "rb")
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -3,6 +3,9 @@
 Protocol: at least `warmup_runs` runs and `warmup_s` seconds until two windows agree; then at least
 `repeats` timed repeats, each long enough for the clock, until the 95 % order-statistic interval of
 the median is narrow or the time is up. Raw samples are kept, warm-ups apart.
+
+`measure_beside` times in bursts that take turns with a companion, always the same work. What a
+machine's speed does meanwhile (clock, heat, a neighbour on the same host) shows in both.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["CAREFUL", "QUICK", "Rules", "Samples", "measure", "median_interval"]
+__all__ = ["CAREFUL", "QUICK", "Beside", "Rules", "Samples", "measure", "measure_beside", "median_interval"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Rules:
     """At least so many timed repeats."""
     repeat_s: float = 0.0002
     """A timed repeat lasts at least so long: faster runs are grouped."""
+    burst_s: float = 0.002
+    """Beside a companion, a turn of either lasts at least so long."""
     width: float = 0.02
     """Sampling ends when the median's interval is within this fraction of it on either side."""
     limit_s: float = 10.0
@@ -79,6 +84,29 @@ class Samples:
         return median_interval(self.samples_ns)[1] / 1e6
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What was timed in turns with a companion."""
+
+    samples: Samples
+    """Of what was to be timed: a repeat is a burst, without its first run."""
+    companion_ns: tuple[float, ...]
+    """One run of the companion before each burst and one after the last: one more than repeats."""
+    cold_ns: tuple[float, ...]
+    """The first run of each burst, which finds the companion's data in the caches."""
+
+    @property
+    def reach(self) -> float:
+        """How well the median is known, relative: the wider side of its 95 % interval.
+
+        Either of the samples or of their ratios to the companion's runs around them, whichever is
+        known better: small work is steadier than the companion, large work shares its ups and downs.
+        """
+        around = zip(self.companion_ns, self.companion_ns[1:], self.samples.samples_ns)  # noqa: B905 - Python 3.9
+        ratios = tuple(2 * own / (before + after) for before, after, own in around)
+        return min(_reach(self.samples.samples_ns), _reach(ratios))
+
+
 def measure(
     run: Callable[[], object],
     *,
@@ -101,12 +129,54 @@ def measure(
         if elapsed_s >= rules.limit_s and (len(samples) >= rules.repeats or elapsed_s >= 3 * rules.limit_s):
             break
         if len(samples) >= check_at:
-            low, high = median_interval(samples)
-            middle = median(samples)
-            if max(high - middle, middle - low) <= rules.width * middle:
+            if _reach(tuple(samples)) <= rules.width:
                 break
             check_at = len(samples) + max(5, len(samples) // 5)
     return Samples(tuple(samples), tuple(warmup), group, steady)
+
+
+def measure_beside(
+    run: Callable[[], object],
+    companion: Callable[[], object],
+    *,
+    rules: Rules = CAREFUL,
+    clock: Callable[[], int] = time.perf_counter_ns,
+) -> Beside:
+    """Times `run` in turns with `companion` until its median is known, or its ratio to the companion.
+
+    Before each timed turn its callable runs once untimed (or timed apart), so that it finds its own
+    data in the caches as it would when it runs alone.
+    """
+    warmup, steady = _warm_up(run, rules, clock)
+    group = max(1, math.ceil(rules.burst_s * 1e9 / max(warmup[-1], 1.0)))
+    samples: list[float] = []
+    cold: list[float] = []
+    beside: list[float] = []
+    start = clock()
+    check_at = rules.repeats
+    while True:
+        companion()
+        beside.append(_timed_ns(companion, clock))
+        elapsed_s = (clock() - start) / 1e9
+        if elapsed_s >= rules.limit_s and (len(samples) >= rules.repeats or elapsed_s >= 3 * rules.limit_s):
+            break
+        if len(samples) >= check_at:
+            so_far = Beside(Samples(tuple(samples), tuple(warmup), group, steady), tuple(beside), tuple(cold))
+            if so_far.reach <= rules.width:
+                break
+            check_at = len(samples) + max(5, len(samples) // 5)
+        cold.append(_timed_ns(run, clock))
+        before = clock()
+        for _ in range(group):
+            run()
+        samples.append((clock() - before) / group)
+    return Beside(Samples(tuple(samples), tuple(warmup), group, steady), tuple(beside), tuple(cold))
+
+
+def _timed_ns(run: Callable[[], object], clock: Callable[[], int]) -> float:
+    before = clock()
+    run()
+    return float(clock() - before)
 
 
 def _warm_up(run: Callable[[], object], rules: Rules, clock: Callable[[], int]) -> tuple[list[float], bool]:
@@ -129,6 +199,12 @@ def _warm_up(run: Callable[[], object], rules: Rules, clock: Callable[[], int]) 
             return windows, True
         if elapsed_s >= rules.warmup_limit_s and len(windows) > 1:
             return windows, agreed
+
+
+def _reach(values: tuple[float, ...]) -> float:
+    low, high = median_interval(values)
+    middle = median(values)
+    return max(high - middle, middle - low) / middle
 
 
 def median(values: tuple[float, ...] | list[float]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hwnas.cli.common import ArchArgument, DeviceOption, JsonOption, emit_json, resolve_arch, stdout
@@ -47,15 +48,17 @@ def _document(name: str, arch: ArchSpec, table: LatencyTable | None) -> dict[str
         "weight_bytes": sum(op.weight_bytes() for op in ops),
         "peak_activation_bytes": peak_activation_bytes(ops),
     }
+    shares_ms: Sequence[float | None] = [None] * len(ops)
     if table is not None:
         estimate = table.predict(arch)
+        shares_ms, rest_ms = table.shares_ms(ops)
         document |= {
             "device": table.name,
             "provenance": table.provenance,
             "latency_ms": estimate.value,
             "latency_low_ms": estimate.low,
             "latency_high_ms": estimate.high,
-            "offset_ms": table.overhead_ms(ops),
+            "offset_ms": rest_ms,
         }
     document["ops"] = [
         {
@@ -66,9 +69,9 @@ def _document(name: str, arch: ArchSpec, table: LatencyTable | None) -> dict[str
             "params": op.params,
             "weight_bytes": op.weight_bytes(),
             "activation_bytes": op.activation_bytes(),
-            "latency_ms": None if table is None else table.op_latency_ms(op),
+            "latency_ms": share_ms,
         }
-        for op in ops
+        for op, share_ms in zip(ops, shares_ms, strict=True)
     ]
     document["arch"] = arch.to_dict()
     return document

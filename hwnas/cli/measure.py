@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import random
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.common import DeviceOption, JsonOption, emit_json, resolve_arch, stderr, stdout
+from hwnas.cli.common import DeviceOption, HostOption, JsonOption, emit_json, resolve_arch, stderr, stdout
 from hwnas.errors import MissingOpError, UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ def command(
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images a run; the device's, else 1.")] = None,
     runtime: Annotated[str | None, typer.Option(help="Runtime; the device's, else onnxruntime.")] = None,
+    precision: Annotated[str | None, typer.Option(help="As fp32 or int8; the device's, else fp32.")] = None,
+    provider: Annotated[str | None, typer.Option(help="The device's, else the runtime's default.")] = None,
+    host: HostOption = "local",
     rounds: Annotated[int, typer.Option(min=1, help="Fresh processes, each of which times everything.")] = 3,
     seed: Annotated[int, typer.Option(help="Of the random order.")] = 0,
     allow_mismatch: Annotated[
@@ -56,13 +59,20 @@ def command(
         from hwnas.latency import LatencyTable
 
         table = LatencyTable.load(device)
-    profile, environment = _profile(table, runtime, threads, batch, allow_mismatch)
+    wanted = {
+        "runtime": runtime,
+        "threads": threads,
+        "batch": batch,
+        "precision": precision,
+        "provider": provider,
+    }
+    profile, environment = _profile(table, wanted, host, allow_mismatch)
     if table is not None and table.profile.board != profile.board:
         stderr().print(
             f"note: this machine is '{profile.board}', the table '{table.name}' ({table.provenance}) is for "
             f"'{table.profile.board}': on another board, the error says nothing about the table"
         )
-    measured = _measure(networks, profile, rounds, seed)
+    measured = _measure(networks, profile, host, rounds, seed)
     document = _document(networks, measured, table, profile, environment)
     if as_json:
         emit_json(document)
@@ -93,25 +103,26 @@ def _networks(archs: list[str]) -> dict[str, ArchSpec]:
 
 
 def _profile(
-    table: LatencyTable | None,
-    runtime: str | None,
-    threads: int | None,
-    batch: int | None,
-    allow_mismatch: bool,
+    table: LatencyTable | None, wanted: Mapping[str, Any], host: str, allow_mismatch: bool
 ) -> tuple[DeviceProfile, dict[str, Any]]:
-    """What is measured here: the device's configuration, unless asked for another."""
+    """What is measured: the device's configuration, unless asked for another."""
     from hwnas.latency.build import measured_profile
-    from hwnas.latency.link import LocalLink
+    from hwnas.latency.hosts import start_link
 
     known = None if table is None or table.provenance == "estimated" else table.profile
-    wanted = runtime or (known.runtime if known else "onnxruntime")
-    profile, environment = measured_profile(
-        lambda: LocalLink(wanted),
-        runtime=wanted,
-        threads=threads or (known.threads if known else 1),
-        batch=batch or (known.batch if known else 1),
-        precision=known.precision if known else "fp32",
-    )
+    settings: dict[str, Any] = {
+        "runtime": "onnxruntime",
+        "threads": 1,
+        "batch": 1,
+        "precision": "fp32",
+        "provider": None,
+    }
+    if known is not None:
+        settings = {name: getattr(known, name) for name in settings}
+        if wanted["runtime"] not in (None, known.runtime):
+            settings["provider"] = None
+    settings |= {name: value for name, value in wanted.items() if value is not None}
+    profile, environment = measured_profile(start_link(host, settings["runtime"]), **settings)
     if table is not None and known is not None:
         known.check(
             table=table.name,
@@ -121,23 +132,16 @@ def _profile(
             threads=profile.threads,
             batch=profile.batch,
             precision=profile.precision,
+            provider=profile.provider,
         )
     return profile, environment
 
 
 def _measure(
-    networks: dict[str, ArchSpec], profile: DeviceProfile, rounds: int, seed: int
+    networks: dict[str, ArchSpec], profile: DeviceProfile, host: str, rounds: int, seed: int
 ) -> dict[str, MeasuredNetwork]:
-    import functools
-    import tempfile
-
-    from hwnas import plugins
-    from hwnas.latency.link import LocalLink
-    from hwnas.latency.networks import measure_networks
-
-    for package in ("onnx", "torch"):
-        plugins.require(package, extra="torch")
-    from hwnas.nn import export
+    from hwnas.latency.hosts import start_link
+    from hwnas.latency.on_device import measure_archs
 
     def progress(name: str, done: int, total: int) -> None:
         if sys.stderr.isatty():
@@ -146,20 +150,8 @@ def _measure(
             )
             sys.stderr.flush()
 
-    # Exported before anything is timed: exporting would disturb it.
-    with export.one_thread(), tempfile.TemporaryDirectory() as folder:
-        files = {}
-        for number, (name, arch) in enumerate(networks.items()):
-            files[name] = Path(folder) / f"{number}.onnx"
-            files[name].write_bytes(export.network_model(arch, batch=profile.batch))
-        return measure_networks(
-            {name: functools.partial(Path.read_bytes, file) for name, file in files.items()},
-            profile=profile,
-            start=lambda: LocalLink(profile.runtime),
-            rng=random.Random(seed),
-            rounds=rounds,
-            report=progress,
-        )
+    start = start_link(host, profile.runtime)
+    return measure_archs(networks, profile, rounds=rounds, seed=seed, start=start, report=progress)
 
 
 def _document(
@@ -178,6 +170,7 @@ def _document(
             "measured_ms": own.ms,
             "measured_low_ms": own.low_ms,
             "measured_high_ms": own.high_ms,
+            "clock_ms": own.raw_ms,
             "measured_p95_ms": own.p95_ms,
             "cpu_share": own.cpu_share,
         }
@@ -201,8 +194,16 @@ def _document(
             "device": table.name,
             "provenance": table.provenance,
             "mape_percent": sum(errors) / len(errors) if errors else None,
+            "speed": _speed(table, measured),
         }
     return document
+
+
+def _speed(table: LatencyTable, measured: Mapping[str, MeasuredNetwork]) -> float | None:
+    """What the companion takes now over what it took when the table was built; None if it was not there."""
+    then_ms = table.measurement.get("companion_ms")
+    now_ms = next((own.companion_ms for own in measured.values()), None)
+    return now_ms / then_ms if then_ms and now_ms else None
 
 
 def _predicted(table: LatencyTable, arch: ArchSpec, measured_ms: float) -> dict[str, Any]:
@@ -249,5 +250,10 @@ def _show(document: dict[str, Any]) -> None:
     console.print(grid)
     if document.get("mape_percent") is not None:
         console.print(f"mean absolute error {document['mape_percent']:.1f} %")
+    if document.get("speed") is not None:
+        console.print(
+            f"The network timed beside all others takes {document['speed']:.3f} times what it took when the "
+            "table was built."
+        )
     if any(row["cpu_share"] < _BUSY for row in document["networks"]):
         stderr().print("Other programs took the CPU while measuring: these times are too long.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.common import JsonOption, emit_json, resolve_arch, stderr, stdout
+from hwnas.cli.common import HostOption, JsonOption, emit_json, resolve_arch, stderr, stdout
 from hwnas.errors import FileFormatError, HwnasError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -33,6 +33,12 @@ def build(
     runtime: Annotated[str, typer.Option(help="What executes the networks.")] = "onnxruntime",
     threads: Annotated[int, typer.Option(min=1, help="Threads a network runs on.")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Images a run.")] = 1,
+    precision: Annotated[str, typer.Option(help="What is computed in, as fp32 or int8.")] = "fp32",
+    provider: Annotated[
+        str | None,
+        typer.Option(help="What of the runtime computes, as cuda; the runtime's default when left out."),
+    ] = None,
+    host: HostOption = "local",
     minutes: Annotated[
         float | None, typer.Option(min=0.1, help="About how long to measure; ops beyond that are filled in.")
     ] = None,
@@ -43,11 +49,13 @@ def build(
             help="Measure every op of the space, or those of the presets only, and fill the rest in.",
         ),
     ] = "all",
-    networks: Annotated[int, typer.Option(min=4, help="Whole networks to calibrate on.")] = 40,
-    heldout: Annotated[
-        int, typer.Option(min=0, help="Random whole networks, besides the presets, to tell the error by.")
-    ] = 30,
-    passes: Annotated[int, typer.Option(min=1, help="Fresh processes, each of which times everything.")] = 3,
+    networks: Annotated[
+        int, typer.Option(min=4, help="Whole networks to calibrate on and to tell the error by.")
+    ] = 90,
+    passes: Annotated[
+        int,
+        typer.Option(min=1, help="Fresh processes; each times every network, every second one every op."),
+    ] = 6,
     seed: Annotated[int, typer.Option(help="Of the random networks and orders.")] = 0,
     space: Annotated[str, typer.Option(help="The search space: 'default', or a YAML file.")] = "default",
     arch: Annotated[
@@ -71,7 +79,6 @@ def build(
     plan = make_plan(
         SearchSpace.from_yaml(space),
         networks=networks,
-        heldout=heldout,
         passes=passes,
         minutes=minutes,
         measure_all=ops == "all",
@@ -88,7 +95,19 @@ def build(
     unfinished = out / f"{name}.samples.part"
     progress = _Progress()
     try:
-        table = _build(plan, name, runtime, threads, batch, unfinished, resume, progress)
+        table = _build(
+            plan,
+            name=name,
+            runtime=runtime,
+            threads=threads,
+            batch=batch,
+            precision=precision,
+            provider=provider,
+            host=host,
+            samples=unfinished,
+            resume=resume,
+            progress=progress,
+        )
     except (KeyboardInterrupt, HwnasError) as error:
         if unfinished.exists() and not isinstance(error, UsageError | FileFormatError):
             say.print(
@@ -194,32 +213,36 @@ def show(
 
 def _build(
     plan: Plan,
+    *,
     name: str,
     runtime: str,
     threads: int,
     batch: int,
+    precision: str,
+    provider: str | None,
+    host: str,
     samples: Path,
     resume: bool,
     progress: _Progress,
 ) -> LatencyTable:
-    from hwnas import plugins
     from hwnas.latency.build import build_table
-    from hwnas.latency.link import LocalLink
+    from hwnas.latency.hosts import start_link
+    from hwnas.latency.on_device import exporter_for
 
-    for package in ("onnx", "torch"):
-        plugins.require(package, extra="torch")
-    from hwnas.nn import export
+    exporter = exporter_for(runtime, precision)
+    from hwnas.nn.export import one_thread
 
-    with export.one_thread():
+    with one_thread():
         return build_table(
             plan,
             name=name,
             runtime=runtime,
             threads=threads,
             batch=batch,
-            precision="fp32",
-            exporter=export,
-            start=lambda: LocalLink(runtime),
+            precision=precision,
+            provider=provider,
+            exporter=exporter,
+            start=start_link(host, runtime, say=lambda text: stderr().print(text, highlight=False)),
             samples=samples,
             created=datetime.date.today().isoformat(),
             resume=resume,
@@ -257,9 +280,9 @@ class _Progress:
 
 def _plan_text(plan: Plan) -> str:
     return (
-        f"{len(plan.ops)} ops and {len(plan.networks)} whole networks ({len(plan.calibration)} to calibrate, "
-        f"{len(plan.heldout)} to tell the error), {plan.passes} passes: {plan.cells} cells, "
-        f"about {_duration(plan.seconds)}; {len(plan.filled)} ops are filled in"
+        f"{len(plan.ops)} ops and {len(plan.networks)} whole networks, {plan.passes} passes "
+        f"({plan.op_passes} of the ops): {plan.cells} cells, about {_duration(plan.seconds)}; "
+        f"{len(plan.filled)} ops are filled in"
     )
 
 

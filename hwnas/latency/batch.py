@@ -1,14 +1,15 @@
 """Sums over the ops of many encoded networks at once: gathered from arrays, no loop over ops.
 
 In a search space a network's ops come in groups that depend on few decisions: the stem, each stage's
-way in (by the two widths), each block (by its stage's choices and its own), the head. A group's sum
-is computed once, through `lower`, and kept in an array that has an axis per decision.
+way in (by the two widths), each block (by its stage's choices and its own), the head. A group's sums
+are computed once, through `lower`, and kept in an array that has an axis per decision, and a last one
+for what is summed.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,55 +23,73 @@ __all__ = ["SpaceIndex"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-OpValue = Callable[[OpSpec], float]
+OpValues = Callable[[OpSpec], Sequence[float]]
 
 _UNKNOWN = -np.inf  # not computed yet; NaN: computed, an op has no row; +inf: no network has it
 
 
 class SpaceIndex:
-    """The groups of one space, for one number per op; filled as networks ask for them."""
+    """The groups of one space, for some numbers of each op; filled as networks ask for them."""
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, values: OpValues) -> None:
+        """`values` gives an op's numbers, as many for each; raises MissingOpError where there are none."""
         self.space = space
-        outer = (len(space.resolution), len(space.stem_stride))
-        widths = [len(stage.width) for stage in space.stages]
-        self._ends = np.full((*outer, widths[0], widths[-1]), _UNKNOWN)
-        self._ways_in = [
-            np.full((*outer, before, after), _UNKNOWN) for before, after in itertools.pairwise(widths)
-        ]
-        # One option more than there are, at the end: what INACTIVE (-1) finds, nothing.
-        self._blocks = [
-            np.full((*outer, len(s.width), len(s.ffn_ratio), len(s.layout), len(s.attention) + 1), _UNKNOWN)
-            for s in space.stages
-        ]
+        self._values = values
+        # Filled in by the first networks, when it shows how many numbers an op has.
+        self._ends = np.empty(0)
+        self._ways_in: list[Floats] = []
+        self._blocks: list[Floats] = []
 
-    def sums(self, encoded: Ints, value: OpValue) -> Floats:
-        """The sum of each network's ops' values, shape (n,), for vectors, shape (n, decisions).
+    def sums(self, encoded: Ints) -> Floats:
+        """The sums of each network's ops' numbers, shape (n, numbers), for vectors, shape (n, decisions).
 
-        Always to be called with the same `value`. Raises SpaceError for a vector of no network, and
-        MissingOpError as `value` does.
+        Raises SpaceError for a vector of no network, and MissingOpError as `values` does.
         """
         vectors = self._checked(encoded)
+        if not self._blocks:
+            if not len(vectors):
+                return np.zeros((0, 1))
+            self._allocate(len(self._values(self._ops_of(vectors[0])[0])))
         resolution, stride = vectors[:, 0], vectors[:, 1]
-        total = np.zeros(len(vectors))
         columns = self._stage_columns(vectors)
         first, last = columns[0][0], columns[-1][0]
-        self._fill(self._ends, (resolution, stride, first, last), self._ends_ops, value)
-        total += self._ends[resolution, stride, first, last]
+        self._fill(self._ends, (resolution, stride, first, last), self._ends_ops)
+        total = self._ends[resolution, stride, first, last].copy()
         for index, (width, _, ratio, layout, blocks) in enumerate(columns):
             if index:
                 before = columns[index - 1][0]
                 known = self._ways_in[index - 1]
                 place = (resolution, stride, before, width)
-                self._fill(known, place, lambda *at, i=index, **_: self._way_in_ops(i, *at), value)
+                self._fill(known, place, lambda *at, i=index, **_: self._way_in_ops(i, *at))
                 total += known[place]
             table = self._blocks[index]
-            self._fill_blocks(index, (resolution, stride, width, ratio, layout), value)
-            total += table[
-                resolution[:, None], stride[:, None], width[:, None], ratio[:, None], layout[:, None], blocks
-            ].sum(axis=1)
-        self._refuse(encoded, total, value)
+            self._fill_blocks(index, (resolution, stride, width, ratio, layout))
+            for block in blocks.T:
+                total += table[resolution, stride, width, ratio, layout, block]
+        self._refuse(vectors, total)
         return total
+
+    def _allocate(self, numbers: int) -> None:
+        """Room for all groups, with so many numbers each."""
+        space = self.space
+        outer = (len(space.resolution), len(space.stem_stride))
+        widths = [len(stage.width) for stage in space.stages]
+        self._ends = np.full((*outer, widths[0], widths[-1], numbers), _UNKNOWN)
+        self._ways_in = [
+            np.full((*outer, before, after, numbers), _UNKNOWN)
+            for before, after in itertools.pairwise(widths)
+        ]
+        # One option more than there are, at the end: what INACTIVE (-1) finds, nothing.
+        self._blocks = [
+            np.full(
+                (*outer, len(s.width), len(s.ffn_ratio), len(s.layout), len(s.attention) + 1, numbers),
+                _UNKNOWN,
+            )
+            for s in space.stages
+        ]
+
+    def _ops_of(self, vector: Ints) -> tuple[OpSpec, ...]:
+        return lower(self.space.decode([int(number) for number in vector]))
 
     # --- vectors ---
 
@@ -111,25 +130,23 @@ class SpaceIndex:
             start += max(stage.depth)
         return columns
 
-    def _refuse(self, encoded: Ints, total: Floats, value: OpValue) -> None:
+    def _refuse(self, vectors: Ints, total: Floats) -> None:
         """Raises for the first network without a finite answer."""
-        if np.isfinite(total).all():
+        finite = np.isfinite(total[:, 0])
+        if finite.all():
             return
-        place = int(np.argmax(~np.isfinite(total)))
-        for op in lower(self.space.decode([int(number) for number in encoded[place]])):
-            value(op)
-        raise AssertionError("a network that can be summed has no finite latency")  # pragma: no cover
+        for op in self._ops_of(vectors[int(np.argmin(finite))]):
+            self._values(op)
+        raise AssertionError("a network that can be summed has no finite sum")  # pragma: no cover
 
     # --- groups ---
 
-    def _fill(
-        self, known: Floats, place: tuple[Ints, ...], compute: Callable[..., Iterable[OpSpec]], value: OpValue
-    ) -> None:
-        fresh = known[place] == _UNKNOWN
+    def _fill(self, known: Floats, place: tuple[Ints, ...], compute: Callable[..., Iterable[OpSpec]]) -> None:
+        fresh = known[(*place, 0)] == _UNKNOWN
         if not fresh.any():
             return
         for at in np.unique(np.stack([axis[fresh] for axis in place], axis=1), axis=0):
-            known[tuple(at)] = _sum(compute(*at), value)
+            known[tuple(at)] = self._sums(compute(*at))
 
     def _ends_ops(self, resolution: int, stride: int, first: int, last: int) -> list[OpSpec]:
         """Ops of the stem and the head."""
@@ -141,15 +158,15 @@ class SpaceIndex:
         ops = lower(self._plain(resolution, stride, {index - 1: before, index: width}))
         return [op for op in ops if op.place.startswith(f"stages.{index}.downsample")]
 
-    def _fill_blocks(self, index: int, place: tuple[Ints, ...], value: OpValue) -> None:
+    def _fill_blocks(self, index: int, place: tuple[Ints, ...]) -> None:
         """All attention options of a stage's choices at once: one `lower` gives them all."""
         table, stage = self._blocks[index], self.space.stages[index]
-        fresh = table[(*place, -1)] == _UNKNOWN
+        fresh = table[(*place, -1, 0)] == _UNKNOWN
         if not fresh.any():
             return
         for at in np.unique(np.stack([axis[fresh] for axis in place], axis=1), axis=0):
             resolution, stride, width, ratio, layout = (int(number) for number in at)
-            values = np.full(len(stage.attention) + 1, np.inf)
+            values = np.full((len(stage.attention) + 1, table.shape[-1]), np.inf)
             values[-1] = 0.0
             allowed = stage.allowed(stage.width[width], stage.layout[layout])
             arch = self._plain(
@@ -170,7 +187,7 @@ class SpaceIndex:
             ops = lower(arch)
             for block, number in enumerate(allowed):
                 start = f"stages.{index}.blocks.{block}."
-                values[number] = _sum((op for op in ops if op.place.startswith(start)), value)
+                values[number] = self._sums(op for op in ops if op.place.startswith(start))
             table[tuple(at)] = values
 
     def _plain(
@@ -189,9 +206,10 @@ class SpaceIndex:
             head=Head(classes=self.space.classes),
         )
 
-
-def _sum(ops: Iterable[OpSpec], value: OpValue) -> float:
-    try:
-        return sum(map(value, ops))
-    except MissingOpError:
-        return float("nan")
+    def _sums(self, ops: Iterable[OpSpec]) -> Floats | float:
+        """The sums over some ops, or NaN where an op has no numbers."""
+        try:
+            sums: Floats = np.sum([self._values(op) for op in ops], axis=0)
+            return sums
+        except MissingOpError:
+            return float("nan")

@@ -15,14 +15,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from hwnas.errors import BoardError, MissingPackageError, UnstableError, UsageError
-from hwnas.latency.cells import ANCHOR_CELL, Bench, Timing, timings
-from hwnas.latency.heldout import HeldOut, HeldOutNetwork
+from hwnas.latency.cells import COMPANION_CELL, Bench, Timing, timings
+from hwnas.latency.heldout import CROSS_VALIDATION, HeldOut, HeldOutNetwork
 from hwnas.latency.journal import Journal
 from hwnas.latency.link import Link
 from hwnas.latency.plan import Plan
 from hwnas.latency.profile import DeviceProfile
 from hwnas.latency.table import LatencyTable, Row
-from hwnas.predictors.latency.calibration import Calibration, Composition, fit_calibration
+from hwnas.predictors.latency.calibration import Calibration, compose, fit_calibration
 from hwnas.predictors.latency.fill import FillModel, fit_fill
 from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import OpSpec, lower
@@ -54,6 +54,7 @@ def build_table(
     threads: int,
     batch: int,
     precision: str,
+    provider: str | None = None,
     exporter: Exporter,
     start: Callable[[], Link],
     samples: Path,
@@ -69,7 +70,7 @@ def build_table(
     call with `resume` goes on there.
     """
     profile, environment = measured_profile(
-        start, runtime=runtime, threads=threads, batch=batch, precision=precision
+        start, runtime=runtime, threads=threads, batch=batch, precision=precision, provider=provider
     )
     question = {
         "name": name,
@@ -85,9 +86,7 @@ def build_table(
         networks = {label for label, _ in plan.networks}
         total = plan.cells
         bench = Bench(journal, start, models, networks.__contains__, profile, sleep=sleep)
-        seen = {
-            (record["pass"], record["cell"]) for record in journal.records if record["cell"] != ANCHOR_CELL
-        }
+        seen = {(record["pass"], record["cell"]) for record in journal.records}
         again = 0
 
         def report(number: int, cell: str, attempt: int) -> None:
@@ -99,13 +98,13 @@ def build_table(
                 seen.add((number, cell))
                 progress("measuring", len(seen), total, cell)
 
-        # Twice: a calm late pass may lower the anchor's reference, and so show that cells of an earlier
-        # one were disturbed after all. The second round has nothing to do where none was.
+        # Twice: a calm late pass may show that cells of an earlier one were disturbed after all. The
+        # second round has nothing to do where none was.
         for number in [*range(plan.passes), *range(plan.passes)]:
             bench.report = functools.partial(report, number)
             bench.run_pass(number, plan.order(number))
-        measured = timings(journal.records)
-        anchors = [record["median_ms"] for record in journal.records if record["cell"] == ANCHOR_CELL]
+        measured = timings(journal.records, networks.__contains__)
+        speeds_ms = [record["companion_ms"] for record in journal.records]
     _refuse_noise(plan, measured)
     shutil.rmtree(folder, ignore_errors=True)
     return make_table(
@@ -115,17 +114,24 @@ def build_table(
         profile=profile,
         environment=environment,
         created=created,
-        anchors_ms=anchors,
+        companions_ms=speeds_ms,
         failures=bench.failures,
     )
 
 
 def measured_profile(
-    start: Callable[[], Link], *, runtime: str, threads: int, batch: int, precision: str
+    start: Callable[[], Link],
+    *,
+    runtime: str,
+    threads: int,
+    batch: int,
+    precision: str,
+    provider: str | None = None,
 ) -> tuple[DeviceProfile, dict[str, Any]]:
     """The profile that measuring here would have, and the environment; asks a fresh agent.
 
-    Raises MissingPackageError when the runtime is not there, BoardError when the agent is not.
+    `provider` is the runtime's default when it is None. Raises MissingPackageError when the runtime is
+    not there, BoardError when the agent is not.
     """
     link = start()
     try:
@@ -144,7 +150,7 @@ def measured_profile(
         board=", ".join(words) or "unknown board",
         runtime=runtime,
         runtime_version=str(found["version"]),
-        provider=str(found.get("provider", "cpu")),
+        provider=provider or str(found.get("provider", "cpu")),
         threads=threads,
         batch=batch,
         precision=precision,
@@ -160,7 +166,7 @@ def make_table(
     profile: DeviceProfile,
     environment: Mapping[str, Any],
     created: str,
-    anchors_ms: Sequence[float] = (),
+    companions_ms: Sequence[float] = (),
     failures: Mapping[str, str] | None = None,
 ) -> LatencyTable:
     """The table from timed cells: rows, what is filled in, calibration, held-out error."""
@@ -174,25 +180,28 @@ def make_table(
     if to_fill:
         fill = fit_fill(ops, [rows[op.key].ms for op in ops])
         rows |= {op.key: _filled_row(fill, op) for op in to_fill}
-    calibrating = [(label, arch) for label, arch in plan.calibration if label in measured]
-    calibration = Calibration()
-    if len(calibrating) >= 4:
-        calibration = fit_calibration(
-            [_composition(arch, rows) for _, arch in calibrating],
-            [measured[label].ms for label, _ in calibrating],
+    known = [(label, arch) for label, arch in plan.networks if label in measured]
+    calibration, heldout = Calibration(), HeldOut()
+    if len(known) >= 4:
+        fitted = fit_calibration(
+            [compose(lower(arch), lambda op: rows[op.key].ms) for _, arch in known],
+            [measured[label].ms for label, _ in known],
             smallest_op_ms=min(row.ms for row in rows.values()),
         )
-    heldout = HeldOut(
-        tuple(
-            HeldOutNetwork(label, measured[label].ms, calibration.network_ms(_composition(arch, rows)))
-            for label, arch in plan.heldout
-            if label in measured
+        calibration = fitted.calibration
+        sample = {label for label, _ in plan.drawn}
+        heldout = HeldOut(
+            tuple(
+                HeldOutNetwork(label, measured[label].ms, left_out_ms)
+                for (label, _), left_out_ms in zip(known, fitted.left_out_ms, strict=True)
+                if label in sample
+            ),
+            method=CROSS_VALIDATION,
         )
-    )
     notes = [
-        "Each op was timed as a model of its own; a network is its calibrated sum. "
-        f"Calibrated on {len(calibrating)} random networks; the error is of "
-        f"{len(heldout)} other networks, which no fit has seen."
+        "Each op was timed as a model of its own; a network is its calibrated sum. Calibrated on "
+        f"{len(known)} whole networks; the error is of the {len(heldout)} among them that were drawn at "
+        "random, each predicted by a calibration without it."
     ]
     if fill is not None:
         notes.append(
@@ -208,14 +217,14 @@ def make_table(
         calibration=calibration,
         heldout=heldout,
         environment=environment,
-        measurement=_measurement(plan, measured, anchors_ms, fill),
+        measurement=_measurement(plan, measured, companions_ms, fill),
         notes=tuple(notes),
         created=created,
     )
 
 
 def _measurement(
-    plan: Plan, measured: Mapping[str, Timing], anchors_ms: Sequence[float], fill: FillModel | None
+    plan: Plan, measured: Mapping[str, Timing], companions_ms: Sequence[float], fill: FillModel | None
 ) -> dict[str, Any]:
     """How it was measured, and the noise that was seen."""
     networks = [measured[label].spread for label, _ in plan.networks if label in measured]
@@ -228,12 +237,12 @@ def _measurement(
         "op_spread_percent": _percent(ops),
         "network_spread_percent": _percent(networks),
     }
-    if anchors_ms:
-        facts["anchor"] = plan.anchor[0]
-        facts["anchor_ms"] = float(np.median(anchors_ms))
-        facts["anchor_spread_percent"] = 100 * float(
-            (np.quantile(anchors_ms, 0.95) - np.quantile(anchors_ms, 0.05)) / np.median(anchors_ms)
-        )
+    if companions_ms:
+        middle = float(np.median(companions_ms))
+        facts["companion"] = plan.companion[0]
+        facts["companion_ms"] = middle
+        low, high = np.quantile(companions_ms, [0.05, 0.95])
+        facts["companion_spread_percent"] = 100 * float(high - low) / middle
     if fill is not None:
         facts["fill_error_percent"] = {kind or "other": 100 * error for kind, error in fill.errors.items()}
     return facts
@@ -276,22 +285,12 @@ def _filled_row(fill: FillModel, op: OpSpec) -> Row:
     return Row(ms=value, low_ms=value / (1 + error), high_ms=value * (1 + error), filled=True)
 
 
-def _composition(arch: ArchSpec, rows: Mapping[str, Row]) -> Composition:
-    parts: dict[str, tuple[float, int]] = {}
-    weight_bytes = 0
-    for op in lower(arch):
-        own_ms, count = parts.get(op.kind, (0.0, 0))
-        parts[op.kind] = (own_ms + rows[op.key].ms, count + 1)
-        weight_bytes += op.weight_bytes()
-    return Composition(parts, weight_bytes / 2**20)
-
-
 class _Models:
     """Models of the cells by name, exported once, kept as files until the table is made."""
 
     def __init__(self, plan: Plan, exporter: Exporter, batch: int, folder: Path) -> None:
         self._ops = {op.key: op for op in plan.ops}
-        self._networks = dict(plan.networks) | {ANCHOR_CELL: plan.anchor[1]}
+        self._networks = dict(plan.networks) | {COMPANION_CELL: plan.companion[1]}
         self._exporter, self._batch, self._folder = exporter, batch, folder
 
     def export_all(self, report: Callable[[int, int, str], None]) -> None:
@@ -312,7 +311,8 @@ class _Models:
             if name in self._ops:
                 model = self._exporter.op_model(self._ops[name], batch=self._batch)
             else:
-                model = self._exporter.network_model(self._networks[name], batch=self._batch)
+                batch = 1 if name == COMPANION_CELL else self._batch
+                model = self._exporter.network_model(self._networks[name], batch=batch)
             beside = path.with_suffix(".part")
             beside.write_bytes(model)
             beside.replace(path)

@@ -1,7 +1,9 @@
-"""Timing cells: the anchor between them, verdicts on what was disturbed, everything in the journal.
+"""Timing cells: each in turns with a companion, verdicts on what was disturbed, all in the journal.
 
-A verdict needs nothing but the journal's records in their order, so a resumed build judges as one
-that was never killed.
+The companion is one small network, the same in every cell: it tells how fast the machine was just
+then, and a cell's milliseconds are what it would have taken at the middle speed of the build (see
+speed.py). A verdict needs nothing but the journal's records, so a resumed build judges as one that was
+never killed.
 """
 
 from __future__ import annotations
@@ -12,34 +14,46 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hwnas.board.guards import drift
-from hwnas.board.timing import QUICK, Rules, median
+from hwnas.board.timing import Rules, median
 from hwnas.latency.journal import Journal
 from hwnas.latency.link import CellError, Link
 from hwnas.latency.profile import DeviceProfile
+from hwnas.latency.speed import fit_sharing
 
-__all__ = ["ANCHOR_CELL", "NETWORK_RULES", "OP_RULES", "Bench", "Timing", "timings"]
+__all__ = [
+    "COMPANION_CELL",
+    "COMPANION_EVERY",
+    "NETWORK_RULES",
+    "OP_RULES",
+    "Bench",
+    "Timing",
+    "companion_ms",
+    "timings",
+]
 
-ANCHOR_CELL = "anchor"
-OP_RULES = QUICK
-NETWORK_RULES = Rules(warmup_runs=6, warmup_s=0.02, warmup_limit_s=0.5, repeats=15, width=0.01, limit_s=0.3)
-"""At least 15 repeats a pass: over three fresh processes the 30 that a median needs, and more."""
+COMPANION_CELL = "companion"
+OP_RULES = Rules(warmup_runs=6, warmup_s=0.005, warmup_limit_s=0.1, repeats=12, width=0.01, limit_s=0.1)
+NETWORK_RULES = Rules(warmup_runs=6, warmup_s=0.02, warmup_limit_s=0.3, repeats=12, width=0.005, limit_s=0.35)
+"""At least 12 repeats a pass: over three fresh processes the 30 that a median needs, and more."""
 
-DRIFT_LIMIT = 0.04
-"""Cells between two anchors are disturbed when either is further than this from the reference."""
+COMPANION_EVERY = 10
+"""Cells after which the companion is loaded afresh: how fast a network is also depends on where in
+memory it lies, and the companion's luck must not be that of a whole pass."""
+COMPANION_LIMIT = 1.3
+"""A cell is disturbed when the companion took this many times what it takes in a calm quarter."""
+REACH_LIMIT = 0.05
+"""A cell is disturbed when its median is known no better than this."""
 CPU_SHARE = 0.9
 """A cell is disturbed when its process had the CPU for less of the time."""
-ANCHOR_EVERY = 25
-"""Cells between two anchors."""
 STARVED_RETRIES = 2
 """How often a cell whose process did not get the CPU is timed again on the spot."""
-CALM_LIMIT_S = 60.0
-"""How long measuring again waits for the anchor to come back to its reference."""
+PAUSE_S = 5.0
+"""Before cells that were disturbed are timed again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One cell over all passes."""
+    """One cell over all passes, at the companion's middle speed."""
 
     passes_ms: tuple[float, ...]
     """The median of each pass, in the order of passes."""
@@ -84,6 +98,7 @@ class Bench:
                 return
             if attempt:
                 random.Random(f"{number}/{attempt}").shuffle(wanted)
+                self.sleep(PAUSE_S)
             self._run_process(number, wanted, attempt)
 
     def _open_cells(self, number: int, order: Sequence[str]) -> list[str]:
@@ -98,112 +113,117 @@ class Bench:
         process = 1 + max((record["process"] for record in self.journal.records), default=0)
         link = self.start()
         try:
-            if attempt:
-                self._wait_for_calm(link)
             for count, name in enumerate(wanted):
-                if count % ANCHOR_EVERY == 0:
-                    self._time(link, ANCHOR_CELL, number, process)
+                if count % COMPANION_EVERY == 0:
+                    link.companion(b"" if count else self.models(COMPANION_CELL), profile=self.profile)
                 for _ in range(1 + STARVED_RETRIES):
                     if not self._time(link, name, number, process):
                         break
                 self.report(name, attempt)
-            self._time(link, ANCHOR_CELL, number, process)
         finally:
             link.close()
 
-    def _wait_for_calm(self, link: Link) -> None:
-        """Waits until the anchor takes what it took when nothing disturbed, at most CALM_LIMIT_S."""
-        reference = _reference_ms(self.journal.records)
-        waited_s = 0.0
-        while reference is not None and waited_s < CALM_LIMIT_S:
-            answer = self._measure(link, ANCHOR_CELL, network=True)
-            if drift(answer["median_ms"], reference) <= DRIFT_LIMIT and not _starved(answer):
-                return
-            self.sleep(5.0)
-            waited_s += 5.0
-
-    def _measure(self, link: Link, name: str, *, network: bool) -> dict[str, Any]:
-        return link.measure(
-            self.models(name),
-            rules=NETWORK_RULES if network else OP_RULES,
-            threads=self.profile.threads,
-            batch=self.profile.batch,
-            precision=self.profile.precision,
-        )
-
     def _time(self, link: Link, name: str, number: int, process: int) -> bool:
         """Times one cell and writes it down; whether its process did not get the CPU."""
-        network = name == ANCHOR_CELL or self.is_network(name)
         try:
-            answer = self._measure(link, name, network=network)
+            answer = link.measure(
+                self.models(name),
+                rules=NETWORK_RULES if self.is_network(name) else OP_RULES,
+                profile=self.profile,
+                beside=True,
+            )
         except CellError as error:
-            if name == ANCHOR_CELL:
-                raise
             self.failures[name] = str(error)
             return False
-        kept = ("samples_ns", "warmup_ns", "runs_per_repeat", "steady", "cpu_share", "throttled")
         self.journal.append(
             {
                 "pass": number,
                 "process": process,
                 "cell": name,
-                "median_ms": answer["median_ms"],
-                "p95_ms": answer["p95_ms"],
-                **{field: answer[field] for field in kept},
+                **{field: answer[field] for field in _KEPT},
             }
         )
         return _starved(answer)
 
 
-def judged(records: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], bool]]:
-    """Each cell's record (anchors left out), and whether it was disturbed.
+_KEPT = (
+    "median_ms",
+    "reach",
+    "p95_ms",
+    "companion_ms",
+    "samples_ns",
+    "companion_ns",
+    "cold_ns",
+    "warmup_ns",
+    "runs_per_repeat",
+    "steady",
+    "cpu_share",
+    "throttled",
+)
 
-    It was when an anchor next to it, in the same process, is off the reference, when its process
-    did not get the CPU, or when the board throttled. The reference is the lower quartile of all
-    anchors: what disturbs makes slower.
+
+def companion_ms(records: Sequence[Mapping[str, Any]]) -> float:
+    """What the companion takes at the middle speed of the records: the median over their cells.
+
+    Raises ValueError without records.
     """
-    reference = _reference_ms(records)
-    result: list[tuple[Mapping[str, Any], bool]] = []
-    before: dict[int, bool] = {}  # process -> whether the last anchor was off
-    pending: dict[int, list[int]] = {}  # process -> places in result since that anchor
-    for record in records:
-        process = record["process"]
-        if record["cell"] == ANCHOR_CELL:
-            off = reference is not None and drift(record["median_ms"], reference) > DRIFT_LIMIT
-            if off:
-                for place in pending.get(process, []):
-                    result[place] = (result[place][0], True)
-            before[process], pending[process] = off, []
-            continue
-        disturbed = before.get(process, False) or _starved(record) or bool(record["throttled"])
-        pending.setdefault(process, []).append(len(result))
-        result.append((record, disturbed))
-    return result
+    if not records:
+        raise ValueError("no cell was timed, so nothing is known of the companion")
+    return median([float(record["companion_ms"]) for record in records])
 
 
-def _reference_ms(records: Sequence[Mapping[str, Any]]) -> float | None:
-    anchors = sorted(record["median_ms"] for record in records if record["cell"] == ANCHOR_CELL)
-    return anchors[len(anchors) // 4] if anchors else None
+def judged(records: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], bool]]:
+    """Each record, and whether it was disturbed.
+
+    It was when its process did not get the CPU, when the board throttled, when its median stayed
+    uncertain, or when the companion was far slower than in the calm quarter of all records: what the
+    passes tell of shared slowness does not reach that far.
+    """
+    ordered = sorted(float(record["companion_ms"]) for record in records)
+    calm = ordered[len(ordered) // 4] if ordered else 0.0
+    return [(record, _disturbed(record, calm)) for record in records]
+
+
+def _disturbed(record: Mapping[str, Any], calm_ms: float) -> bool:
+    return bool(
+        _starved(record)
+        or record["throttled"]
+        or record["companion_ms"] > COMPANION_LIMIT * calm_ms
+        or record["reach"] > REACH_LIMIT
+    )
 
 
 def _starved(record: Mapping[str, Any]) -> bool:
     return bool(record["cpu_share"] < CPU_SHARE)
 
 
-def timings(records: Sequence[Mapping[str, Any]]) -> dict[str, Timing]:
-    """Each cell over its passes: of a pass the last undisturbed attempt, else the last one."""
+def timings(records: Sequence[Mapping[str, Any]], is_network: Callable[[str], bool]) -> dict[str, Timing]:
+    """Each cell over its passes, at the companion's middle speed.
+
+    Of a pass the last undisturbed attempt counts, else the last one.
+    """
     chosen: dict[str, dict[int, tuple[Mapping[str, Any], bool]]] = {}
     for record, disturbed in judged(records):
         passes = chosen.setdefault(record["cell"], {})
         held = passes.get(record["pass"])
         if held is None or held[1] or not disturbed:
             passes[record["pass"]] = (record, disturbed)
+    if not chosen:
+        return {}
+    middle_ms = companion_ms(records)
+    kept = {name: [passes[number] for number in sorted(passes)] for name, passes in chosen.items()}
     result = {}
-    for name, passes in chosen.items():
-        kept = [passes[number] for number in sorted(passes)]
-        result[name] = Timing(
-            passes_ms=tuple(record["median_ms"] for record, _ in kept),
-            p95_ms=median([record["p95_ms"] for record, _ in kept]),
-            disturbed=any(disturbed for _, disturbed in kept),
-        )
+    for networks in (False, True):
+        names = [name for name in kept if is_network(name) == networks]
+        own_ms = {name: [record["median_ms"] for record, _ in kept[name]] for name in names}
+        beside_ms = {name: [record["companion_ms"] for record, _ in kept[name]] for name in names}
+        sharing = fit_sharing(list(zip(own_ms[name], beside_ms[name], strict=True)) for name in names)
+        for name in names:
+            passes_ms = sharing.at_middle_speed(own_ms[name], beside_ms[name], middle_ms)
+            tails = [record["p95_ms"] / record["median_ms"] for record, _ in kept[name]]
+            result[name] = Timing(
+                passes_ms=passes_ms,
+                p95_ms=median(tails) * median(passes_ms),
+                disturbed=any(disturbed for _, disturbed in kept[name]),
+            )
     return result

@@ -9,7 +9,9 @@ import numpy as np
 
 from hwnas.predictors import evaluation
 
-__all__ = ["HeldOut", "HeldOutNetwork"]
+__all__ = ["CROSS_VALIDATION", "HeldOut", "HeldOutNetwork"]
+
+CROSS_VALIDATION = "cross-validation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class HeldOut:
 
     networks: tuple[HeldOutNetwork, ...] = ()
     method: str = "held-out networks"
-    """`held-out networks`, or `leave-one-family-out`: each predicted by a fit without its family."""
+    """`held-out networks`; `cross-validation`: each predicted by a fit without it (and without as many
+    others as the folds ask); `leave-one-family-out`: each predicted by a fit without its family."""
 
     def __len__(self) -> int:
         return len(self.networks)

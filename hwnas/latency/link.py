@@ -7,19 +7,32 @@ import select
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, Self, cast
 
+from hwnas import plugins
 from hwnas.board import protocol
 from hwnas.board.timing import Rules
-from hwnas.errors import BoardError, UsageError, did_you_mean
+from hwnas.errors import BoardError
+from hwnas.latency.profile import DeviceProfile
 
-__all__ = ["CellError", "Link", "LocalLink"]
+__all__ = ["BOOT", "AgentGone", "AgentLink", "CellError", "Link", "LocalLink", "plugin_file"]
 
-_BOOT = "import sys; sys.path[0] = sys.argv[1]; from hwnas.board.agent import main; main(sys.argv[2])"
+BOOT = "import sys; sys.path[0] = sys.argv[1]; from hwnas.board.agent import main; main(sys.argv[2])"
 _HELLO_S = 60.0
 _CELL_S = 300.0
+
+
+def _settings(profile: DeviceProfile) -> dict[str, Any]:
+    """What of a profile the agent must know to run a model in it."""
+    return {
+        "threads": profile.threads,
+        "batch": profile.batch,
+        "precision": profile.precision,
+        "provider": profile.provider,
+    }
 
 
 class CellError(Exception):
@@ -33,54 +46,58 @@ class Link(Protocol):
         """Its environment and what its runtime says of itself."""
         ...
 
+    def companion(self, model: bytes, *, profile: DeviceProfile) -> None:
+        """Loads the model that others are timed beside; with b"" the last one afresh.
+
+        Raises CellError when it does not run, BoardError when the agent is gone.
+        """
+        ...
+
     def measure(
-        self, model: bytes, *, rules: Rules, threads: int, batch: int, precision: str
+        self, model: bytes, *, rules: Rules, profile: DeviceProfile, beside: bool = False
     ) -> dict[str, Any]:
-        """Times one model; raises CellError when it does not run, BoardError when the agent is gone."""
+        """Times one model, `beside` the companion or alone.
+
+        Raises CellError when it does not run, BoardError when the agent is gone.
+        """
         ...
 
     def close(self) -> None: ...
 
 
-class LocalLink:
-    """An agent in a process of its own on this machine. It ends when this end closes or dies."""
+class AgentGone(BoardError):
+    """The agent ended or does not answer; the machine that it ran on is still there."""
 
-    def __init__(self, runtime: str) -> None:
-        """Starts the agent with the runtime plug-in `runtime`; raises UsageError for an unknown one."""
-        root = Path(__file__).resolve().parents[2]
-        plugin = Path(__file__).resolve().parents[1] / "runtimes" / f"{runtime.replace('-', '_')}.py"
-        if not plugin.is_file() or runtime.startswith("_"):
-            known = sorted(f.stem.replace("_", "-") for f in plugin.parent.glob("*.py") if f.stem[0] != "_")
-            raise UsageError(
-                f"no runtime '{runtime}'.{did_you_mean(runtime, known)} Known: {', '.join(known)}"
-            )
+
+class AgentLink:
+    """An agent behind the pipes of a process. It ends when this end closes or dies."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        """Starts the process that is the agent, or that leads to it."""
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the link
         # A session of its own: Ctrl-C is for the host, which ends the agent by closing its input.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _BOOT, str(root), str(plugin)],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
             start_new_session=True,
         )
+        # Unbuffered, so that select sees all there is.
+        stdout = cast(BinaryIO, self._process.stdout)
+        self._answers = open(stdout.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115
 
     def hello(self) -> dict[str, Any]:
         return self._ask({"command": "hello"}, b"", _HELLO_S)
 
+    def companion(self, model: bytes, *, profile: DeviceProfile) -> None:
+        self._run({"command": "companion", **_settings(profile)}, model)
+
     def measure(
-        self, model: bytes, *, rules: Rules, threads: int, batch: int, precision: str
+        self, model: bytes, *, rules: Rules, profile: DeviceProfile, beside: bool = False
     ) -> dict[str, Any]:
-        command = {
-            "command": "measure",
-            "rules": dataclasses.asdict(rules),
-            "threads": threads,
-            "batch": batch,
-            "precision": precision,
-        }
-        answer = self._ask(command, model, _CELL_S)
-        if "error" in answer:
-            raise CellError(str(answer["error"]))
-        return answer
+        command = {"command": "measure", "rules": dataclasses.asdict(rules), "beside": beside}
+        return self._run({**command, **_settings(profile)}, model)
 
     def close(self) -> None:
         """Ends the agent: closes its input, and kills it when it does not go."""
@@ -97,7 +114,7 @@ class LocalLink:
             self._process.wait()
         self._complaints.close()
 
-    def __enter__(self) -> LocalLink:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -105,21 +122,51 @@ class LocalLink:
     ) -> None:
         self.close()
 
+    def _run(self, command: dict[str, Any], model: bytes) -> dict[str, Any]:
+        answer = self._ask(command, model, _CELL_S)
+        if "error" in answer:
+            raise CellError(str(answer["error"]))
+        return answer
+
     def _ask(self, command: dict[str, Any], payload: bytes, limit_s: float) -> dict[str, Any]:
-        commands, answers = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
         try:
-            protocol.write_frame(commands, command, payload)
-            ready, _, _ = select.select([answers], [], [], limit_s)
+            protocol.write_frame(cast(BinaryIO, self._process.stdin), command, payload)
+        except OSError as error:
+            raise self._gone(f"is gone ({error})") from None
+        return self._next(limit_s)
+
+    def _next(self, limit_s: float) -> dict[str, Any]:
+        """The next frame that comes."""
+        try:
+            ready, _, _ = select.select([self._answers], [], [], limit_s)
             if not ready:
-                raise BoardError(f"the measuring process did not answer within {limit_s:.0f} s")
-            frame = protocol.read_frame(answers)
+                raise AgentGone(f"the measuring process did not answer within {limit_s:.0f} s")
+            frame = protocol.read_frame(cast(BinaryIO, self._answers))
         except (OSError, protocol.ProtocolError) as error:
-            raise BoardError(f"the measuring process is gone ({error}){self._last_words()}") from None
+            raise self._gone(f"is gone ({error})") from None
         if frame is None:
-            raise BoardError(f"the measuring process ended without an answer{self._last_words()}")
+            raise self._gone("ended without an answer")
         return frame[0]
+
+    def _gone(self, how: str) -> BoardError:
+        """The error to raise when no more answers come."""
+        return AgentGone(f"the measuring process {how}{self._last_words()}")
 
     def _last_words(self) -> str:
         self._complaints.seek(0)
         lines = self._complaints.read().decode(errors="replace").strip().splitlines()
         return f": {lines[-1]}" if lines else ""
+
+
+class LocalLink(AgentLink):
+    """An agent in a process of its own on this machine."""
+
+    def __init__(self, runtime: str) -> None:
+        """Starts the agent with the runtime plug-in `runtime`; raises UsageError for an unknown one."""
+        root = Path(__file__).resolve().parents[2]
+        super().__init__([sys.executable, "-c", BOOT, str(root), str(plugin_file(runtime))])
+
+
+def plugin_file(runtime: str) -> Path:
+    """The file that is the runtime's plug-in. Raises UsageError for an unknown one."""
+    return plugins.file_of("runtimes", runtime)

@@ -1,19 +1,22 @@
-"""Whole networks measured here, in several fresh processes and in random order."""
+"""Whole networks measured here: in several fresh processes, in random order, beside a companion."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hwnas.board.timing import Rules, median
 from hwnas.errors import HwnasError
+from hwnas.latency.cells import COMPANION_EVERY
 from hwnas.latency.link import CellError, Link
 from hwnas.latency.profile import DeviceProfile
+from hwnas.latency.speed import fit_sharing
 
 __all__ = ["NETWORK_RULES", "MeasuredNetwork", "measure_networks"]
 
-NETWORK_RULES = Rules(warmup_s=0.2, warmup_limit_s=2.0, width=0.01, limit_s=2.0)
+NETWORK_RULES = Rules(warmup_runs=6, warmup_s=0.05, warmup_limit_s=1.0, repeats=30, width=0.005, limit_s=0.6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +24,25 @@ class MeasuredNetwork:
     """One network over all rounds."""
 
     rounds_ms: tuple[float, ...]
-    """The median of each round; each is a process of its own."""
+    """Each round, a process of its own, at the companion's middle speed."""
+    clock_ms: tuple[float, ...]
+    """The median of each round by the clock alone, whatever the machine's speed was just then."""
+    companion_ms: float
+    """What the companion took in the middle of all that was measured together."""
     p95_ms: float
-    """The median of the rounds' 95th percentiles."""
+    """The median of the rounds' 95th percentiles, by the clock."""
     cpu_share: float
     """The least share of the CPU that a round got."""
 
     @property
     def ms(self) -> float:
+        """The median of the rounds, at the companion's middle speed."""
         return median(self.rounds_ms)
+
+    @property
+    def raw_ms(self) -> float:
+        """The median of the rounds by the clock."""
+        return median(self.clock_ms)
 
     @property
     def low_ms(self) -> float:
@@ -45,6 +58,7 @@ class MeasuredNetwork:
 def measure_networks(
     models: Mapping[str, Callable[[], bytes]],
     *,
+    companion: bytes,
     profile: DeviceProfile,
     start: Callable[[], Link],
     rng: random.Random,
@@ -54,24 +68,22 @@ def measure_networks(
 ) -> dict[str, MeasuredNetwork]:
     """Times each model (made when its turn comes) once a round, in a new order each round.
 
-    Raises HwnasError when a network does not run, BoardError when the agent is gone.
+    Every one is timed in turns with `companion`, a model of one image: what slows the machine down for
+    a second shows in both (see speed.py). Raises HwnasError when a network does not run, BoardError
+    when the agent is gone.
     """
-    answers: dict[str, list[dict[str, float]]] = {name: [] for name in models}
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in models}
     done = 0
     for _ in range(rounds):
         names = list(models)
         rng.shuffle(names)
         link = start()
         try:
-            for name in names:
+            for count, name in enumerate(names):
                 try:
-                    answer = link.measure(
-                        models[name](),
-                        rules=rules,
-                        threads=profile.threads,
-                        batch=profile.batch,
-                        precision=profile.precision,
-                    )
+                    if count % COMPANION_EVERY == 0:
+                        link.companion(b"" if count else companion, profile=profile)
+                    answer = link.measure(models[name](), rules=rules, profile=profile, beside=True)
                 except CellError as error:
                     raise HwnasError(f"{name} does not run on {profile.runtime}: {error}") from None
                 answers[name].append(answer)
@@ -79,11 +91,20 @@ def measure_networks(
                 report(name, done, rounds * len(models))
         finally:
             link.close()
-    return {
-        name: MeasuredNetwork(
-            rounds_ms=tuple(answer["median_ms"] for answer in own),
+    companions_ms = [answer["companion_ms"] for own in answers.values() for answer in own]
+    middle_ms = median(companions_ms) if companions_ms else 0.0
+    sharing = fit_sharing(
+        [(answer["median_ms"], answer["companion_ms"]) for answer in own] for own in answers.values()
+    )
+    result = {}
+    for name, own in answers.items():
+        clock_ms = tuple(answer["median_ms"] for answer in own)
+        beside_ms = [answer["companion_ms"] for answer in own]
+        result[name] = MeasuredNetwork(
+            rounds_ms=sharing.at_middle_speed(clock_ms, beside_ms, middle_ms),
+            clock_ms=clock_ms,
+            companion_ms=middle_ms,
             p95_ms=median([answer["p95_ms"] for answer in own]),
             cpu_share=min(answer["cpu_share"] for answer in own),
         )
-        for name, own in answers.items()
-    }
+    return result

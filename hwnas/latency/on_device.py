@@ -1,4 +1,4 @@
-"""Architectures timed on this machine: exported for the profile's runtime, then measured as wholes."""
+"""Architectures timed on a device: exported for the profile's runtime, then measured as wholes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,28 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hwnas import plugins
+from hwnas.latency.build import Exporter
 from hwnas.latency.link import Link, LocalLink
 from hwnas.latency.networks import MeasuredNetwork, measure_networks
 from hwnas.latency.plan import COMPANION
 from hwnas.latency.profile import DeviceProfile
 from hwnas.space import ArchSpec, preset
 
-__all__ = ["measure_archs"]
+__all__ = ["exporter_for", "measure_archs"]
+
+
+def exporter_for(runtime: str, precision: str) -> Exporter:
+    """What makes the models that a runtime takes.
+
+    Raises UsageError for an unknown runtime or a precision it has no models in, MissingPackageError
+    where the exporter's packages are not there.
+    """
+    model_format = plugins.load("runtimes", runtime).MODEL_FORMAT
+    for package in ("onnx", "torch") if model_format == "onnx" else ("torch",):
+        plugins.require(package, extra="torch")
+    from hwnas.nn import formats
+
+    return formats.exporter(model_format, precision)
 
 
 def measure_archs(
@@ -35,13 +50,9 @@ def measure_archs(
     that the runtime's format does not have, HwnasError when a network does not run, BoardError when the
     measuring process is gone.
     """
-    model_format = plugins.load("runtimes", profile.runtime).MODEL_FORMAT
-    for package in ("onnx", "torch") if model_format == "onnx" else ("torch",):
-        plugins.require(package, extra="torch")
+    to_model = exporter_for(profile.runtime, profile.precision)
     from hwnas.nn.export import one_thread
-    from hwnas.nn.formats import exporter
 
-    to_model = exporter(model_format, profile.precision)
     # Exported before anything is timed: exporting would disturb it.
     with one_thread(), tempfile.TemporaryDirectory() as folder:
         files = {}

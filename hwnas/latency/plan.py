@@ -23,6 +23,8 @@ __all__ = ["COMPANION", "Plan", "make_plan", "of_any_size", "space_ops", "spread
 COMPANION = "uniform-t"
 """The preset that everything is timed in turns with."""
 
+OPS_EVERY = 2
+"""Passes from one that has ops in it to the next."""
 _POOL = 1000
 """Random networks of which the spread-out half of the calibrating ones is chosen."""
 
@@ -50,7 +52,14 @@ class Plan:
     companion: tuple[str, ArchSpec]
     """The network that all are timed in turns with."""
     passes: int
+    """In each, every network is timed; in every second one, every op: networks come to more nodes and
+    more memory, wander more, and are fewer."""
     seed: int
+
+    @property
+    def op_passes(self) -> int:
+        """Passes that have ops in them."""
+        return -(-self.passes // OPS_EVERY)
 
     @property
     def networks(self) -> tuple[tuple[str, ArchSpec], ...]:
@@ -59,12 +68,12 @@ class Plan:
     @property
     def cells(self) -> int:
         """Timings of all passes."""
-        return self.passes * (len(self.ops) + len(self.networks))
+        return self.op_passes * len(self.ops) + self.passes * len(self.networks)
 
     @property
     def seconds(self) -> float:
         """About how long it takes, exporting included, on a board like a desktop computer."""
-        measuring = self.passes * (len(self.ops) * _OP_S + len(self.networks) * _NETWORK_S)
+        measuring = self.op_passes * len(self.ops) * _OP_S + self.passes * len(self.networks) * _NETWORK_S
         return measuring + len(self.ops) * _EXPORT_OP_S + len(self.networks) * _EXPORT_NETWORK_S
 
     @property
@@ -75,7 +84,9 @@ class Plan:
 
     def order(self, number: int) -> list[str]:
         """The cells of one pass by name (op key or network label), in random order."""
-        names = [op.key for op in self.ops] + [label for label, _ in self.networks]
+        names = [label for label, _ in self.networks]
+        if number % OPS_EVERY == 0:
+            names += [op.key for op in self.ops]
         random.Random(f"{self.seed}/{number}").shuffle(names)
         return names
 
@@ -84,7 +95,7 @@ def make_plan(
     space: SearchSpace,
     *,
     networks: int = 90,
-    passes: int = 3,
+    passes: int = 6,
     minutes: float | None = None,
     measure_all: bool = True,
     seed: int = 0,
@@ -124,7 +135,7 @@ def make_plan(
     )
     room = len(rest) if measure_all else 0
     if minutes is not None:
-        room = int((minutes * 60 - plan.seconds) / (passes * _OP_S + _EXPORT_OP_S))
+        room = int((minutes * 60 - plan.seconds) / (plan.op_passes * _OP_S + _EXPORT_OP_S))
         if room < 0:
             raise UsageError(
                 f"{len(plan.ops)} ops of the presets and {len(plan.networks)} whole networks take about "

@@ -14,7 +14,7 @@ from hwnas.errors import MissingOpError, UsageError
 from hwnas.latency.heldout import HeldOut
 from hwnas.latency.profile import DeviceProfile
 from hwnas.predictors.estimate import Estimate
-from hwnas.predictors.latency.calibration import Calibration
+from hwnas.predictors.latency.calibration import Calibration, compose
 from hwnas.predictors.latency.features import FEATURE_NAMES, op_features
 from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import OpSpec, lower
@@ -125,7 +125,7 @@ class LatencyTable:
         return content_digest(self)
 
     def overhead_ms(self, ops: Iterable[OpSpec]) -> float:
-        """What the network that runs these ops takes besides their shares.
+        """What the sum that a network is predicted from has besides its ops.
 
         Once a network, and for weights that do not stay in the cache.
         """
@@ -151,7 +151,7 @@ class LatencyTable:
         return tuple(key for key in keys if key not in self.rows)
 
     def op_latency_ms(self, op: OpSpec) -> float:
-        """What the op adds to a network, in ms: with `overhead_ms` they sum up to the prediction.
+        """What the op adds to the sum that a network is predicted from, in ms; see `shares_ms`.
 
         Raises MissingOpError when there is no row for it.
         """
@@ -159,6 +159,23 @@ class LatencyTable:
         if known is None:
             known = self._op_ms[op] = self._computed_op_ms(op)
         return known
+
+    def factor(self, ops: Sequence[OpSpec]) -> float:
+        """What that sum is multiplied with, near 1: what it gets wrong for networks of this size.
+
+        Raises MissingOpError when an op has no row.
+        """
+        if self.coefficients is not None or not self.calibration.residual.points:
+            return 1.0
+        return self.calibration.residual.factor(compose(ops, self._own_ms).features)
+
+    def shares_ms(self, ops: Sequence[OpSpec]) -> tuple[tuple[float, ...], float]:
+        """What each op adds to the network that runs them, and the rest: together its prediction.
+
+        Raises MissingOpError when an op has no row.
+        """
+        factor = self.factor(ops)
+        return tuple(factor * self.op_latency_ms(op) for op in ops), factor * self.overhead_ms(ops)
 
     def predict(self, arch: ArchSpec, *, level: float = 0.9) -> Estimate:
         """Milliseconds of one network, with the interval that holds at `level`.
@@ -170,7 +187,7 @@ class LatencyTable:
     def predict_ops(self, ops: Sequence[OpSpec], *, level: float = 0.9) -> Estimate:
         """Milliseconds of the network that runs these ops; see `predict`."""
         try:
-            value = self.overhead_ms(ops) + sum(map(self.op_latency_ms, ops))
+            value = (self.overhead_ms(ops) + sum(map(self.op_latency_ms, ops))) * self.factor(ops)
         except MissingOpError:
             raise self._missing_error(self.missing(ops)) from None
         factor = self.heldout.factor(level)
@@ -195,26 +212,35 @@ class LatencyTable:
 
         space = Space.default() if space is None else space
         held = self._indexes.get(id(space))
-        if held is None or held[0].space is not space:
-            held = self._indexes[id(space)] = (SpaceIndex(space), SpaceIndex(space))
-        vectors = np.asarray(encoded)
-        shares: NDArray[np.float64] = held[0].sums(vectors, self.op_latency_ms)
+        if held is None or held.space is not space:
+            held = self._indexes[id(space)] = SpaceIndex(space, self._numbers)
+        sums: NDArray[np.float64] = held.sums(np.asarray(encoded))
+        shares = sums[:, 0]
         if self.coefficients is not None:
             return shares + self.coefficients.offset_ms
-        overhead = np.full_like(shares, self.calibration.offset_ms)
-        if self.calibration.cold_ms_per_mib:
-            weights_mib = held[1].sums(vectors, OpSpec.weight_bytes) / 2**20
-            cold_mib = np.maximum(weights_mib - self.calibration.cache_mib, 0.0)
-            overhead += self.calibration.cold_ms_per_mib * cold_mib
-        return shares + overhead
+        calibration = self.calibration
+        cold_mib = np.maximum(sums[:, 2] - calibration.cache_mib, 0.0)
+        total = shares + calibration.offset_ms + calibration.cold_ms_per_mib * cold_mib
+        return total * calibration.residual.factors(sums[:, 1:])
+
+    def _numbers(self, op: OpSpec) -> tuple[float, ...]:
+        """What of an op adds up over a network: its share, then the features of the residual."""
+        share = self.op_latency_ms(op)
+        if self.coefficients is not None:
+            return (share,)
+        mib = 2.0**-20
+        return share, self._own_ms(op), op.weight_bytes() * mib, op.activation_bytes() * mib, float(op.nodes)
+
+    def _own_ms(self, op: OpSpec) -> float:
+        row = self.rows.get(op.key)
+        if row is None:
+            raise self._missing_error((op.key,))
+        return row.ms
 
     def _computed_op_ms(self, op: OpSpec) -> float:
         if self.coefficients is not None:
             return self.coefficients.op_ms(op)
-        row = self.rows.get(op.key)
-        if row is None:
-            raise self._missing_error((op.key,))
-        return self.calibration.op_ms(op.kind, row.ms)
+        return self.calibration.op_ms(op.kind, self._own_ms(op))
 
     def _missing_error(self, keys: tuple[str, ...]) -> MissingOpError:
         shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")

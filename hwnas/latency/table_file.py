@@ -3,6 +3,7 @@
 History of the schema
     1  (2026-11) the first: `rows` by op key or `coefficients`, calibration, held-out networks,
        checksum over the content.
+    2  (2026-11) calibration.residual: what a calibrated sum is multiplied with.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from hwnas.latency.profile import DeviceProfile
 from hwnas.latency.table import Coefficients, LatencyTable, Row
 from hwnas.predictors.latency.calibration import Calibration
 from hwnas.predictors.latency.features import FEATURE_NAMES
+from hwnas.predictors.latency.residual import FEATURES as RESIDUAL_FEATURES
+from hwnas.predictors.latency.residual import Residual
 from hwnas.whole_file import write_whole
 
 __all__ = [
@@ -39,12 +42,20 @@ __all__ = [
 ]
 
 FORMAT = "hwnas latency table"
-SCHEMA = 1
+SCHEMA = 2
 ROW_COLUMNS = ("ms", "low_ms", "high_ms", "p95_ms")
 FILLED_COLUMNS = ("ms", "low_ms", "high_ms")
 HELDOUT_COLUMNS = ("label", "measured_ms", "predicted_ms")
 
-_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+def _with_residual(document: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 had no residual; its checksum is over what it had."""
+    if isinstance(document.get("calibration"), dict):
+        document = {**document, "calibration": {**document["calibration"], "residual": None}}
+    return document
+
+
+_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _with_residual}
 """Schema n -> the document as schema n + 1 has it."""
 
 _KEYS = (
@@ -102,9 +113,9 @@ def parse_table(text: str, *, source: str) -> LatencyTable:
     reader = _Reader(source)
     if not text.strip():
         raise FileFormatError(f"{source}: the file is empty; a table starts with 'format: {FORMAT}'")
-    document = reader.document(yaml_io.parse(text, source=source))
-    table = reader.table(document)
-    reader.checksum(document)
+    stored = yaml_io.parse(text, source=source)
+    table = reader.table(reader.document(stored))
+    reader.checksum(stored)
     return table
 
 
@@ -177,6 +188,7 @@ def _to_document(table: LatencyTable) -> dict[str, Any]:
             "cold_ms_per_mib": _rounded(calibration.cold_ms_per_mib),
             "cache_mib": _rounded(calibration.cache_mib),
             "scales": {kind: _rounded(scale) for kind, scale in sorted(calibration.scales.items())},
+            "residual": _residual_document(calibration.residual),
         }
     else:
         document["coefficients"] = {
@@ -206,6 +218,19 @@ def _to_document(table: LatencyTable) -> dict[str, Any]:
         }
     document["checksum"] = _checksum(document)
     return document
+
+
+def _residual_document(residual: Residual) -> dict[str, Any] | None:
+    if not residual.points:
+        return None
+    return {
+        "features": list(RESIDUAL_FEATURES),
+        "centre": [_rounded(value) for value in residual.centre],
+        "scale": [_rounded(value) for value in residual.scale],
+        "reach": _rounded(residual.reach),
+        "points": [[_rounded(value) for value in point] for point in residual.points],
+        "weights": [_rounded(value) for value in residual.weights],
+    }
 
 
 def _rounded(value: float) -> float:
@@ -347,6 +372,28 @@ class _Reader:
             cold_ms_per_mib=self.at_least_0(data.get("cold_ms_per_mib"), "calibration.cold_ms_per_mib"),
             cache_mib=self.at_least_0(data.get("cache_mib"), "calibration.cache_mib"),
             networks=self.count(data, "networks", at="calibration."),
+            residual=self.residual(data.get("residual")),
+        )
+
+    def residual(self, data: Any) -> Residual:
+        """What `calibration.residual` holds; nothing where it is null."""
+        at = "calibration.residual."
+        if data is None:
+            return Residual()
+        if not isinstance(data, dict) or data.get("features") != list(RESIDUAL_FEATURES):
+            raise self.fail(f"{at}features: must be {list(RESIDUAL_FEATURES)}, got {_shown(data)}")
+        centre = self.numbers(data.get("centre"), f"{at}centre", len(RESIDUAL_FEATURES))
+        scale = self.numbers(data.get("scale"), f"{at}scale", len(RESIDUAL_FEATURES))
+        points = [
+            self.numbers(point, f"{at}points", len(RESIDUAL_FEATURES))
+            for point in self.items(data, "points", at=at)
+        ]
+        return Residual(
+            centre=centre,
+            scale=tuple(self.positive(value, f"{at}scale") for value in scale),
+            reach=self.positive(data.get("reach"), f"{at}reach"),
+            points=tuple(points),
+            weights=self.numbers(data.get("weights"), f"{at}weights", len(points)),
         )
 
     def heldout(self, document: dict[str, Any]) -> HeldOut:
@@ -409,6 +456,11 @@ class _Reader:
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise self.fail(f"{at}{key}: must be a whole number of at least 0, got {_shown(value)}")
         return value
+
+    def numbers(self, values: Any, where: str, count: int) -> tuple[float, ...]:
+        if not isinstance(values, list) or len(values) != count:
+            raise self.fail(f"{where}: must be {count} numbers, got {_shown(values)}")
+        return tuple(self.number(value, where) for value in values)
 
     def number(self, value: Any, where: str) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
