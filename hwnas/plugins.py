@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -18,7 +19,7 @@ from typing import Any
 
 from hwnas.errors import MissingPackageError, UsageError, did_you_mean
 
-__all__ = ["load", "load_callable", "names", "require"]
+__all__ = ["file_of", "load", "load_callable", "names", "require"]
 
 
 def names(folder: str) -> tuple[str, ...]:
@@ -32,15 +33,32 @@ def load(folder: str, name: str) -> Any:
 
     Raises UsageError for an unknown name, with the nearest known one.
     """
-    known = names(folder)
-    if name not in known:
-        raise UsageError(
-            f"no {name!r} among {folder}.{did_you_mean(name, known)} Known: {', '.join(known) or 'none'}"
-        )
+    _check(folder, name)
     foreign = _entry_points(folder)
     if name in foreign:
         return foreign[name].load()
     return importlib.import_module(f"hwnas.{folder.replace('/', '.')}.{name.replace('-', '_')}")
+
+
+def file_of(folder: str, name: str) -> Path:
+    """The one file that a plug-in is, for where it is copied to and loaded alone; not imported here.
+
+    Raises UsageError for an unknown name, and for an entry point that names no module in one file.
+    """
+    _check(folder, name)
+    point = _entry_points(folder).get(name)
+    if point is None:
+        return Path(__file__).parent / folder / f"{name.replace('-', '_')}.py"
+    try:
+        found = importlib.util.find_spec(point.module)
+    except ModuleNotFoundError:
+        found = None
+    if point.attr or found is None or not (found.origin or "").endswith(".py"):
+        raise UsageError(
+            f"the entry point of {name!r} in 'hwnas.{folder}' must name a module in one Python file, "
+            f"got '{point.value}'"
+        )
+    return Path(str(found.origin))
 
 
 def require(package: str, *, extra: str) -> ModuleType:
@@ -77,6 +95,14 @@ def load_callable(reference: str) -> Callable[..., Any]:
         raise UsageError(f"'{module_name}' has no function '{attribute}', as '{reference}' asks")
     result: Callable[..., Any] = found
     return result
+
+
+def _check(folder: str, name: str) -> None:
+    known = names(folder)
+    if name not in known:
+        raise UsageError(
+            f"no {name!r} among {folder}.{did_you_mean(name, known)} Known: {', '.join(known) or 'none'}"
+        )
 
 
 @lru_cache(maxsize=32)

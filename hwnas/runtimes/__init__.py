@@ -13,10 +13,17 @@ __all__ = ["Runtime", "Session"]
 
 
 class Session(Protocol):
-    """One model, loaded and ready, with inputs of its own."""
+    """One model, loaded and ready, with inputs of its own.
+
+    Float inputs are numpy's `default_rng(0).standard_normal`, so that runtimes can be compared.
+    """
 
     def run(self) -> object:
         """Runs the model once, to the end: on a device that works on its own, waits for it."""
+        ...
+
+    def outputs(self) -> list[Any]:
+        """Runs the model once and gives its outputs as numpy arrays; not for timing."""
         ...
 
     def close(self) -> None:

@@ -145,6 +145,10 @@ class OnnxSession:
         if not self._on_cpu:
             self._binding.synchronize_outputs()
 
+    def outputs(self) -> list[Any]:
+        self.run()
+        return list(self._binding.copy_outputs_to_cpu())
+
     def close(self) -> None:
         self._binding.clear_binding_inputs()
         self._binding.clear_binding_outputs()

@@ -100,7 +100,7 @@ class OpenvinoSession:
         self._request.infer(share_outputs=True)
 
     def outputs(self) -> list[Any]:
-        """What the last run gave, as arrays."""
+        self.run()
         return [tensor.data.copy() for tensor in self._request.output_tensors]
 
     def close(self) -> None:

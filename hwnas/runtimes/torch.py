@@ -74,6 +74,7 @@ class TorchSession:
     """One program with an input of its own; what it gave last is in `output`."""
 
     def __init__(self, model: bytes, *, threads: int, batch: int, dtype: Any, provider: str) -> None:
+        import numpy as np
         import torch
 
         torch.set_num_threads(threads)
@@ -91,8 +92,7 @@ class TorchSession:
         layout: Any = torch.channels_last if len(shape) == 4 else torch.contiguous_format
         self._module: Any = program.module().to(device=device)
         self._module.to(memory_format=torch.channels_last)
-        random = torch.Generator().manual_seed(0)
-        values = torch.randn(shape, generator=random).to(dtype)
+        values = torch.from_numpy(np.random.default_rng(0).standard_normal(shape)).to(dtype)
         self._input = values.to(device=device, memory_format=layout)
         self._torch, self._waits = torch, provider.startswith("cuda")
         self.output: Any = None
@@ -111,6 +111,10 @@ class TorchSession:
             self._step()
         if self._waits:
             self._torch.cuda.synchronize()
+
+    def outputs(self) -> list[Any]:
+        self.run()
+        return [self.output.float().cpu().numpy()]
 
     def close(self) -> None:
         self._module = self._input = self.output = None
