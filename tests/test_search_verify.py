@@ -102,7 +102,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def verified(path: Path, board: Board, **options: Any) -> SearchResult:
-    settings: dict[str, Any] = {"device": table(), "start": lambda runtime: Agent()} | options
+    settings: dict[str, Any] = {"device": table(), "start": lambda runtime: Agent} | options
     return verify_front(path, measure=board, **settings)
 
 
@@ -338,14 +338,14 @@ def test_a_table_of_another_board_is_refused_with_the_way_out(
 
 def test_another_version_of_the_runtime_is_another_configuration(run: Path) -> None:
     with pytest.raises(UsageError, match=r"runtime_version: the table has 1\.0, asked for 2\.0"):
-        verified(run, Board(), start=lambda runtime: Agent("2.0"))
+        verified(run, Board(), start=lambda runtime: lambda: Agent("2.0"))
 
 
 def test_a_verification_is_not_continued_in_another_configuration(run: Path) -> None:
     asked = iter(range(10_000))
     verified(run, Board(), stop=lambda: next(asked) >= 11)
     with pytest.raises(UsageError, match=r"runtime_version was 1\.0, now 2\.0\. Go on there, or delete"):
-        verified(run, Board(), start=lambda runtime: Agent("2.0"), allow_mismatch=True)
+        verified(run, Board(), start=lambda runtime: lambda: Agent("2.0"), allow_mismatch=True)
 
 
 def test_a_table_that_has_changed_since_verifies_nothing(run: Path) -> None:
@@ -381,11 +381,14 @@ def test_an_estimated_device_is_refused_before_anything_is_searched(
     assert not (tmp_path / "run").exists()
 
 
-def test_options_of_verifying_want_verify(hwnas: Callable[..., Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", [["--verify-networks", "3"], ["--allow-mismatch"], ["--host", "pi@board"]])
+def test_options_of_verifying_want_verify(
+    option: list[str], hwnas: Callable[..., Any], tmp_path: Path
+) -> None:
     out = str(tmp_path / "run")
-    answer = hwnas("search", "--device", "rpi4", "--budget", "20ms", "--verify-networks", "3", "--out", out)
+    answer = hwnas("search", "--device", "rpi4", "--budget", "20ms", *option, "--out", out)
     assert answer.code == 2
-    assert "--verify-networks says how --verify measures: give --verify with it" in answer.err
+    assert f"{option[0]} says how --verify measures: give --verify with it" in answer.err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -404,7 +407,9 @@ def test_a_signal_while_verifying_keeps_what_is_measured_and_resume_goes_on(
     board = Board()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(verify, "measured_profile", lambda *_, **__: (table().profile, {}))
-    monkeypatch.setattr(verify, "measure_archs", lambda archs, profile, report: board(archs, profile, report))
+    monkeypatch.setattr(
+        verify, "measure_archs", lambda archs, profile, *, start, report: board(archs, profile, report)
+    )
     table().save(tmp_path / "toy.yaml")
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(SMALL))
     options = ["--device", "./toy.yaml", "--budget", "0.9ms", "--space", "small.yaml", "--trials", "120"]
@@ -417,7 +422,9 @@ def test_a_signal_while_verifying_keeps_what_is_measured_and_resume_goes_on(
 
     with monkeypatch.context() as patched:
         patched.setattr(
-            verify, "measure_archs", lambda archs, profile, report: interrupting(archs, profile, report)
+            verify,
+            "measure_archs",
+            lambda archs, profile, *, start, report: interrupting(archs, profile, report),
         )
         answer = hwnas("search", *options)
     assert answer.code == code

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.common import DeviceOption, JsonOption, emit_json, parse_budget_ms, stderr, stdout
+from hwnas.cli.common import DeviceOption, HostOption, JsonOption, emit_json, parse_budget_ms, stderr, stdout
 from hwnas.errors import InfeasibleError, UsageError
 
 if TYPE_CHECKING:
+    from hwnas.latency.link import Link
     from hwnas.predictors.estimate import Estimate
     from hwnas.search import Candidate, SearchResult
     from hwnas.search.conduct import Progress
@@ -80,8 +81,8 @@ def command(
         bool,
         typer.Option(
             "--verify",
-            help="Then measure the front on this machine, correct the table with that and choose the front "
-            "again among measured networks. The device's table must be of this machine.",
+            help="Then measure the front on the device, correct the table with that and choose the front "
+            "again among measured networks. The device is this machine, or the one that --host names.",
         ),
     ] = False,
     verify_networks: Annotated[
@@ -96,9 +97,10 @@ def command(
     allow_mismatch: Annotated[
         bool,
         typer.Option(
-            "--allow-mismatch", help="Verify on this machine even if the table is of another one or older."
+            "--allow-mismatch", help="Verify even if the table is of another board or runtime version."
         ),
     ] = False,
+    host: HostOption = "local",
     json_: JsonOption = False,
 ) -> None:
     """Search the networks that fit a budget on a device.
@@ -108,7 +110,7 @@ def command(
 
     Example: hwnas search --device rpi4 --budget 20ms
     """
-    verification = _Wanted(verify, verify_networks, allow_mismatch)
+    verification = _Wanted(verify, verify_networks, allow_mismatch, host)
     if trials is not None and trials < 1:
         raise UsageError(f"--trials must be at least 1, got {trials}")
     if seed is not None and seed < 0:
@@ -146,18 +148,43 @@ class _Wanted:
     asked: bool
     networks: int | None
     allow_mismatch: bool
+    host: str
+
+    @property
+    def where(self) -> str:
+        """The board in a message."""
+        return "this machine" if self.host == "local" else f"'{self.host}'"
+
+    def start(self, runtime: str) -> Callable[[], Link]:
+        """What starts an agent on the board."""
+        if self.host == "local":
+            from hwnas.search.verify import start_here
+
+            return start_here(runtime)
+        from hwnas.latency.hosts import start_link
+
+        return start_link(self.host, runtime)
 
     def check(self, device: str) -> None:
         """Raises UsageError for options without --verify, and when this machine cannot verify."""
         if not self.asked:
-            if self.networks is not None or self.allow_mismatch:
-                flag = "--allow-mismatch" if self.networks is None else "--verify-networks"
+            flags = {
+                "--verify-networks": self.networks is not None,
+                "--allow-mismatch": self.allow_mismatch,
+                "--host": self.host != "local",
+            }
+            for flag in (flag for flag, given in flags.items() if given):
                 raise UsageError(f"{flag} says how --verify measures: give --verify with it")
             return
         from hwnas.latency import LatencyTable
         from hwnas.search.verify import verifiable_profile
 
-        verifiable_profile(LatencyTable.load(device), allow_mismatch=self.allow_mismatch)
+        verifiable_profile(
+            LatencyTable.load(device),
+            allow_mismatch=self.allow_mismatch,
+            start=self.start,
+            where=self.where,
+        )
 
 
 def _space(name: str | None) -> Any:
@@ -181,7 +208,7 @@ def _new(out: Path | None, options: dict[str, Any], verification: _Wanted) -> Se
         folder,
         wanted,
         lambda progress, stop: search(out=folder, progress=progress, stop=stop, **options),
-        verifies=verification.asked,
+        verification,
     )
     return _verified(folder, options["device"], verification) if verification.asked else result
 
@@ -194,7 +221,10 @@ def _resumed(folder: Path, options: dict[str, Any], verification: _Wanted) -> Se
     if known is not None and not known.is_complete:
         # Whoever began to verify goes on without saying so again.
         verification = _Wanted(
-            True, verification.networks or known.most, verification.allow_mismatch or known.mismatch
+            True,
+            verification.networks or known.most,
+            verification.allow_mismatch or known.mismatch,
+            verification.host,
         )
     device = options.get("device", past.question.device)
     verification.check(device)
@@ -203,7 +233,7 @@ def _resumed(folder: Path, options: dict[str, Any], verification: _Wanted) -> Se
         folder,
         wanted,
         lambda progress, stop: resume(folder, progress=progress, stop=stop, **options),
-        verifies=verification.asked,
+        verification,
     )
     return _verified(folder, device, verification) if verification.asked else result
 
@@ -215,7 +245,7 @@ def _verified(folder: Path, device: str, wanted: _Wanted) -> SearchResult:
 
     messages = stderr()
     signals: list[int] = []
-    again = _resume_command(folder, verifies=True)
+    again = _resume_command(folder, wanted)
     try:
         with (
             _noting(signals, messages.print, after="this network"),
@@ -226,6 +256,8 @@ def _verified(folder: Path, device: str, wanted: _Wanted) -> SearchResult:
                 device=device,
                 networks=wanted.networks or DEFAULT_NETWORKS,
                 allow_mismatch=wanted.allow_mismatch,
+                start=wanted.start,
+                where=wanted.where,
                 progress=progress,
                 stop=lambda: bool(signals),
             )
@@ -248,18 +280,18 @@ def _verified(folder: Path, device: str, wanted: _Wanted) -> SearchResult:
     return result
 
 
-def _resume_command(folder: Path, *, verifies: bool) -> str:
+def _resume_command(folder: Path, verification: _Wanted) -> str:
     from hwnas.search import resume_command
 
-    return resume_command(folder) + (" --verify" if verifies else "")
+    host = "" if verification.host == "local" else f" --host {shlex.quote(verification.host)}"
+    return resume_command(folder) + (f" --verify{host}" if verification.asked else "")
 
 
 def _conducted(
     folder: Path,
     wanted: int,
     work: Callable[[Progress, Callable[[], bool]], SearchResult],
-    *,
-    verifies: bool,
+    verification: _Wanted,
 ) -> SearchResult:
     """The result of the work, with progress; exits with 130 or 143 when a signal ended it early."""
     from hwnas.report import write_report
@@ -267,7 +299,7 @@ def _conducted(
 
     messages = stderr()
     signals: list[int] = []
-    again = _resume_command(folder, verifies=verifies)
+    again = _resume_command(folder, verification)
     try:
         with _noting(signals, messages.print), _progress_bar(messages, wanted) as progress:
             result = work(progress, lambda: bool(signals))
@@ -383,7 +415,9 @@ def _verification_lines(result: SearchResult) -> list[str]:
     if known is None:
         return []
     assert result.path is not None
-    again = _resume_command(result.path, verifies=True)
+    from hwnas.search import resume_command
+
+    again = f"{resume_command(result.path)} --verify"
     if not known.is_complete:
         return [f"Verification: {len(known.measured)} networks measured, not finished. Go on: {again}"]
     if not result.is_verified:

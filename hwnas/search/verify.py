@@ -38,7 +38,6 @@ __all__ = [
     "CORRECTED_TABLE",
     "DEFAULT_NETWORKS",
     "Measure",
-    "measure_front",
     "verifiable_profile",
     "verify_front",
 ]
@@ -58,47 +57,52 @@ Measure = Callable[
 """Called with networks by id, the profile and what to tell (name, done, total): their times by id."""
 
 
-def measure_front(
-    archs: Mapping[str, ArchSpec], profile: DeviceProfile, report: Callable[[str, int, int], None]
-) -> Mapping[str, MeasuredNetwork]:
-    """Measures on this machine; see `hwnas.latency.on_device`."""
-    return measure_archs(archs, profile, report=report)
+Start = Callable[[str], Callable[[], Link]]
+"""From a runtime's name to what starts a fresh agent with it on the board."""
+
+
+def start_here(runtime: str) -> Callable[[], Link]:
+    """What starts an agent on this machine."""
+    return lambda: LocalLink(runtime)
 
 
 def verifiable_profile(
     table: LatencyTable,
     *,
     allow_mismatch: bool = False,
-    start: Callable[[str], Link] = LocalLink,
+    start: Start = start_here,
+    where: str = "this machine",
 ) -> tuple[DeviceProfile, dict[str, object]]:
-    """What a front of this table would be measured in on this machine, and the environment.
+    """What a front of this table would be measured in on the board `where`, and the environment.
 
-    Raises UsageError when this machine, or the runtime on it, is not what the table is of;
+    Raises UsageError when that board, or the runtime on it, is not what the table is of;
     MissingPackageError when its runtime is not there.
     """
+    ways_out = (
+        f"Leave --verify out; or search with a table measured on {where} (hwnas table build --name NAME, "
+        f"then --device NAME); or give --allow-mismatch to time the front on {where} all the same"
+    )
     if table.provenance == "estimated" and not allow_mismatch:
         raise UsageError(
             f"a front is verified on the board of its table, and '{table.name}' is estimated, for "
-            f"'{table.profile.board}'. Leave --verify out; or search with a table measured on this machine "
-            "(hwnas table build --name NAME, then --device NAME); or give --allow-mismatch to time the "
-            "front on this machine all the same"
+            f"'{table.profile.board}'. {ways_out}"
         )
     known = None if table.provenance == "estimated" else table.profile
     runtime = known.runtime if known else "onnxruntime"
     profile, environment = measured_profile(
-        lambda: start(runtime),
+        start(runtime),
         runtime=runtime,
         threads=table.profile.threads,
         batch=table.profile.batch,
         precision=known.precision if known else "fp32",
+        provider=known.provider if known else None,
     )
     if not allow_mismatch:
         if profile.board != table.profile.board:
             raise UsageError(
                 f"a front is verified on the board of its table: '{table.name}' was measured on "
-                f"'{table.profile.board}', and this machine is '{profile.board}'. Run the search there; or "
-                "leave --verify out; or search with a table of this machine (hwnas table build --name NAME, "
-                "then --device NAME); or give --allow-mismatch"
+                f"'{table.profile.board}', and {where} is '{profile.board}'. "
+                f"Name that board (--host). {ways_out}"
             )
         table.profile.check(
             table=table.name, runtime_version=profile.runtime_version, provider=profile.provider
@@ -112,8 +116,9 @@ def verify_front(
     device: str | LatencyTable | None = None,
     networks: int = DEFAULT_NETWORKS,
     allow_mismatch: bool = False,
-    measure: Measure = measure_front,
-    start: Callable[[str], Link] = LocalLink,
+    measure: Measure | None = None,
+    start: Start = start_here,
+    where: str = "this machine",
     progress: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> SearchResult:
@@ -123,7 +128,8 @@ def verify_front(
     saved after every few networks; the same call goes on from there, and a verification that is
     finished is returned as it is. `device` is the run's table where its name does not find it. `stop` is
     asked after each timing; when it says so, the result is the run with an unfinished verification.
-    The corrected table is written beside it, for a search that begins with it.
+    The corrected table is written beside it, for a search that begins with it. `start` reaches the board,
+    which messages call `where`.
 
     Raises UsageError when there is no such run, when its table has changed or is not of this machine,
     InfeasibleError when no network that was measured is within the budget.
@@ -139,9 +145,13 @@ def verify_front(
         past = run.verification
         if past is None or not _is_done(past, run, networks):
             mismatch = allow_mismatch or (past is not None and past.mismatch)
-            profile, environment = verifiable_profile(table, allow_mismatch=mismatch, start=start)
+            profile, environment = verifiable_profile(
+                table, allow_mismatch=mismatch, start=start, where=where
+            )
             begun = _begun(past, run, profile, environment, most=networks, mismatch=mismatch)
-            work = _Work(run, table, profile, measure, progress or _quiet, stop or _never)
+            work = _Work(
+                run, table, profile, measure or _measuring(start), progress or _quiet, stop or _never
+            )
             try:
                 work.carry_on(begun)
             except _Stopped:
@@ -155,6 +165,15 @@ def verify_front(
 
 class _Stopped(Exception):
     """Somebody asked to stop."""
+
+
+def _measuring(start: Start) -> Measure:
+    def measure(
+        archs: Mapping[str, ArchSpec], profile: DeviceProfile, report: Callable[[str, int, int], None]
+    ) -> Mapping[str, MeasuredNetwork]:
+        return measure_archs(archs, profile, start=start(profile.runtime), report=report)
+
+    return measure
 
 
 def _quiet(done: int, total: int) -> None:
