@@ -41,7 +41,6 @@ class NcnnLayers:
         *,
         weights: Sequence[np.ndarray[Any, Any]] = (),
         tagged: bool = False,
-        output: str | None = None,
     ) -> str:
         """A layer with one output, whose blob it returns.
 
@@ -51,7 +50,7 @@ class NcnnLayers:
         if tagged:
             self._weights.append(bytes(4))
         self._weights.extend(np.ascontiguousarray(weight, "<f4").tobytes() for weight in weights)
-        blob = output or self._fresh()
+        blob = self._fresh()
         self._layers.append((kind, list(inputs), [blob], parameters or {}))
         return blob
 
@@ -60,6 +59,12 @@ class NcnnLayers:
         parts = [self._fresh() for _ in sizes]
         self._layers.append(("Slice", [blob], parts, {0: list(sizes), 1: axis}))
         return parts
+
+    def rename(self, blob: str, name: str) -> None:
+        """Gives a blob the name it has in the interface."""
+        for _, inputs, outputs, _ in self._layers:
+            for blobs in (inputs, outputs):
+                blobs[:] = [name if each == blob else each for each in blobs]
 
     def files(self) -> tuple[str, bytes]:
         """The text of the .param file, and what goes into the .bin file."""

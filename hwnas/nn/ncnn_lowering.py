@@ -85,7 +85,7 @@ class _Lowering:
         for node in graph.node:
             if node.name not in self.fused:
                 self._lower(node)
-        self.layers.add("Noop", [self.get(self.values[sink.name], "channels")], output=sink.name)
+        self.layers.rename(self.get(self.values[sink.name], "channels"), sink.name)
 
     def _lower(self, node: onnx.NodeProto) -> None:
         rule = _RULES.get(node.op_type)

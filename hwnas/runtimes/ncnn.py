@@ -38,8 +38,7 @@ def prepare(
 ) -> NcnnSession:
     """A session on the CPU with exactly `threads` threads.
 
-    Raises ValueError for a setting that ncnn does not have here, and for a model that it can't read;
-    RuntimeError for a provider other than the CPU.
+    Raises ValueError for a setting that it does not have, and for a model that it can't read.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"ncnn: precision must be one of {', '.join(PRECISIONS)}, got '{precision}'")
@@ -48,7 +47,7 @@ def prepare(
     if batch != 1:
         raise ValueError(f"ncnn: batch must be 1, got {batch}: its tensors have no batch dimension")
     if provider not in (None, PROVIDER):
-        raise RuntimeError(f"ncnn has no {provider} here, only {PROVIDER}")
+        raise ValueError(f"ncnn: provider must be {PROVIDER}, got '{provider}'")
     return NcnnSession(model, threads=threads)
 
 
@@ -78,17 +77,23 @@ class NcnnSession:
             if self._net.load_param(str(files[0])) != 0 or self._net.load_model(str(files[1])) != 0:
                 raise ValueError("ncnn cannot read this model")
         self._input, self._output = header["input"], header["output"]
-        self._array = np.random.default_rng(0).standard_normal(header["shape"]).astype(np.float32)
-        self._images = ncnn.Mat(self._array).clone()
+        self.images = np.random.default_rng(0).standard_normal(header["shape"]).astype(np.float32)
+        """What it runs on, (C, H, W)."""
+        self._mat = ncnn.Mat(self.images).clone()  # a copy of its own, aligned as ncnn's are
 
     def run(self) -> Any:
         """The output, as ncnn's Mat. Raises RuntimeError when a layer could not run."""
         extractor = self._net.create_extractor()
-        extractor.input(self._input, self._images)
+        extractor.input(self._input, self._mat)
         code, output = extractor.extract(self._output)
         if code != 0:
             raise RuntimeError(f"ncnn could not run the model: error {code}")
         return output
+
+    def outputs(self) -> list[Any]:
+        import numpy as np
+
+        return [np.array(self.run())]
 
     def close(self) -> None:
         self._net.clear()
