@@ -144,7 +144,7 @@ def table_within(plan: Plan, records: Sequence[Record], profile: DeviceProfile) 
     """The table that the build would have made of its cells."""
     return make_table(
         plan,
-        timings(records),
+        timings(records, {label for label, _ in plan.networks}.__contains__),
         name="within-minutes",
         profile=profile,
         environment={},

@@ -89,7 +89,7 @@ def analysis(table: LatencyTable, truth: Truth, *, space: SearchSpace) -> dict[s
     }
     if known_ms is not None:
         more["at the machine's speed when the table was built"] = table_score(
-            table, networks, first, companion_ms=float(known_ms)
+            table, networks, truth.measured(0, companion_ms=float(known_ms))
         )
     for title, group in (("random networks only", RANDOM), ("presets of the macro design only", MACRO)):
         part = in_group(truth, (group,))
@@ -130,18 +130,13 @@ def table_score(
     measured: dict[str, Measured],
     *,
     clock: bool = False,
-    companion_ms: float | None = None,
 ) -> Scores:
-    """The table's figures; against the clock, or with another speed of the companion, where asked."""
+    """The table's figures; against the clock alone where asked."""
     estimates = [table.predict(network.arch, level=0.9) for network in networks]
-    truth_ms = []
-    for network in networks:
-        own = measured[network.label]
-        ms = own.ms if companion_ms is None else own.ratio * companion_ms
-        truth_ms.append(own.clock_ms if clock else ms)
+    own = [measured[network.label] for network in networks]
     return score(
         [network.label for network in networks],
-        truth_ms,
+        [item.clock_ms if clock else item.ms for item in own],
         [estimate.value for estimate in estimates],
         [(estimate.low or 0.0, estimate.high or 0.0) for estimate in estimates],
     )

@@ -22,6 +22,7 @@ from hwnas.errors import FileFormatError, UsageError
 from hwnas.latency import DeviceProfile, LatencyTable
 from hwnas.latency.networks import MeasuredNetwork
 from hwnas.latency.plan import COMPANION, of_any_size
+from hwnas.latency.speed import fit_sharing
 from hwnas.space import ArchSpec, SearchSpace, preset, preset_names
 from hwnas.whole_file import write_whole
 
@@ -48,10 +49,8 @@ class Network:
 class Measured:
     """One network on one occasion."""
 
-    ratio: float
-    """How many times the companion's time it took: the median of the rounds."""
     ms: float
-    """The ratio at the companion's middle speed on this occasion."""
+    """The median of the rounds, at the companion's middle speed on this occasion."""
     clock_ms: float
     """The median of the rounds by the clock alone."""
 
@@ -68,7 +67,7 @@ class Truth:
     piece: int
     """Networks that one process times."""
     pieces: list[dict[str, Any]] = field(default_factory=list)
-    """occasion, round, number, companion_ms, and by label ratio, clock_ms, p95_ms and cpu_share."""
+    """occasion, round, number, and by label clock_ms, beside_ms (the companion), p95_ms and cpu_share."""
     environment: Mapping[str, Any] = field(default_factory=dict)
 
     def planned(self) -> list[tuple[int, int, int, list[str]]]:
@@ -90,22 +89,27 @@ class Truth:
         done = {(piece["occasion"], piece["round"], piece["number"]) for piece in self.pieces}
         return [planned for planned in self.planned() if planned[:3] not in done]
 
-    def measured(self, occasion: int) -> dict[str, Measured]:
-        """Each network that was timed on the occasion, by label."""
-        pieces = [piece for piece in self.pieces if piece["occasion"] == occasion]
-        if not pieces:
+    def measured(self, occasion: int, *, companion_ms: float | None = None) -> dict[str, Measured]:
+        """Each network that was timed on the occasion, by label; as `measure_networks` tells it.
+
+        With `companion_ms` at that speed of the machine, not at the middle one of the occasion.
+        """
+        timings: dict[str, list[tuple[float, float]]] = {network.label: [] for network in self.networks}
+        for piece in self.pieces:
+            if piece["occasion"] == occasion:
+                for label, timing in piece["timings"].items():
+                    timings[label].append((timing["clock_ms"], timing["beside_ms"]))
+        timings = {label: rounds for label, rounds in timings.items() if rounds}
+        if not timings:
             return {}
-        speed_ms = median([piece["companion_ms"] for piece in pieces])
-        timings: dict[str, list[dict[str, float]]] = {network.label: [] for network in self.networks}
-        for piece in pieces:
-            for label, timing in piece["timings"].items():
-                timings[label].append(timing)
+        if companion_ms is None:
+            companion_ms = median([beside_ms for rounds in timings.values() for _, beside_ms in rounds])
+        sharing = fit_sharing(timings.values())
         result = {}
-        for label, own in timings.items():
-            if own:
-                ratio = median([timing["ratio"] for timing in own])
-                clock_ms = median([timing["clock_ms"] for timing in own])
-                result[label] = Measured(ratio, ratio * speed_ms, clock_ms)
+        for label, rounds in timings.items():
+            clock_ms, beside_ms = zip(*rounds, strict=True)
+            rounds_ms = sharing.at_middle_speed(clock_ms, beside_ms, companion_ms)
+            result[label] = Measured(median(rounds_ms), median(clock_ms))
         return result
 
     def document(self) -> dict[str, Any]:
@@ -238,7 +242,6 @@ def measure_truth(truth: Truth, path: Path, *, report: Callable[[str], None]) ->
                     "occasion": occasion,
                     "round": number,
                     "number": index,
-                    "companion_ms": next(iter(measured.values())).companion_ms,
                     "timings": {label: _timing(item) for label, item in measured.items()},
                 }
             )
@@ -302,8 +305,8 @@ def in_group(truth: Truth, groups: Sequence[str]) -> list[Network]:
 
 def _timing(network: MeasuredNetwork) -> dict[str, float]:
     return {
-        "ratio": network.ratios[0],
         "clock_ms": network.clock_ms[0],
+        "beside_ms": network.beside_ms[0],
         "p95_ms": network.p95_ms,
         "cpu_share": network.cpu_share,
     }

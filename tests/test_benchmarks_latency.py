@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from hwnas.errors import FileFormatError, UsageError
-from hwnas.latency import DeviceProfile, HeldOut, HeldOutNetwork, LatencyTable, Row
+from hwnas.latency import DeviceProfile, HeldOut, HeldOutNetwork, LatencyTable, Row, journal
 from hwnas.latency.plan import make_plan, of_any_size
 from hwnas.space import SearchSpace, lower, preset, preset_names
 
@@ -147,17 +147,11 @@ def small_truth(**more: Any) -> latency_truth.Truth:
     )
 
 
-def piece(occasion: int, number: int, companion_ms: float, **ratios: float) -> dict[str, Any]:
+def piece(occasion: int, number: int, beside_ms: float, **clock_ms: float) -> dict[str, Any]:
     timings = {
-        name.replace("_", "-"): {"ratio": ratio, "clock_ms": 10 * ratio} for name, ratio in ratios.items()
+        name.replace("_", "-"): {"clock_ms": ms, "beside_ms": beside_ms} for name, ms in clock_ms.items()
     }
-    return {
-        "occasion": occasion,
-        "round": number,
-        "number": 0,
-        "companion_ms": companion_ms,
-        "timings": timings,
-    }
+    return {"occasion": occasion, "round": number, "number": 0, "timings": timings}
 
 
 def test_pieces_cover_each_round_once_and_the_occasions_take_turns() -> None:
@@ -176,16 +170,28 @@ def test_what_was_timed_is_not_timed_again() -> None:
     assert (1, 0, 0) not in [entry[:3] for entry in truth.missing()]
 
 
-def test_a_measurement_is_the_middle_ratio_at_the_companions_middle_speed() -> None:
+def test_at_a_steady_speed_a_measurement_is_the_middle_of_the_rounds() -> None:
     pieces = [
         piece(0, 0, 2.0, uniform_t=1.0, uniform_s=2.0),
-        piece(0, 1, 2.2, uniform_t=1.2, uniform_s=2.2),
+        piece(0, 1, 2.0, uniform_t=1.2, uniform_s=2.2),
         piece(1, 0, 9.0, uniform_t=5.0),
     ]
     measured = small_truth(pieces=pieces).measured(0)
-    assert measured["uniform-t"].ms == pytest.approx(1.1 * 2.1)
-    assert measured["uniform-t"].clock_ms == pytest.approx(11.0)
+    assert measured["uniform-t"].ms == measured["uniform-t"].clock_ms == pytest.approx(1.1)
     assert "uniform-m" not in measured
+
+
+def test_what_slows_network_and_companion_alike_is_taken_out() -> None:
+    names = {"uniform_t": 1.0, "uniform_s": 2.0, "uniform_m": 4.0}
+    slowed = [1.0, 1.1, 1.2] * 10
+    pieces = [
+        piece(0, number, 2.0 * slow, **{name: ms * slow for name, ms in names.items()})
+        for number, slow in enumerate(slowed)
+    ]
+    truth = small_truth(pieces=pieces)
+    assert truth.measured(0, companion_ms=2.0)["uniform-s"].ms == pytest.approx(2.0, rel=0.01)
+    assert truth.measured(0)["uniform-s"].ms == pytest.approx(2.2, rel=0.01)
+    assert truth.measured(0, companion_ms=2.0)["uniform-s"].clock_ms == pytest.approx(2.2)
 
 
 def test_only_networks_timed_on_both_occasions_are_compared() -> None:
@@ -245,15 +251,13 @@ def test_builds_are_compared_by_the_rows_that_both_measured() -> None:
     assert answer["max_percent"] == pytest.approx(3.0)
 
 
-def record(cell: str, process: int, *, ratio_high: float = 1.0, number: int = 0) -> dict[str, Any]:
-    """A record of the journal; undisturbed unless its ratio is uncertain."""
+def record(cell: str, process: int, *, reach: float = 0.0, number: int = 0) -> dict[str, Any]:
+    """A record of the journal; undisturbed unless its median is uncertain."""
     return {
         "cell": cell,
         "pass": number,
         "process": process,
-        "ratio": 1.0,
-        "ratio_low": 1.0,
-        "ratio_high": ratio_high,
+        "reach": reach,
         "companion_ms": 2.0,
         "cpu_share": 1.0,
         "throttled": [],
@@ -263,8 +267,8 @@ def record(cell: str, process: int, *, ratio_high: float = 1.0, number: int = 0)
 def test_only_good_cells_of_earlier_processes_are_measured_needlessly_again() -> None:
     records = [
         record("good", 1),
-        record("disturbed", 1, ratio_high=2.0),
-        record("disturbed", 1, ratio_high=2.0),  # on the spot, in the same process
+        record("disturbed", 1, reach=0.5),
+        record("disturbed", 1, reach=0.5),  # on the spot, in the same process
         record("disturbed", 2),  # for good reason
         record("good", 2, number=1),  # another pass
         record("good", 3),
@@ -334,7 +338,7 @@ def test_the_seconds_of_a_cell_are_those_of_its_runs() -> None:
 
 def test_samples_are_read_and_what_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.samples"
-    header = {"format": "hwnas latency samples", "schema": 1, "question": {"seed": 0}}
+    header = {"format": journal.FORMAT, "schema": journal.SCHEMA, "question": {"seed": 0}}
     path.write_text(json.dumps(header) + "\n" + json.dumps({"cell": "random-1", "pass": 0}) + "\n")
     samples = latency_minutes.Samples.read(path)
     assert (samples.networks, samples.question["seed"]) == ({"random-1"}, 0)
