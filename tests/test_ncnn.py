@@ -80,7 +80,7 @@ def test_presets_give_the_same_logits(name: str) -> None:
     assert_same(NCNN.network_model(preset(name), batch=1), export.network_model(preset(name)))
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 10))])
+@pytest.mark.parametrize("seed", [46, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(9))])
 def test_random_networks_of_the_default_space_give_the_same_logits(seed: int) -> None:
     arch = SearchSpace.default().sample(random.Random(seed))
     assert_same(NCNN.network_model(arch, batch=1), export.network_model(arch))
