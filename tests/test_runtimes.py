@@ -1,17 +1,33 @@
-"""Runtime plug-ins: what they say is there, explicit settings, and no silent fallback."""
+"""Runtime plug-ins: what each promises, that all compute the same, and that none falls back."""
 
 from __future__ import annotations
 
-from types import ModuleType
+import importlib.metadata
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
+from nn_archs import SHVIT_LIKE
 
 from hwnas import plugins
 from hwnas.errors import BoardError, UsageError
+from hwnas.latency import DeviceProfile
 from hwnas.latency.link import CellError, LocalLink
+from hwnas.nn.formats import exporter
+from hwnas.space import lower
+
+FFN = next(op for op in lower(SHVIT_LIKE) if op.kind == "ffn")
+ONE = {"threads": 1, "batch": 1, "precision": "fp32"}
+
+
+@cache
+def network(model_format: str, precision: str = "fp32", batch: int = 1) -> bytes:
+    return exporter(model_format, precision).network_model(SHVIT_LIKE, batch=batch)
 
 
 def relu_model(batch: int | str = 1, kind: int = onnx.TensorProto.FLOAT) -> bytes:
@@ -26,12 +42,27 @@ def relu_model(batch: int | str = 1, kind: int = onnx.TensorProto.FLOAT) -> byte
     return bytes(model.SerializeToString())
 
 
-@pytest.fixture(params=plugins.names("runtimes"))
-def runtime(request: pytest.FixtureRequest) -> ModuleType:
-    module: ModuleType = plugins.load("runtimes", request.param)
+def installed(name: str) -> Any:
+    """The plug-in, or the test is skipped."""
+    module = plugins.load("runtimes", name)
     if module.probe()["missing"]:
-        pytest.skip(module.probe()["missing"])
+        pytest.skip(f"{name} is not installed: {module.probe()['missing']}")
     return module
+
+
+@pytest.fixture(params=plugins.names("runtimes"))
+def runtime(request: pytest.FixtureRequest) -> Any:
+    return installed(request.param)
+
+
+@pytest.fixture(autouse=True)
+def torch_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+# --- what every plug-in promises --------------------------------------------------------------
 
 
 def test_every_runtime_says_its_version_and_what_it_runs_on(runtime: Any) -> None:
@@ -39,56 +70,177 @@ def test_every_runtime_says_its_version_and_what_it_runs_on(runtime: Any) -> Non
     assert set(found) == {"version", "provider", "providers", "missing"}
     assert found["version"]
     assert found["provider"] in found["providers"]
-    assert isinstance(runtime.MODEL_FORMAT, str)
+    assert runtime.MODEL_FORMAT in plugins.names("nn/formats")
+    assert "fp32" in runtime.PRECISIONS
 
 
-def test_every_onnx_runtime_runs_a_model_and_closes_it(runtime: Any) -> None:
-    if runtime.MODEL_FORMAT != "onnx":
-        pytest.skip("takes another format")
-    session = runtime.prepare(relu_model(), threads=1, batch=1, precision="fp32")
+def test_every_runtime_runs_an_op_of_its_format_again_and_again(runtime: Any) -> None:
+    model = exporter(runtime.MODEL_FORMAT, "fp32").op_model(FFN, batch=1)
+    session = runtime.prepare(model, **ONE)
     session.run()
     session.run()
+    (output,) = session.outputs()
+    assert output.size == np.prod(FFN.out_shape)
     session.close()
 
 
-def test_every_runtime_refuses_what_it_cannot_honour(runtime: Any) -> None:
-    for wrong in ({"threads": 0}, {"precision": "int3"}):
-        settings = {"threads": 1, "batch": 1, "precision": "fp32"} | wrong
-        with pytest.raises(ValueError, match=r"threads must be|precision must be"):
-            runtime.prepare(relu_model(), **settings)
+def test_every_runtime_gives_what_onnxruntime_gives(runtime: Any) -> None:
+    reference = installed("onnxruntime").prepare(network("onnx"), **ONE).outputs()[0].reshape(-1)
+    session = runtime.prepare(network(runtime.MODEL_FORMAT), **ONE)
+    (logits,) = session.outputs()
+    assert np.abs(logits.reshape(-1) - reference).max() <= 1e-4 * np.abs(reference).max()
+    session.close()
 
 
-def test_a_model_of_another_batch_is_refused() -> None:
-    runtime = plugins.load("runtimes", "onnxruntime")
+def test_two_threads_compute_the_same(runtime: Any) -> None:
+    one, two = (
+        runtime.prepare(network(runtime.MODEL_FORMAT), **(ONE | {"threads": threads})).outputs()[0]
+        for threads in (1, 2)
+    )
+    np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        ({"threads": 0}, "threads must be at least 1, got 0"),
+        ({"precision": "int3"}, "precision must be one of .* got 'int3'"),
+        ({"provider": "abacus"}, "abacus"),
+        ({"batch": 2}, "batch"),
+    ],
+)
+def test_every_runtime_refuses_what_it_cannot_honour(runtime: Any, wrong: Any, rule: str) -> None:
+    with pytest.raises((ValueError, RuntimeError), match=rule):
+        runtime.prepare(network(runtime.MODEL_FORMAT), **(ONE | wrong))
+
+
+@pytest.mark.parametrize("name", plugins.names("runtimes"))
+def test_a_runtime_that_is_not_installed_says_how_to_install_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, name, None)  # as if it were not there
+    found = plugins.load("runtimes", name).probe()
+    assert found["missing"].startswith(f"pip install {name} (")
+    assert found["providers"] == []
+
+
+# --- onnxruntime and openvino, which read the same models -------------------------------------
+
+BOTH = pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+
+
+@BOTH
+def test_sixteen_images_are_computed_in_one_run(name: str) -> None:
+    session = installed(name).prepare(network("onnx", batch=16), threads=1, batch=16, precision="fp32")
+    assert session.outputs()[0].shape == (16, SHVIT_LIKE.classes)
+
+
+@BOTH
+def test_int8_differs_from_fp32_by_little_and_not_by_nothing(name: str) -> None:
+    runtime = installed(name)
+    exact = runtime.prepare(network("onnx"), **ONE).outputs()[0]
+    rounded = runtime.prepare(network("onnx", "int8"), **(ONE | {"precision": "int8"})).outputs()[0]
+    difference = np.abs(rounded - exact).max() / np.abs(exact).max()
+    assert 1e-4 < difference < 0.1
+
+
+@BOTH
+def test_a_model_of_another_precision_is_refused(name: str) -> None:
+    runtime = installed(name)
+    with pytest.raises(ValueError, match="got an unquantised model and int8"):
+        runtime.prepare(network("onnx"), threads=1, batch=1, precision="int8")
+    with pytest.raises(ValueError, match="got a quantised model and fp32"):
+        runtime.prepare(network("onnx", "int8"), **ONE)
+
+
+@BOTH
+def test_a_model_of_another_batch_is_refused_and_a_free_one_takes_it(name: str) -> None:
+    runtime = installed(name)
     with pytest.raises(ValueError, match="the model's batch is 1, asked for 2"):
         runtime.prepare(relu_model(), threads=1, batch=2, precision="fp32")
-    runtime.prepare(relu_model("n"), threads=1, batch=2, precision="fp32").run()
+    assert runtime.prepare(relu_model("n"), threads=1, batch=2, precision="fp32").outputs()[0].shape == (2, 4)
 
 
-def test_a_provider_that_is_missing_is_an_error_not_a_cpu_run() -> None:
-    runtime = plugins.load("runtimes", "onnxruntime")
-    with pytest.raises(RuntimeError, match="has no CUDAExecutionProvider here"):
-        runtime.OnnxSession(relu_model(), threads=1, batch=1, provider="CUDAExecutionProvider")
+@BOTH
+def test_the_model_is_computed_on_inputs_that_every_runtime_has(name: str) -> None:
+    (output,) = installed(name).prepare(relu_model(), **ONE).outputs()
+    expected = np.maximum(np.random.default_rng(0).standard_normal((1, 4)), 0)
+    np.testing.assert_allclose(output, expected, rtol=1e-6)
 
 
-def test_onnxruntime_computes_the_model_on_inputs_of_its_own() -> None:
-    runtime = plugins.load("runtimes", "onnxruntime")
-    session = runtime.OnnxSession(relu_model(), threads=1, batch=1)
-    session.run()
-    (output,) = session._binding.copy_outputs_to_cpu()
-    np.testing.assert_allclose(output, np.maximum(session._inputs["x"], 0))
+@BOTH
+def test_one_thread_more_is_one_thread_more_of_the_process(name: str) -> None:
+    runtime = installed(name)
+
+    def threads() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    if not Path("/proc/self/task").is_dir():
+        pytest.skip("the system does not list threads")
+    before = threads()
+    one = runtime.prepare(network("onnx"), **ONE)
+    one.run()
+    first = threads() - before
+    one.close()
+    before = threads()
+    two = runtime.prepare(network("onnx"), threads=2, batch=1, precision="fp32")
+    two.run()
+    assert threads() - before - first in (0, 1) if name == "openvino" else threads() - before == 1
+    two.close()
+
+
+def test_openvino_computes_with_the_settings_asked_for() -> None:
+    session = installed("openvino").prepare(network("onnx"), threads=2, batch=1, precision="fp32")
+    compiled = session._request.get_compiled_model()
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == 2
+    assert compiled.get_property("NUM_STREAMS") == 1
+    assert compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
+
+
+# --- torch ------------------------------------------------------------------------------------
+
+
+def test_torch_computes_with_the_threads_asked_for() -> None:
+    runtime = installed("torch")
+    for threads in (2, 1):
+        runtime.prepare(network("torch"), threads=threads, batch=1, precision="fp32")
+        assert torch.get_num_threads() == threads
+
+
+def test_torch_computes_in_bf16_when_asked_and_then_only() -> None:
+    runtime = installed("torch")
+    exact = runtime.prepare(network("torch"), **ONE).outputs()[0]
+    session = runtime.prepare(network("torch", "bf16"), **(ONE | {"precision": "bf16"}))
+    rounded = session.outputs()[0]
+    assert session.output.dtype == torch.bfloat16
+    assert 1e-4 < np.abs(rounded - exact).max() / np.abs(exact).max() < 0.1
+    with pytest.raises(ValueError, match="got a model of torch.float32 and torch.bfloat16"):
+        runtime.prepare(network("torch"), **(ONE | {"precision": "bf16"}))
+    with pytest.raises(ValueError, match="one of fp32, bf16 with cpu, got 'fp16'"):
+        runtime.prepare(network("torch", "fp16"), **(ONE | {"precision": "fp16"}))
+
+
+@pytest.mark.slow
+def test_torch_compiled_gives_what_it_gives_op_by_op() -> None:
+    runtime = installed("torch")
+    eager = runtime.prepare(network("torch"), **ONE).outputs()[0]
+    compiled = runtime.prepare(network("torch"), **ONE, provider="cpu-compiled").outputs()[0]
+    np.testing.assert_allclose(compiled, eager, rtol=1e-3, atol=1e-4)
+
+
+# --- in the agent -----------------------------------------------------------------------------
 
 
 def test_a_link_measures_over_a_process_and_goes_on_after_a_broken_model() -> None:
     from hwnas.board.timing import Rules
 
     rules = Rules(warmup_s=0.0, warmup_limit_s=0.05, limit_s=0.02)
-    settings: dict[str, Any] = {"rules": rules, "threads": 1, "batch": 1, "precision": "fp32"}
+    profile = DeviceProfile(board="here", runtime="onnxruntime")
     with LocalLink("onnxruntime") as link:
         assert link.hello()["runtime"]["missing"] is None
         with pytest.raises(CellError):
-            link.measure(b"no model", **settings)
-        answer = link.measure(relu_model(), **settings)
+            link.measure(b"no model", rules=rules, profile=profile)
+        answer = link.measure(relu_model(), rules=rules, profile=profile)
         assert len(answer["samples_ns"]) >= 30
         assert answer["median_ms"] < 10
 
@@ -105,3 +257,38 @@ def test_a_link_whose_agent_died_says_so() -> None:
 def test_an_unknown_runtime_is_told_with_the_nearest_one() -> None:
     with pytest.raises(UsageError, match="Did you mean 'onnxruntime'"):
         LocalLink("onxruntime")
+
+
+# --- plug-ins of other packages ---------------------------------------------------------------
+
+
+@pytest.fixture
+def entry_point(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Declares `abacus` as another package's runtime, by the entry point's value."""
+    (tmp_path / "abacus_runtime.py").write_text("MODEL_FORMAT = 'onnx'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def declare(value: str) -> None:
+        point = importlib.metadata.EntryPoint("abacus", value, "hwnas.runtimes")
+        monkeypatch.setattr(plugins, "_entry_points", lambda folder: {"abacus": point})
+
+    return declare
+
+
+def test_a_runtime_of_another_package_is_found_as_a_file(entry_point: Any, tmp_path: Path) -> None:
+    entry_point("abacus_runtime")
+    assert "abacus" in plugins.names("runtimes")
+    assert plugins.file_of("runtimes", "abacus") == tmp_path / "abacus_runtime.py"
+
+
+@pytest.mark.parametrize("value", ["abacus_runtime:Abacus", "no_such_module", "sys"])
+def test_an_entry_point_that_is_no_file_is_refused(entry_point: Any, value: str) -> None:
+    entry_point(value)
+    with pytest.raises(UsageError, match="must name a module in one Python file"):
+        plugins.file_of("runtimes", "abacus")
+
+
+def test_a_plug_in_of_hwnas_is_its_file() -> None:
+    file = plugins.file_of("runtimes", "onnxruntime")
+    assert file.parts[-3:] == ("hwnas", "runtimes", "onnxruntime.py")
+    assert file.is_file()

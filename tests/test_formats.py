@@ -1,0 +1,187 @@
+"""Model formats: an op's model does what the op does in a network, in int8 as well."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from nn_archs import ELEVIT_LIKE, SMALL
+
+from hwnas import plugins
+from hwnas.errors import UsageError
+from hwnas.nn import build, fold
+from hwnas.nn.export import network_model
+from hwnas.nn.formats import exporter
+from hwnas.nn.quantise import quantise
+from hwnas.nn.random_weights import randomise
+from hwnas.space import OpSpec, lower, preset
+
+FLOAT_OPS = {"LayerNormalization", "Gelu", "Erf", "Div"}
+"""What ONNX Runtime's CPU has no int8 kernel for; all between them and a Quantize is float."""
+
+
+def optimised(model: bytes, folder: Path) -> onnx.ModelProto:
+    """The graph that ONNX Runtime runs."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnx.load(folder / "optimised.onnx")
+
+
+def nodes(model: onnx.ModelProto) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph.node)
+
+
+@pytest.mark.parametrize("model_format", plugins.names("nn/formats"))
+def test_a_format_is_exported_in_its_precisions_only(model_format: str) -> None:
+    with pytest.raises(UsageError, match=f"'{model_format}' is exported in fp32.*, got 'int3'"):
+        exporter(model_format, "int3")
+
+
+def test_an_unknown_format_is_told_with_the_nearest_one() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'onnx'"):
+        exporter("onx", "fp32")
+
+
+# --- int8 -------------------------------------------------------------------------------------
+
+
+def test_a_network_in_int8_runs_in_int8_from_the_images_to_the_logits(tmp_path: Path) -> None:
+    arch = preset("uniform-t")
+    found = nodes(optimised(exporter("onnx", "int8").network_model(arch, batch=1), tmp_path))
+    convolutions = sum(
+        primitive.kind in ("conv", "pointwise", "depthwise")
+        for op in lower(arch)
+        for primitive in op.primitives
+    )
+    assert found["QLinearConv"] == convolutions
+    assert found["QGemm"] == 1
+    assert found["QLinearMatMul"] > 0 and found["QLinearSoftmax"] > 0 and found["QLinearAdd"] > 0
+    assert not {"Conv", "Gemm", "MatMul", "Add", "Mul", "Softmax", "Concat"} & set(found)
+    # Float for a moment: the images, the logits, and the reshape before each attention's ReLU.
+    attentions = sum(op.kind == "reuse" for op in lower(arch))
+    assert found["DequantizeLinear"] == attentions + 1
+    assert found["QuantizeLinear"] == attentions + 1
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_kind_of_op_is_quantised_and_close_to_fp32(name: str) -> None:
+    arch = SMALL[name]
+    images = np.random.default_rng(1).standard_normal((2, 3, arch.resolution, arch.resolution), np.float32)
+    exact = network_model(arch, batch=2)
+    logits, rounded = (
+        onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"images": images})[
+            0
+        ]
+        for model in (exact, quantise(exact, [images]))
+    )
+    assert 0 < np.abs(rounded - logits).max() < 0.1 * np.abs(logits).max()
+
+
+def test_an_op_in_int8_takes_and_gives_int8_as_inside_a_network(tmp_path: Path) -> None:
+    dw = next(op for op in lower(preset("uniform-t")) if op.kind == "dw")
+    model = optimised(exporter("onnx", "int8").op_model(dw, batch=2), tmp_path)
+    assert [node.op_type for node in model.graph.node] == ["QLinearConv", "QLinearAdd"]
+    (source,), (sink,) = model.graph.input, model.graph.output
+    for value in (source, sink):
+        tensor = value.type.tensor_type
+        assert tensor.elem_type == onnx.TensorProto.UINT8
+        assert [side.dim_value for side in tensor.shape.dim] == [
+            2,
+            dw.in_shape[1],
+            dw.in_shape[2],
+            dw.in_shape[0],
+        ]
+
+
+@pytest.mark.parametrize("name", ["uniform-t", "shvit-s1", "efficientvit-m0"])
+def test_the_int8_ops_of_a_network_have_its_nodes_and_no_more(name: str, tmp_path: Path) -> None:
+    """But for layout: a transpose more or less at the borders of an op."""
+    arch, export = preset(name), exporter("onnx", "int8")
+    whole = nodes(optimised(export.network_model(arch, batch=1), tmp_path))
+    models: dict[str, Counter[str]] = {}
+    parts: Counter[str] = Counter()
+    for op in lower(arch):
+        if op.key not in models:
+            models[op.key] = nodes(optimised(export.op_model(op, batch=1), tmp_path))
+        parts += models[op.key]
+    transposes = whole.pop("Transpose"), parts.pop("Transpose")
+    assert parts == whole
+    assert abs(transposes[0] - transposes[1]) <= 2
+
+
+def test_what_has_no_int8_kernel_stays_float_in_one_piece(tmp_path: Path) -> None:
+    model = onnx.load_from_string(exporter("onnx", "int8").network_model(ELEVIT_LIKE, batch=1))
+    makers = {output: node.op_type for node in model.graph.node for output in node.output}
+    gelu = [node for node in model.graph.node if node.op_type == "Erf"]
+    assert gelu
+    assert all(makers[node.input[0]] == "Div" for node in gelu)
+
+
+def test_quantising_twice_gives_the_same_bytes() -> None:
+    code = (
+        "import hashlib; from hwnas.nn.formats import exporter; from hwnas.space import lower, preset;"
+        "op = next(op for op in lower(preset('uniform-t')) if op.kind == 'reuse');"
+        "print(hashlib.sha256(exporter('onnx', 'int8').op_model(op, batch=1)).hexdigest())"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1
+
+
+# --- torch ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_an_exported_program_gives_what_the_network_gives_in_torch(name: str) -> None:
+    arch = SMALL[name]
+    program = torch.export.load(io.BytesIO(exporter("torch", "fp32").network_model(arch, batch=2)))
+    images = torch.randn(2, 3, arch.resolution, arch.resolution, generator=torch.Generator().manual_seed(0))
+    network = fold(randomise(build(arch)))
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(images), network(images))
+
+
+def test_a_program_needs_torch_alone_where_it_runs(tmp_path: Path) -> None:
+    op: OpSpec = next(op for op in lower(preset("uniform-t")) if op.kind == "reuse")
+    (tmp_path / "op.pt2").write_bytes(exporter("torch", "bf16").op_model(op, batch=1))
+    code = (
+        "import sys, torch; sys.modules['hwnas'] = None;"
+        f"y = torch.export.load('op.pt2').module()(torch.zeros(1, *{op.in_shape}, dtype=torch.bfloat16));"
+        "print(tuple(y.shape), y.dtype)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == f"{(1, *op.out_shape)} torch.bfloat16"
+
+
+@pytest.mark.parametrize(("model_format", "precision"), [("onnx", "int8"), ("torch", "fp32")])
+def test_a_table_of_ops_is_exported_in_a_minute_or_two(model_format: str, precision: str) -> None:
+    """500 ops at 0.2 s; the machine that tests may be busy, and gets three tries."""
+    export = exporter(model_format, precision)
+    op = next(op for op in lower(preset("uniform-t")) if op.kind == "reuse")
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        export.op_model(op, batch=1)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5
