@@ -33,6 +33,8 @@ class MeasuredNetwork:
     """The median of the rounds' 95th percentiles, by the clock."""
     cpu_share: float
     """The least share of the CPU that a round got."""
+    beside_ms: tuple[float, ...] = ()
+    """What the companion took beside each round."""
 
     @property
     def ms(self) -> float:
@@ -106,5 +108,6 @@ def measure_networks(
             companion_ms=middle_ms,
             p95_ms=median([answer["p95_ms"] for answer in own]),
             cpu_share=min(answer["cpu_share"] for answer in own),
+            beside_ms=tuple(beside_ms),
         )
     return result
