@@ -93,7 +93,7 @@ class TorchSession:
         self._module: Any = program.module().to(device=device)
         self._module.to(memory_format=torch.channels_last)
         values = torch.from_numpy(np.random.default_rng(0).standard_normal(shape)).to(dtype)
-        self._input = values.to(device=device, memory_format=layout)
+        self._input: Any = values.to(device=device, memory_format=layout)
         self._torch, self._waits = torch, provider.startswith("cuda")
         self.output: Any = None
         self._step = self._eager
