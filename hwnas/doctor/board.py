@@ -10,6 +10,7 @@ from typing import Any
 from hwnas.board.install import FREE_MIB
 from hwnas.doctor import state
 from hwnas.doctor.finding import Finding
+from hwnas.latency.link import plugin_file
 from hwnas.latency.ssh_board import SshBoard, UnfitBoardError
 
 __all__ = ["CHECKS", "examine_board", "findings"]
@@ -25,9 +26,10 @@ def examine_board(host: str, runtime: str, *, config: Path | None = None) -> tup
 
     Raises BoardError when it cannot be reached, UsageError for an unknown runtime.
     """
-    board = SshBoard(host, runtime, config=config)
+    plugin_file(runtime)
+    board = SshBoard(host, config=config)
     try:
-        survey = board.survey()
+        survey = board.survey(runtime)
     except UnfitBoardError as error:
         what, _, mend = str(error).partition(". ")
         return (Finding("blocking", what, mend),)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 from hwnas.latency.lasting_link import LastingLink
 from hwnas.latency.link import Link, LocalLink, plugin_file
 from hwnas.latency.ssh_board import SshBoard
+from hwnas.latency.ssh_connection import CONFIG_VARIABLE
 from hwnas.latency.ssh_link import SshLink
 
 __all__ = ["LOCAL", "start_link"]
@@ -23,8 +27,14 @@ def start_link(
     told what takes long and what went wrong on the way. Raises UsageError for an unknown runtime and
     for what cannot be a host; the function raises BoardError when the board cannot be reached.
     """
+    plugin_file(runtime)
     if host == LOCAL:
-        plugin_file(runtime)
         return lambda: LastingLink(lambda: LocalLink(runtime), say=say)
-    board = SshBoard(host, runtime, say=say)
-    return lambda: LastingLink(lambda: SshLink(board), boot=lambda: board.boot, say=say)
+    board = _board(host, os.environ.get(CONFIG_VARIABLE))
+    return lambda: LastingLink(lambda: SshLink(board, runtime, say=say), boot=lambda: board.boot, say=say)
+
+
+@functools.cache
+def _board(host: str, config: str | None) -> SshBoard:
+    """The board: one for the whole process, or we would stand in our own way."""
+    return SshBoard(host, config=Path(config) if config else None)

@@ -16,7 +16,6 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,13 @@ from hwnas.errors import BoardError
 from hwnas.latency.link import AgentGone, AgentLink, plugin_file
 from hwnas.latency.ssh_connection import BoardPython, Connection, Greeting, check_host
 
-__all__ = ["OLDEST_PYTHON", "Bundle", "Keeper", "SshBoard", "UnfitBoardError", "bundle", "choose_python"]
+__all__ = ["OLDEST_PYTHON", "Keeper", "SshBoard", "UnfitBoardError", "bundle", "choose_python"]
 
 OLDEST_PYTHON = (3, 9)
 RENEW_S = 20.0
 """So often, at most, the board is told that we are still there."""
 _INSTALL_S = 3600.0
+_PLUGIN = "hwnas/runtimes/plugin.py"
 _KEEPER = "import sys; sys.path[0] = sys.argv[1]; from hwnas.board.keeper import main; main(sys.argv[2])"
 
 
@@ -37,36 +37,20 @@ class UnfitBoardError(BoardError):
     """The board answers, but cannot run the agent as it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """The agent's files as they travel."""
-
-    archive: bytes
-    """A compressed tar, the same for the same files."""
-    plugin: str
-    """The runtime plug-in's path within it."""
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(self.archive).hexdigest()
-
-
-def bundle(plugin: Path) -> Bundle:
-    """The files of hwnas.board and one runtime plug-in."""
-    root = Path(__file__).resolve().parents[2]
-    inside = f"hwnas/runtimes/{plugin.name}"
-    files = {f"hwnas/board/{file.name}": file for file in sorted((root / "hwnas/board").glob("*.py"))}
+def bundle(plugin: Path) -> bytes:
+    """The files of hwnas.board and a runtime plug-in as a compressed tar, the same for the same files."""
+    board = sorted((Path(__file__).resolve().parents[1] / "board").glob("*.py"))
     archive = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=archive, mode="wb", mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
-        for name, file in [*files.items(), (inside, plugin)]:
+        for name, file in [*((f"hwnas/board/{file.name}", file) for file in board), (_PLUGIN, plugin)]:
             data = file.read_bytes()
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(data), 0o644
             tar.addfile(member, io.BytesIO(data))
-    return Bundle(archive.getvalue(), inside)
+    return archive.getvalue()
 
 
 def choose_python(greeting: Greeting, host: str) -> BoardPython:
@@ -120,32 +104,31 @@ class Keeper(AgentLink):
 
 
 class SshBoard:
-    """One board and one runtime; `agent()` starts a fresh agent there."""
+    """One board, for one host at a time."""
 
     def __init__(
         self,
         host: str,
-        runtime: str,
         *,
         config: Path | None = None,
-        plugin: Path | None = None,
-        say: Callable[[str], None] = lambda text: None,
+        plugin: Callable[[str], Path] = plugin_file,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing is connected yet. `say` is told what takes long.
+        """Nothing is connected yet. `plugin` finds the file of a runtime by its name.
 
-        Raises UsageError for an unknown runtime and for what cannot be a host.
+        Raises UsageError for what cannot be a host.
         """
         check_host(host)
-        self.host, self.runtime = host, runtime
-        self._config, self._say, self._clock = config, say, clock
-        self._bundle = bundle(plugin or plugin_file(runtime))
+        self.host = host
+        self._config, self._clock = config, clock
+        self._plugin_file = plugin
         self._session = uuid.uuid4().hex
         self._connection: Connection | None = None
         self._keeper: Keeper | None = None
         self._renewed_s = 0.0
-        self._python = ""
-        self.lease = ""
+        self._folders: dict[str, str] = {}
+        self._pythons: dict[str, str] = {}
+        self._lease = ""
         self.sent_bytes = 0
         """Over all connections, models included."""
 
@@ -154,23 +137,26 @@ class SshBoard:
         """Another one after each boot of the board."""
         return "" if self._connection is None else self._connection.greeting.boot
 
-    def agent_command(self, boot: str) -> list[str]:
+    def agent_command(
+        self, runtime: str, boot: str, *, say: Callable[[str], None] = lambda text: None
+    ) -> list[str]:
         """The local command that leads to a fresh agent, started by the Python code `boot`.
 
-        Raises BoardError when the board cannot be reached or made ready, or another host holds it.
+        `boot` finds in sys.argv: the folder with hwnas, the plug-in's file, the lease's file. `say` is
+        told what takes long. Raises BoardError when the board cannot be reached or made ready, or
+        another host holds it; UsageError for an unknown runtime.
         """
         connection = self.connect()
-        keeper = self._held()
-        if not self._python:
-            self._python = keeper.ask(
-                "ready", runtime=self.runtime, plugin=self._on_board(self._bundle.plugin), say=self._say,
-                limit_s=_INSTALL_S,
-            )["python"]  # fmt: skip
-        plugin = self._on_board(self._bundle.plugin)
-        return connection.command([self._python, "-c", boot, self._folder, plugin, self.lease])
+        folder = self._send(runtime)
+        keeper = self._held(folder)
+        plugin = f"{folder}/{_PLUGIN}"
+        if runtime not in self._pythons:
+            ready = keeper.ask("ready", runtime=runtime, plugin=plugin, say=say, limit_s=_INSTALL_S)
+            self._pythons[runtime] = ready["python"]
+        return connection.command([self._pythons[runtime], "-c", boot, folder, plugin, self._lease])
 
     def connect(self) -> Connection:
-        """The connection, opened when there is none, with the agent's files on the board."""
+        """The connection, opened when there is none, to a board that can run the agent."""
         if self._connection is not None and self._connection.alive:
             return self._connection
         self.close()
@@ -179,20 +165,16 @@ class SshBoard:
         weakref.finalize(self, connection.close)
         self._connection = connection
         self._base = choose_python(connection.greeting, self.host).path
-        self._folder = f"{connection.greeting.cache}/agent-{self._bundle.digest[:16]}"
-        if self._bundle.digest[:16] not in connection.greeting.agents:
-            source = (Path(__file__).resolve().parents[1] / "board/unpack.py").read_text(encoding="utf-8")
-            archive = self._bundle.archive
-            connection.run([self._base, "-c", source, self._folder, self._bundle.digest], data=archive)
-            self.sent_bytes += len(archive)
+        self._folders = {}
         return connection
 
-    def survey(self) -> dict[str, Any]:
+    def survey(self, runtime: str) -> dict[str, Any]:
         """What the board has and lacks (hwnas.board.survey); the lease is not taken."""
-        keeper = self._start_keeper()
+        self.connect()
+        folder = self._send(runtime)
+        keeper = self._start_keeper(folder)
         try:
-            plugin = self._on_board(self._bundle.plugin)
-            return keeper.ask("survey", runtime=self.runtime, plugin=plugin, limit_s=600.0)
+            return keeper.ask("survey", runtime=runtime, plugin=f"{folder}/{_PLUGIN}", limit_s=600.0)
         finally:
             keeper.close()
 
@@ -215,7 +197,7 @@ class SshBoard:
             self._connection.close()
         self._keeper = self._connection = None
 
-    def _held(self) -> Keeper:
+    def _held(self, folder: str) -> Keeper:
         """The keeper, with the lease taken."""
         if self._keeper is not None:
             with contextlib.suppress(AgentGone):
@@ -224,7 +206,7 @@ class SshBoard:
                 return self._keeper
             self._keeper.close()
             self._keeper = None
-        keeper = self._start_keeper()
+        keeper = self._start_keeper(folder)
         try:
             answer = keeper.ask("hold", by=_who(), session=self._session)
             if answer["held"] is not None:
@@ -232,16 +214,27 @@ class SshBoard:
         except BaseException:
             keeper.close()
             raise
-        self._keeper, self.lease = keeper, answer["lease"]
+        self._keeper, self._lease = keeper, answer["lease"]
         self._renewed_s = self._clock()
         return keeper
 
-    def _start_keeper(self) -> Keeper:
+    def _start_keeper(self, folder: str) -> Keeper:
         connection = self.connect()
-        return Keeper(connection, [self._base, "-c", _KEEPER, self._folder, connection.greeting.cache])
+        return Keeper(connection, [self._base, "-c", _KEEPER, folder, connection.greeting.cache])
 
-    def _on_board(self, path: str) -> str:
-        return f"{self._folder}/{path}"
+    def _send(self, runtime: str) -> str:
+        """The folder on the board with the agent's files and the runtime's; sent where it is not there."""
+        if runtime not in self._folders:
+            connection = self.connect()
+            archive = bundle(self._plugin_file(runtime))
+            digest = hashlib.sha256(archive).hexdigest()
+            folder = f"{connection.greeting.cache}/agent-{digest[:16]}"
+            if digest[:16] not in connection.greeting.agents:
+                source = (Path(__file__).resolve().parents[1] / "board/unpack.py").read_text(encoding="utf-8")
+                connection.run([self._base, "-c", source, folder, digest], data=archive)
+                self.sent_bytes += len(archive)
+            self._folders[runtime] = folder
+        return self._folders[runtime]
 
 
 def _who() -> str:

@@ -24,8 +24,10 @@ from typing import BinaryIO, cast
 from hwnas.errors import BoardError, UsageError
 from hwnas.latency.ssh_errors import LinkLost, explain
 
-__all__ = ["BoardPython", "Connection", "Greeting"]
+__all__ = ["CONFIG_VARIABLE", "BoardPython", "Connection", "Greeting"]
 
+CONFIG_VARIABLE = "HWNAS_SSH_CONFIG"
+"""Names a file that stands for ~/.ssh/config."""
 ALIVE_S = 2
 ALIVE_COUNT = 3
 """A link over which nothing comes back is lost after ALIVE_S * (ALIVE_COUNT + 1) = 8 seconds."""
@@ -111,7 +113,7 @@ class Connection:
         self.sent_bytes = 0
         """To the board, without what ssh adds."""
         self._folder = _socket_folder()
-        chosen = config or os.environ.get("HWNAS_SSH_CONFIG")
+        chosen = config or os.environ.get(CONFIG_VARIABLE)
         options = {**_OPTIONS, "ControlPath": str(self._folder / "s")}
         self._ssh = ["ssh", *(["-F", str(chosen)] if chosen else [])]
         self._ssh += [f"-o{name}={value}" for name, value in options.items()]

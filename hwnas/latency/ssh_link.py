@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hwnas.board.timing import Rules
@@ -21,12 +22,14 @@ _BOOT = (
 class SshLink(AgentLink):
     """A fresh agent on a board. It ends when the link does, or the board's lease."""
 
-    def __init__(self, board: SshBoard) -> None:
-        """Starts the agent, and makes the board ready first where it is not.
+    def __init__(
+        self, board: SshBoard, runtime: str, *, say: Callable[[str], None] = lambda text: None
+    ) -> None:
+        """Starts the agent, and makes the board ready first where it is not: `say` is told of it.
 
         Raises BoardError when the board cannot be reached or made ready, or another host holds it.
         """
-        super().__init__(board.agent_command(_BOOT))
+        super().__init__(board.agent_command(runtime, _BOOT, say=say))
         self._board = board
 
     def companion(self, model: bytes, *, profile: DeviceProfile) -> None:

@@ -12,6 +12,7 @@ from board import sshd
 from hwnas.latency.profile import DeviceProfile
 from hwnas.latency.ssh_board import SshBoard
 
+RUNTIME = "fake"
 FAKE = Path(__file__).with_name("fake_runtime.py")
 PROFILE = DeviceProfile(
     board="loopback",
@@ -57,8 +58,8 @@ def reach() -> Iterator[Callable[..., SshBoard]]:
     open_ones: list[SshBoard] = []
 
     def to(board: sshd.Board, *, config: Path | None = None, **options: Any) -> SshBoard:
-        options = {"plugin": FAKE, **options}
-        host = SshBoard(sshd.HOST, "onnxruntime", config=config or board.config, **options)
+        options = {"plugin": lambda runtime: FAKE, **options}
+        host = SshBoard(sshd.HOST, config=config or board.config, **options)
         open_ones.append(host)
         return host
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from board import sshd
-from board.conftest import PROFILE
+from board.conftest import PROFILE, RUNTIME
 from board.proxy import Wire
 from hwnas.board.timing import Rules
 from hwnas.errors import BoardError, UsageError
@@ -56,23 +56,21 @@ def test_an_agent_is_sent_started_and_measures_and_nothing_stays_behind(
     board: sshd.Board, reach: Reach
 ) -> None:
     host = reach(board)
-    with SshLink(host) as link:
+    with SshLink(host, RUNTIME) as link:
         assert link.hello()["environment"]["cores"] == os.cpu_count()
         assert measured(link)["median_ms"] >= 1.0  # the fake network sleeps for a millisecond
         assert len(board.processes()) == 2  # the agent and the keeper
     host.close()
     assert gone_within(5, board)
-    assert [file.name for file in (board.home / ".cache/hwnas").iterdir()] == [
-        host._folder.rpartition("/")[2]
-    ]
+    assert len(list((board.home / ".cache/hwnas").iterdir())) == 1
 
 
 def test_the_agents_files_are_sent_once(board: sshd.Board, reach: Reach) -> None:
     first = reach(board)
-    first.connect()
+    SshLink(first, RUNTIME).close()
     first.close()
     second = reach(board)
-    second.connect()
+    SshLink(second, RUNTIME).close()
     assert 0 < first.sent_bytes < 100_000
     assert second.sent_bytes == 0
 
@@ -114,7 +112,7 @@ def test_an_unknown_host_key_is_never_accepted(board: sshd.Board, reach: Reach) 
     config = board.config
     config.write_text(config.read_text() + " StrictHostKeyChecking no\n")
     with pytest.raises(BoardError, match="not known, and hwnas accepts none by itself. Run 'ssh board' once"):
-        SshBoard(sshd.HOST, "onnxruntime", config=config).connect()
+        SshBoard(sshd.HOST, config=config).connect()
     assert (board.folder / "known").read_text() == ""
 
 
@@ -126,7 +124,7 @@ def test_an_unknown_name_is_told_as_such(board: sshd.Board) -> None:
 @pytest.mark.parametrize("host", ["", "-oProxyCommand=touch x", "pi@board extra"])
 def test_what_cannot_be_a_host_is_refused(host: str) -> None:
     with pytest.raises(UsageError, match="a host is 'local', 'user@board'"):
-        SshBoard(host, "onnxruntime")
+        SshBoard(host)
 
 
 # --- 31 and 32: a link that drops, a board that starts again ---
@@ -144,7 +142,7 @@ def test_a_dropped_link_is_noticed_within_10_s_and_the_cell_is_timed_again(
         pauses.append(seconds)
         wire.mend()
 
-    link = LastingLink(lambda: SshLink(host), boot=lambda: host.boot, say=said.append, sleep=sleep)
+    link = LastingLink(lambda: SshLink(host, RUNTIME), boot=lambda: host.boot, say=said.append, sleep=sleep)
     measured(link)
     before = board.processes()
     wire.cut()
@@ -164,7 +162,7 @@ def test_a_dropped_link_is_noticed_within_10_s_and_the_cell_is_timed_again(
 
 def test_a_lost_link_is_an_error_within_10_s(board: sshd.Board, reach: Reach) -> None:
     wire = Wire(board.port)
-    with SshLink(reach(board, config=board.configure(port=wire.port))) as link:
+    with SshLink(reach(board, config=board.configure(port=wire.port)), RUNTIME) as link:
         measured(link)
         wire.cut()
         start = time.monotonic()
@@ -175,7 +173,7 @@ def test_a_lost_link_is_an_error_within_10_s(board: sshd.Board, reach: Reach) ->
 
 
 def test_a_server_that_is_shot_is_a_lost_link(board: sshd.Board, reach: Reach) -> None:
-    with SshLink(reach(board)) as link:
+    with SshLink(reach(board), RUNTIME) as link:
         measured(link)
         for pid in sessions(board):
             os.kill(pid, signal.SIGKILL)
@@ -202,19 +200,19 @@ def sessions(board: sshd.Board) -> list[int]:
 
 def test_a_second_host_is_told_who_measures(board: sshd.Board, reach: Reach) -> None:
     first, second = reach(board), reach(board)
-    with SshLink(first) as link:
+    with SshLink(first, RUNTIME) as link:
         measured(link)
         with pytest.raises(BoardError, match="one host at a time.*has done so since ..:.. .process [0-9]+"):
-            SshLink(second)
+            SshLink(second, RUNTIME)
         measured(link)
     first.close()
-    with SshLink(second) as link:
+    with SshLink(second, RUNTIME) as link:
         measured(link)
 
 
 def test_agents_end_with_the_lease(board: sshd.Board, reach: Reach) -> None:
     host = reach(board)
-    with SshLink(host) as link:
+    with SshLink(host, RUNTIME) as link:
         measured(link)
         assert host._keeper is not None
         keeper = json.loads((board.temporary / "hwnas.lease").read_text())["pid"]
@@ -222,7 +220,7 @@ def test_agents_end_with_the_lease(board: sshd.Board, reach: Reach) -> None:
         assert gone_within(5, board)
         with pytest.raises(AgentGone):
             link.hello()
-    with SshLink(host) as link:  # the lease is taken again
+    with SshLink(host, RUNTIME) as link:  # the lease is taken again
         measured(link)
 
 
@@ -234,7 +232,7 @@ def test_a_noisy_login_shell_is_not_heard(new_board: NewBoard, reach: Reach) -> 
     noise = "echo 'Welcome to this board!'; echo 'mail: 3 new' >&2; printf '\\000HWNAS\\000HWNAS-READY x'\n"
     for name in (".bashrc", ".profile", ".zshenv"):
         (board.home / name).write_text(noise)
-    with SshLink(reach(board)) as link:
+    with SshLink(reach(board), RUNTIME) as link:
         assert measured(link)["median_ms"] >= 1.0
 
 
@@ -245,7 +243,7 @@ def test_a_clock_that_jumps_changes_no_timing(new_board: NewBoard, reach: Reach,
     (tmp_path / "sitecustomize.py").write_text(
         "import time, itertools\njumps = itertools.count()\ntime.time = lambda: 1e9 - 3600 * next(jumps)\n"
     )
-    with SshLink(reach(new_board(PYTHONPATH=str(tmp_path)))) as link:
+    with SshLink(reach(new_board(PYTHONPATH=str(tmp_path))), RUNTIME) as link:
         assert 1.0 <= measured(link)["median_ms"] < 50
 
 
@@ -255,13 +253,13 @@ def test_a_clock_that_jumps_changes_no_timing(new_board: NewBoard, reach: Reach,
 def test_throttling_is_told_with_each_cell(new_board: NewBoard, reach: Reach, tmp_path: Path) -> None:
     programs(tmp_path, vcgencmd="echo throttled=0x50005")
     board = new_board(PATH=f"{tmp_path}:{os.environ['PATH']}")
-    with SshLink(reach(board)) as link:
+    with SshLink(reach(board), RUNTIME) as link:
         assert measured(link)["throttled"] == ["under-voltage", "throttled"]
 
 
 def test_a_missing_provider_is_an_error(board: sshd.Board, reach: Reach) -> None:
     with (
-        SshLink(reach(board)) as link,
+        SshLink(reach(board), RUNTIME) as link,
         pytest.raises(CellError, match="no provider CUDAExecutionProvider, only cpu"),
     ):
         measured(link, provider="CUDAExecutionProvider")
@@ -271,7 +269,7 @@ def test_a_missing_provider_is_an_error(board: sshd.Board, reach: Reach) -> None
 
 
 def test_a_cell_without_memory_failed_and_the_next_one_goes_on(board: sshd.Board, reach: Reach) -> None:
-    with SshLink(reach(board)) as link:
+    with SshLink(reach(board), RUNTIME) as link:
         with pytest.raises(CellError, match="no memory left for the arena"):
             measured(link, b"memory")
         measured(link)
@@ -281,7 +279,7 @@ def test_an_agent_that_is_killed_twice_failed_at_that_cell_and_the_rest_goes_on(
     board: sshd.Board, reach: Reach
 ) -> None:
     host = reach(board)
-    link = LastingLink(lambda: SshLink(host), boot=lambda: host.boot)
+    link = LastingLink(lambda: SshLink(host, RUNTIME), boot=lambda: host.boot)
     with pytest.raises(CellError, match="2 agents died of it, for lack of memory"):
         measured(link, b"die")
     measured(link)
@@ -290,7 +288,7 @@ def test_an_agent_that_is_killed_twice_failed_at_that_cell_and_the_rest_goes_on(
 
 def test_an_agent_that_is_killed_once_is_replaced(board: sshd.Board, reach: Reach, tmp_path: Path) -> None:
     host = reach(board)
-    link = LastingLink(lambda: SshLink(host), boot=lambda: host.boot)
+    link = LastingLink(lambda: SshLink(host, RUNTIME), boot=lambda: host.boot)
     assert measured(link, b"die:" + str(tmp_path / "died").encode())["samples_ns"]
     assert (tmp_path / "died").exists()
     link.close()
@@ -303,9 +301,10 @@ def test_a_killed_client_leaves_no_agent_behind_even_within_a_long_run(board: ss
     code = (
         "import sys; sys.path[:0] = sys.argv[1:3]\n"
         "from pathlib import Path\n"
-        "from board.test_link import *\n"
-        "host = SshBoard(sshd.HOST, 'onnxruntime', config=Path(sys.argv[3]), plugin=FAKE)\n"
-        "link = SshLink(host); measured(link); print('measured', flush=True); measured(link, b'slow')\n"
+        "from board.conftest import FAKE, RUNTIME\n"
+        "from board.test_link import SshBoard, SshLink, measured, sshd\n"
+        "host = SshBoard(sshd.HOST, config=Path(sys.argv[3]), plugin=lambda runtime: FAKE)\n"
+        "link = SshLink(host, RUNTIME); measured(link); print('measured', flush=True); measured(link, b'slow')\n"
     )
     tests = Path(__file__).parents[1]
     command = [sys.executable, "-c", code, str(tests), str(tests.parent), str(board.config)]
@@ -403,10 +402,10 @@ def test_a_runtime_that_crashes_on_import_is_an_error_that_names_the_signal(
     plugin = tmp_path / "crashing.py"
     plugin.write_text("import os, signal\ndef probe():\n    os.kill(os.getpid(), signal.SIGILL)\n")
     with pytest.raises(BoardError, match="loading it fails with SIGILL"):
-        SshLink(reach(new_board(), plugin=plugin))
+        SshLink(reach(new_board(), plugin=lambda runtime: plugin), RUNTIME)
 
 
 def test_a_full_disk_on_the_board_is_an_error(board: sshd.Board, reach: Reach) -> None:
     (board.home / ".cache").write_text("a file where the folder should be")
     with pytest.raises(BoardError, match="hwnas.*(Not a directory|File exists)"):
-        reach(board).connect()
+        SshLink(reach(board), RUNTIME)
