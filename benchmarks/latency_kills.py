@@ -24,14 +24,12 @@ from typing import Any
 
 import latency_output as output
 
-from hwnas.errors import HwnasError
+from hwnas.errors import HwnasError, UnstableError
 from hwnas.latency import LatencyTable
 from hwnas.latency.cells import judged
 
 SMALL = ("--ops", "presets", "--networks", "4", "--passes", "1")
 """What is built unless told otherwise."""
-UNSTABLE = 5
-"""The exit code of a build that the machine was too noisy for; all its cells are on record all the same."""
 
 
 def whole_lines(data: bytes) -> list[bytes]:
@@ -76,10 +74,10 @@ class Builds:
         build = [sys.executable, "-m", "hwnas", "table", "build", "--name", name, "--out", str(folder)]
         self._command = [*build, *options]
 
-    def run(self, *, kill_after_s: float | None = None) -> int | None:
-        """Goes on with the build; its exit code, or None when it was killed.
+    def run(self, *, kill_after_s: float | None = None) -> bool:
+        """Goes on with the build; whether it came to its end, and was not killed.
 
-        Raises HwnasError when the build fails on its own account.
+        Raises UnstableError when the machine was too noisy for it, HwnasError when it failed otherwise.
         """
         resume = ["--resume"] if self.samples.exists() else []
         with tempfile.TemporaryFile("w+") as complaints:
@@ -94,15 +92,18 @@ class Builds:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                return None
+                return False
             except BaseException:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 raise
-            if code not in (0, UNSTABLE):
-                complaints.seek(0)
-                raise HwnasError(f"the build failed ({code}): {complaints.read().strip()[-500:]}")
-            return code
+            complaints.seek(0)
+            said = complaints.read().strip()[-500:]
+        if code == UnstableError.exit_code:
+            raise UnstableError(f"only builds that end can be compared, on a quiet machine: {said}")
+        if code:
+            raise HwnasError(f"the build failed ({code}): {said}")
+        return True
 
     def lines(self) -> list[bytes]:
         """The whole lines of the samples, finished or not."""
@@ -125,37 +126,31 @@ def main() -> None:
         output.say("building without interruption")
         reference = Builds(folder, "reference", wanted)
         start = time.monotonic()
-        reference_code = reference.run()
+        reference.run()
         reference_s = time.monotonic() - start
         killed = Builds(folder, "killed", wanted)
         kills: list[dict[str, Any]] = []
         snapshots: list[list[bytes]] = []
-        code: int | None = None
+        ended = False
         while len(kills) < options.kills:
             # Such that the build is about through when the last one comes, never before.
             moment_s = rng.uniform(0, 1.6 * reference_s / options.kills)
-            code = killed.run(kill_after_s=moment_s)
-            if code is not None:
+            ended = killed.run(kill_after_s=moment_s)
+            if ended:
                 break
             snapshots.append(killed.lines())
             kills.append({"after_s": moment_s, "cells_on_record": max(len(snapshots[-1]) - 1, 0)})
             output.say(f"kill {len(kills)}: {kills[-1]['cells_on_record']} cells on record")
-        if code is None:
-            code = killed.run()
+        if not ended:
+            killed.run()
         final = killed.lines()
         for kill, before in zip(kills, snapshots, strict=True):
             kill["lost"] = lost_lines(before, final)
-        rows = [
-            set(LatencyTable.load(build.table).rows)
-            if build.table.exists()
-            else {str(record["cell"]) for record in cells_of(build.lines())}
-            for build in (reference, killed)
-        ]
+        rows = [set(LatencyTable.load(build.table).rows) for build in (reference, killed)]
         again = needlessly_again(cells_of(final))
     document = {
         "options": wanted,
         "seconds_without_interruption": reference_s,
-        "exit_codes": [reference_code, code],
         "kills": kills,
         "measured_again_though_good": sorted(cell for cells in again.values() for cell in cells),
         "rows": [len(part) for part in rows],
@@ -175,7 +170,6 @@ def main() -> None:
                 ("rows after the kills", document["rows"][1]),
                 ("the same rows", "yes" if document["same_rows"] else "no"),
                 ("cells measured again though good", len(document["measured_again_though_good"])),
-                ("exit codes", " ".join(map(str, document["exit_codes"]))),
             ],
         ),
     ]

@@ -37,7 +37,7 @@ def grid(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -
 
 def answer(document: dict[str, Any], tables: Sequence[Table], json_file: Path | None) -> None:
     """Prints the tables, and writes the document when a file was asked for."""
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = Console(width=None if sys.stdout.isatty() else 220)
     for table in tables:
         console.print(table)
         console.print()
