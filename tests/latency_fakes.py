@@ -9,6 +9,7 @@ from typing import Any
 
 from hwnas.board.timing import Rules
 from hwnas.latency.link import CellError
+from hwnas.latency.profile import DeviceProfile
 from hwnas.predictors.latency import op_features
 from hwnas.space import ArchSpec, OpSpec, SearchSpace, lower
 
@@ -42,7 +43,10 @@ class FakeExporter:
 
 
 class FakeLink:
-    """An agent that answers at once. `disturb(n)` is what the n-th timing is multiplied with."""
+    """An agent that answers at once.
+
+    `disturb(n)` is what the n-th timing is multiplied with, and the companion beside it.
+    """
 
     def __init__(
         self,
@@ -57,6 +61,8 @@ class FakeLink:
         self.sleep_s, self.version = sleep_s, version
         self.timings = 0
         self.starts = 0
+        self.companions: list[bytes] = []
+        self._companion_ms = 0.0
 
     def start(self) -> FakeLink:
         """For `build_table(start=...)`: the same board, a fresh process."""
@@ -69,8 +75,13 @@ class FakeLink:
             "runtime": {"version": self.version, "provider": "cpu", "providers": ["cpu"], "missing": None},
         }
 
+    def companion(self, model: bytes, *, profile: DeviceProfile) -> None:
+        self.companions.append(model)
+        if model:
+            self._companion_ms = json.loads(model)["ms"]
+
     def measure(
-        self, model: bytes, *, rules: Rules, threads: int, batch: int, precision: str
+        self, model: bytes, *, rules: Rules, profile: DeviceProfile, beside: bool = False
     ) -> dict[str, Any]:
         told = json.loads(model)
         if told["op"] in self.fails:
@@ -78,8 +89,13 @@ class FakeLink:
         time.sleep(self.sleep_s)
         number = self.timings
         self.timings += 1
-        ms = told["ms"] * self.disturb(number)
+        slowed = self.disturb(number)
+        ms = told["ms"] * slowed
         return {
+            "companion_ms": self._companion_ms * slowed,
+            "companion_ns": [round(self._companion_ms * slowed * 1e6)] * 6,
+            "cold_ns": [round(ms * 1.2e6)] * 5,
+            "reach": 0.0,
             "samples_ns": [round(ms * 1e6)] * 5,
             "warmup_ns": [round(ms * 1.5e6)],
             "runs_per_repeat": 1,

@@ -23,16 +23,21 @@ RULES = {"warmup_runs": 3, "warmup_s": 0.0, "warmup_limit_s": 0.1, "repeats": 4,
 class FakeRuntime:
     """Runs anything but b"broken"; counts sessions that are open."""
 
-    open = 0
+    def __init__(self) -> None:
+        self.open = 0
+        self.prepared: list[tuple[bytes, int]] = []
 
     def probe(self) -> dict[str, Any]:
         return {"version": "9", "provider": "cpu", "providers": ["cpu"], "missing": None}
 
-    def prepare(self, model: bytes, *, threads: int, batch: int, precision: str) -> Any:
+    def prepare(
+        self, model: bytes, *, threads: int, batch: int, precision: str, provider: str | None = None
+    ) -> Any:
         if model == b"broken":
             raise RuntimeError("no kernel for this node")
         runtime = self
         runtime.open += 1
+        runtime.prepared.append((model, batch))
 
         class Session:
             def run(self) -> None:
@@ -124,6 +129,29 @@ def test_a_cell_that_fails_answers_and_the_next_one_goes_on() -> None:
     assert second["type"] == "MemoryError"
     assert "median_ms" in third
     assert runtime.open == 0
+
+
+def test_a_cell_beside_a_companion_has_the_companions_samples_too() -> None:
+    runtime = FakeRuntime()
+    settings = {"command": "companion", "threads": 1, "batch": 16, "precision": "fp32"}
+    beside = measure_command() | {"beside": True, "batch": 16}
+    loaded, answer, again = answers(
+        frames((settings, b"companion"), (beside, b"model"), (settings, b"")), runtime
+    )
+    assert loaded["loaded"] == again["loaded"] == len(b"companion")
+    assert len(answer["companion_ns"]) == len(answer["samples_ns"]) + 1
+    assert len(answer["cold_ns"]) == len(answer["samples_ns"])
+    # One image, whatever the cells' batch; loaded afresh when asked without a model.
+    assert runtime.prepared == [(b"companion", 1), (b"model", 16), (b"companion", 1)]
+    assert runtime.open == 1  # the companion stays
+
+
+def test_nothing_is_timed_beside_a_companion_that_was_not_sent() -> None:
+    first, second = answers(
+        frames(({"command": "companion"}, b""), (measure_command() | {"beside": True}, b"model"))
+    )
+    assert "send its model first" in first["error"]
+    assert "was not sent" in second["error"]
 
 
 def test_the_agent_stops_when_told_and_when_its_input_ends() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hwnas.board.timing import Rules, Samples, measure, median, median_interval
+from hwnas.board.timing import Beside, Rules, Samples, measure, measure_beside, median, median_interval
 
 
 class FakeRun:
@@ -108,3 +108,68 @@ def test_the_median_of_an_even_number_is_the_middle_of_the_middle_two() -> None:
 def test_p95_is_the_nearest_rank() -> None:
     samples = Samples(tuple(float(n) * 1e6 for n in range(1, 101)), (1.0,), 1, True)
     assert samples.p95_ms == 95.0
+
+
+# --- in turns with a companion ---
+
+
+class Wandering:
+    """A machine on which all work takes `speed(now in s)` times as long as it should."""
+
+    def __init__(self, speed: Callable[[float], float]) -> None:
+        self.now, self.speed = 0.0, speed
+        self.log: list[str] = []
+
+    def clock(self) -> int:
+        return round(self.now)
+
+    def work(self, name: str, ns: float) -> Callable[[], None]:
+        def run() -> None:
+            self.log.append(name)
+            self.now += ns * self.speed(self.now / 1e9)
+
+        return run
+
+
+def beside(machine: Wandering, ns: float, **rules: float) -> Beside:
+    own, companion = machine.work("own", ns), machine.work("companion", 2e6)
+    return measure_beside(own, companion, rules=Rules(**rules), clock=machine.clock)  # type: ignore[arg-type]
+
+
+def test_turns_are_taken_and_each_first_run_is_kept_apart() -> None:
+    machine = Wandering(lambda now: 1.0)
+    timed = beside(machine, 5e5, warmup_s=0.0, repeats=3, limit_s=0.01)
+    bursts = "".join("c" if name == "companion" else "o" for name in machine.log).lstrip("o")
+    # Two runs of the companion, the second timed; one cold run; four to fill 2 ms.
+    assert bursts == "ccooooo" * 3 + "cc"
+    assert timed.samples.runs_per_repeat == 4
+    assert timed.samples.samples_ns == (5e5,) * 3
+    assert timed.cold_ns == (5e5,) * 3
+    assert timed.companion_ns == (2e6,) * 4
+
+
+def test_a_wandering_machine_shows_in_the_companion_as_in_the_work() -> None:
+    machine = Wandering(lambda now: 1.2 if now % 2 > 1 else 1.0)
+    timed = beside(machine, 5e6, repeats=300, limit_s=6.0)
+    around = zip(timed.companion_ns, timed.companion_ns[1:], timed.samples.samples_ns, strict=False)
+    ratios = [2 * own / (before + after) for before, after, own in around]
+    assert median(ratios) == pytest.approx(2.5, rel=0.001)
+    assert timed.reach < 0.001  # of the ratios
+    assert max(timed.samples.samples_ns) / min(timed.samples.samples_ns) == pytest.approx(1.2)
+
+
+def test_work_that_is_steadier_than_its_companion_ends_as_soon_as_it_is_known() -> None:
+    rng = random.Random(0)
+    now = 0.0
+
+    def own() -> None:
+        nonlocal now
+        now += 1e6
+
+    def companion() -> None:
+        nonlocal now
+        now += 2e6 * rng.uniform(0.7, 1.5)
+
+    timed = measure_beside(own, companion, rules=Rules(repeats=12, limit_s=5.0), clock=lambda: round(now))
+    assert len(timed.samples.samples_ns) == 12
+    assert timed.reach == 0

@@ -56,7 +56,7 @@ def test_a_dry_run_says_how_much_and_writes_nothing(
     ("arguments", "told"),
     [
         (["--name", "../x"], "--name is letters"),
-        (["--name", "x", "--ops", "some"], "--ops must be 'all' or 'presets'"),
+        (["--name", "x", "--ops", "some"], "--ops must be 'fitting', 'all' or 'presets'"),
         (["--name", "x", "--minutes", "0.2"], "Give more, or fewer --networks"),
     ],
 )

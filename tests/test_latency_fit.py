@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import numpy as np
@@ -10,6 +11,7 @@ from latency_fakes import own_ms
 
 from hwnas.predictors.latency import Calibration, fit_calibration, fit_fill
 from hwnas.predictors.latency.calibration import Composition
+from hwnas.predictors.latency.residual import Residual
 from hwnas.space import OpSpec
 
 KINDS = {"stem": 1.05, "dw": 0.9, "ffn": 1.2, "reuse": 1.1, "single-head": 1.0}
@@ -21,6 +23,8 @@ def networks(count: int, rng: random.Random) -> list[Composition]:
             {kind: (rng.uniform(0.2, 3.0), rng.randint(1, 8)) for kind in KINDS if rng.random() < 0.8}
             | {"ffn": (rng.uniform(0.5, 4.0), rng.randint(4, 20))},
             rng.uniform(2, 60),
+            rng.uniform(4, 40),
+            rng.randint(80, 400),
         )
         for _ in range(count)
     ]
@@ -34,7 +38,7 @@ def truth(network: Composition) -> float:
 def test_calibration_finds_known_scales_overhead_and_cache() -> None:
     rng = random.Random(0)
     fitted_on = networks(60, rng)
-    found = fit_calibration(fitted_on, [truth(n) for n in fitted_on], smallest_op_ms=0.01)
+    found = fit_calibration(fitted_on, [truth(n) for n in fitted_on], smallest_op_ms=0.01).calibration
     assert found.cache_mib == 8
     assert found.cold_ms_per_mib == pytest.approx(0.03, rel=0.05)
     for kind, scale in KINDS.items():
@@ -47,7 +51,7 @@ def test_calibration_under_noise_predicts_within_the_noise() -> None:
     rng = random.Random(1)
     fitted_on = networks(40, rng)
     measured = [truth(n) * rng.gauss(1, 0.01) for n in fitted_on]
-    found = fit_calibration(fitted_on, measured, smallest_op_ms=0.01)
+    found = fit_calibration(fitted_on, measured, smallest_op_ms=0.01).calibration
     errors = [abs(found.network_ms(n) / truth(n) - 1) for n in networks(200, rng)]
     assert np.mean(errors) < 0.012
 
@@ -55,7 +59,8 @@ def test_calibration_under_noise_predicts_within_the_noise() -> None:
 def test_scales_and_cold_are_never_negative_and_no_op_takes_less_than_nothing() -> None:
     rng = random.Random(2)
     fitted_on = networks(12, rng)
-    found = fit_calibration(fitted_on, [rng.uniform(1, 9) for _ in fitted_on], smallest_op_ms=0.02)
+    measured = [rng.uniform(1, 9) for _ in fitted_on]
+    found = fit_calibration(fitted_on, measured, smallest_op_ms=0.02).calibration
     assert min(found.scales.values()) >= 0
     assert found.cold_ms_per_mib >= 0
     assert all(found.op_ms(kind, 0.02) >= 0 for kind in KINDS)
@@ -64,10 +69,35 @@ def test_scales_and_cold_are_never_negative_and_no_op_takes_less_than_nothing() 
 def test_a_kind_that_no_network_had_gets_the_common_scale() -> None:
     rng = random.Random(3)
     fitted_on = networks(30, rng)
-    found = fit_calibration(fitted_on, [truth(n) for n in fitted_on], smallest_op_ms=0.01)
+    found = fit_calibration(fitted_on, [truth(n) for n in fitted_on], smallest_op_ms=0.01).calibration
     assert "dual-head" not in found.scales
     assert found.op_ms("dual-head", 2.0) == pytest.approx(2 * found.common_scale + found.per_op_ms)
     assert 1.0 < found.common_scale < 1.25
+
+
+def test_networks_left_out_of_the_fit_are_predicted_as_badly_as_new_ones() -> None:
+    rng = random.Random(4)
+    fitted_on, fresh = networks(60, rng), networks(300, rng)
+    measured = [truth(n) * rng.gauss(1, 0.02) for n in fitted_on]
+    fitted = fit_calibration(fitted_on, measured, smallest_op_ms=0.01)
+    left_out = np.mean(np.abs(np.array(fitted.left_out_ms) / measured - 1))
+    new = np.mean(
+        [abs(fitted.calibration.network_ms(n) / (truth(n) * rng.gauss(1, 0.02)) - 1) for n in fresh]
+    )
+    assert left_out == pytest.approx(new, rel=0.25)
+
+
+def test_what_sums_get_wrong_by_size_is_learnt() -> None:
+    rng = random.Random(5)
+    fitted_on, fresh = networks(90, rng), networks(100, rng)
+
+    def bent(network: Composition) -> float:
+        return truth(network) * (1 + 0.05 * np.sin(np.log(network.activation_mib) * 2))
+
+    found = fit_calibration(fitted_on, [bent(n) for n in fitted_on], smallest_op_ms=0.01).calibration
+    error = np.mean([abs(found.network_ms(n) / bent(n) - 1) for n in fresh])
+    sums = dataclasses.replace(found, residual=Residual())
+    assert error < 0.7 * np.mean([abs(sums.network_ms(n) / bent(n) - 1) for n in fresh])
 
 
 def test_too_few_networks_calibrate_nothing() -> None:

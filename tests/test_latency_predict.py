@@ -14,6 +14,7 @@ from hwnas.errors import MissingOpError, SpaceError
 from hwnas.latency import Coefficients, DeviceProfile, HeldOut, HeldOutNetwork, LatencyTable, Row
 from hwnas.latency.plan import space_ops
 from hwnas.predictors.latency import FEATURE_NAMES, Calibration, features, op_features
+from hwnas.predictors.latency.residual import Residual
 from hwnas.space import SearchSpace, lower, preset
 
 PROFILE = DeviceProfile("A board", "onnxruntime")
@@ -29,6 +30,15 @@ def coefficients_table() -> LatencyTable:
     )
 
 
+RESIDUAL = Residual(
+    centre=(1.0, 0.5, 0.0, 4.0),
+    scale=(0.5, 1.0, 0.5, 0.3),
+    reach=2.0,
+    points=((0.0, 0.5, 0.1, -0.2), (1.0, -0.5, 0.0, 0.3)),
+    weights=(0.03, -0.05),
+)
+
+
 def rows_table(space: SearchSpace) -> LatencyTable:
     rng = random.Random(5)
     rows = {}
@@ -41,7 +51,9 @@ def rows_table(space: SearchSpace) -> LatencyTable:
         profile=PROFILE,
         provenance="measured",
         rows=rows,
-        calibration=Calibration(scales, 1.1, 0.3, 0.001, cold_ms_per_mib=0.5, cache_mib=1.0),
+        calibration=Calibration(
+            scales, 1.1, 0.3, 0.001, cold_ms_per_mib=0.5, cache_mib=1.0, residual=RESIDUAL
+        ),
     )
 
 
@@ -71,8 +83,8 @@ def test_shares_and_overhead_sum_up_to_the_prediction() -> None:
     for table in (coefficients_table(), rows_table(space)):
         arch = space.sample(random.Random(1))
         ops = lower(arch)
-        shares = sum(table.op_latency_ms(op) for op in ops)
-        assert shares + table.overhead_ms(ops) == pytest.approx(table.predict(arch).value)
+        shares_ms, rest_ms = table.shares_ms(ops)
+        assert sum(shares_ms) + rest_ms == pytest.approx(table.predict(arch).value)
 
 
 def test_a_prediction_from_rows_is_calibrated_by_hand() -> None:
@@ -83,6 +95,20 @@ def test_a_prediction_from_rows_is_calibrated_by_hand() -> None:
     ops = lower(arch)
     expected = 0.3 + 0.5 * max(sum(op.weight_bytes() for op in ops) / 2**20 - 1.0, 0)
     expected += sum(scales.get(op.kind, 1.1) * table.rows[op.key].ms + 0.001 for op in ops)
+    sizes = (
+        sum(table.rows[op.key].ms for op in ops),
+        sum(op.weight_bytes() for op in ops) / 2**20,
+        sum(op.activation_bytes() for op in ops) / 2**20,
+        sum(op.nodes for op in ops),
+    )
+    logarithm = 0.0
+    for point, weight in zip(RESIDUAL.points, RESIDUAL.weights, strict=True):
+        away = [
+            (math.log(size) - centre) / scale - there
+            for size, centre, scale, there in zip(sizes, RESIDUAL.centre, RESIDUAL.scale, point, strict=True)
+        ]
+        logarithm += weight * math.exp(-sum(step**2 for step in away) / (2 * 2.0**2))
+    expected *= math.exp(logarithm)
     assert table.predict(arch).value == pytest.approx(expected)
 
 

@@ -18,9 +18,11 @@ from hwnas.latency import (
     LatencyTable,
     Row,
     read_summary,
+    table_file,
 )
 from hwnas.latency.table_file import parse_table, table_text
 from hwnas.predictors.latency import Calibration
+from hwnas.predictors.latency.residual import Residual
 from hwnas.space import lower, preset
 
 PROFILE = DeviceProfile("A board", "onnxruntime", "1.31.1", threads=2, batch=1)
@@ -42,7 +44,18 @@ def rows_table(**changes: object) -> LatencyTable:
         profile=PROFILE,
         provenance="measured",
         rows=rows,
-        calibration=Calibration({"ffn": 1.1, "dw": 0.9}, 1.05, 0.02, -0.0005, 0.03, 8.0, networks=20),
+        calibration=Calibration(
+            {"ffn": 1.1, "dw": 0.9},
+            1.05,
+            0.02,
+            -0.0005,
+            0.03,
+            8.0,
+            networks=20,
+            residual=Residual(
+                (1.0, 2.0, 3.0, 4.0), (0.5, 0.5, 0.5, 0.5), 2.0, ((0.1, 0.2, -0.3, 0.4),), (0.01,)
+            ),
+        ),
         heldout=HeldOut((HeldOutNetwork("uniform-t", 2.0, 2.1), HeldOutNetwork("12e456789012", 4.0, 3.9))),
         environment={"kernel": "6.1", "load": 0.25, "governor": None},
         measurement={"passes": 3, "fill_error_percent": {"dw": 1.5}},
@@ -71,6 +84,14 @@ def test_what_is_written_comes_back(table: LatencyTable, tmp_path: Path) -> None
     assert read == table
     assert read.digest == table.digest
     assert [file.name for file in tmp_path.iterdir()] == ["t.yaml"]
+
+
+def test_a_table_of_the_first_schema_is_still_read() -> None:
+    table = coefficients_table()
+    first = yaml_io.parse(table_text(table), source="t")
+    first["schema"] = 1
+    first["checksum"] = table_file._checksum(first)
+    assert parse_table(yaml_io.dump(first), source="t") == table
 
 
 def test_the_digest_changes_with_the_content() -> None:
@@ -174,11 +195,11 @@ def test_missing_ops_are_listed_and_never_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "told"), [("2", "upgrade"), ("99", "upgrade"), ("0", "at least 1"), ("'1'", "whole number")]
+    ("schema", "told"), [("3", "upgrade"), ("99", "upgrade"), ("0", "at least 1"), ("'1'", "whole number")]
 )
 def test_a_schema_that_is_not_read_is_refused(schema: str, told: str) -> None:
     with pytest.raises(FileFormatError, match=told):
-        parse_table(table_text(rows_table()).replace("schema: 1\n", f"schema: {schema}\n"), source="t.yaml")
+        parse_table(table_text(rows_table()).replace("schema: 2\n", f"schema: {schema}\n"), source="t.yaml")
 
 
 def test_a_flipped_bit_is_never_read_as_another_table(tmp_path: Path) -> None:

@@ -40,15 +40,15 @@ def build(
     ] = None,
     host: HostOption = "local",
     minutes: Annotated[
-        float | None, typer.Option(min=0.1, help="About how long to measure; ops beyond that are filled in.")
-    ] = None,
+        float, typer.Option(min=0.1, help="About how long to measure; ops beyond that are filled in.")
+    ] = 10.0,
     ops: Annotated[
         str,
         typer.Option(
-            metavar="all|presets",
-            help="Measure every op of the space, or those of the presets only, and fill the rest in.",
+            metavar="fitting|all|presets",
+            help="Measure as many ops of the space as --minutes allow, or all, or those of the presets only.",
         ),
-    ] = "all",
+    ] = "fitting",
     networks: Annotated[
         int, typer.Option(min=4, help="Whole networks to calibrate on and to tell the error by.")
     ] = 90,
@@ -72,16 +72,16 @@ def build(
     from hwnas.latency.plan import make_plan
     from hwnas.space import SearchSpace
 
-    if ops not in ("all", "presets"):
-        raise UsageError(f"--ops must be 'all' or 'presets', got '{ops}'")
+    if ops not in ("fitting", "all", "presets"):
+        raise UsageError(f"--ops must be 'fitting', 'all' or 'presets', got '{ops}'")
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith((".", "-")):
         raise UsageError(f"--name is letters, digits, dots, - and _, got '{name}'")
     plan = make_plan(
         SearchSpace.from_yaml(space),
         networks=networks,
         passes=passes,
-        minutes=minutes,
-        measure_all=ops == "all",
+        minutes=minutes if ops == "fitting" else None,
+        measure_all=ops != "presets",
         seed=seed,
         extra=[resolve_arch(text)[1] for text in arch or ()],
     )

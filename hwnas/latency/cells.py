@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hwnas.board.timing import Rules, median
+from hwnas.errors import UnstableError
 from hwnas.latency.journal import Journal
 from hwnas.latency.link import CellError, Link
 from hwnas.latency.profile import DeviceProfile
@@ -47,6 +48,8 @@ CPU_SHARE = 0.9
 """A cell is disturbed when its process had the CPU for less of the time."""
 STARVED_RETRIES = 2
 """How often a cell whose process did not get the CPU is timed again on the spot."""
+HOPELESS_CELLS = 20
+"""Cells that stay starved, if they are more than half, after which measuring gives up."""
 PAUSE_S = 5.0
 """Before cells that were disturbed are timed again."""
 
@@ -90,7 +93,8 @@ class Bench:
     def run_pass(self, number: int, order: Sequence[str], *, attempts: int = 4) -> None:
         """Times what the journal does not hold yet of one pass, and again what was disturbed.
 
-        Each attempt is a fresh process. What is still disturbed after the last one stays so.
+        Each attempt is a fresh process. What is still disturbed after the last one stays so. Raises
+        UnstableError when others have the CPU most of the time.
         """
         for attempt in range(attempts):
             wanted = self._open_cells(number, order)
@@ -112,6 +116,7 @@ class Bench:
     def _run_process(self, number: int, wanted: Sequence[str], attempt: int) -> None:
         process = 1 + max((record["process"] for record in self.journal.records), default=0)
         link = self.start()
+        starved = 0
         try:
             for count, name in enumerate(wanted):
                 if count % COMPANION_EVERY == 0:
@@ -119,6 +124,13 @@ class Bench:
                 for _ in range(1 + STARVED_RETRIES):
                     if not self._time(link, name, number, process):
                         break
+                else:
+                    starved += 1
+                    if starved >= HOPELESS_CELLS and 2 * starved > count:
+                        raise UnstableError(
+                            f"the measuring process must get the CPU, but in {starved} of {count + 1} cells "
+                            "it did not, also when they were timed again: end other programs and go on"
+                        )
                 self.report(name, attempt)
         finally:
             link.close()

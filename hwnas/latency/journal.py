@@ -18,7 +18,8 @@ from hwnas.errors import FileFormatError, HwnasError, UsageError
 __all__ = ["FORMAT", "SCHEMA", "Journal"]
 
 FORMAT = "hwnas latency samples"
-SCHEMA = 1
+SCHEMA = 2
+"""1 had no companion."""
 
 
 class Journal:
