@@ -30,6 +30,8 @@ from hwnas.latency.cells import judged
 
 SMALL = ("--ops", "presets", "--networks", "4", "--passes", "1")
 """What is built unless told otherwise."""
+KILLED_SHARE = 0.8
+"""Of the time that the build takes, so much goes by until the last kill."""
 
 
 def whole_lines(data: bytes) -> list[bytes]:
@@ -62,6 +64,12 @@ def lost_lines(before: Sequence[bytes], after: Sequence[bytes]) -> int:
     """How many whole lines of before the kill are not where they were after it."""
     same = sum(1 for old, new in zip(before, after, strict=False) if old == new)
     return len(before) - same
+
+
+def moments(count: int, total_s: float, rng: random.Random) -> list[float]:
+    """How long each run goes on before its kill: random, in sum `total_s`."""
+    drawn = [rng.random() for _ in range(count)]
+    return [total_s * part / sum(drawn) for part in drawn]
 
 
 class Builds:
@@ -132,9 +140,8 @@ def main() -> None:
         kills: list[dict[str, Any]] = []
         snapshots: list[list[bytes]] = []
         ended = False
-        while len(kills) < options.kills:
-            # Such that the build is about through when the last one comes, never before.
-            moment_s = rng.uniform(0, 1.6 * reference_s / options.kills)
+        # In sum less than the build takes, or it would be through before the last one.
+        for moment_s in moments(options.kills, KILLED_SHARE * reference_s, rng):
             ended = killed.run(kill_after_s=moment_s)
             if ended:
                 break

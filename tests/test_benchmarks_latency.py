@@ -286,6 +286,12 @@ def test_lines_that_are_gone_or_changed_are_lost() -> None:
     assert latency_kills.lost_lines([b"1", b"2", b"3"], [b"1", b"x"]) == 2
 
 
+def test_kills_come_at_random_moments_and_all_before_the_build_is_through() -> None:
+    runs_s = latency_kills.moments(10, 40.0, random.Random(0))
+    assert sum(runs_s) == pytest.approx(40.0)
+    assert len(set(runs_s)) == 10 and min(runs_s) > 0
+
+
 # Minutes
 
 
