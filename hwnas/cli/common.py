@@ -31,6 +31,7 @@ __all__ = [
     "emit_json",
     "parse_budget_ms",
     "resolve_arch",
+    "say",
     "stderr",
     "stdout",
 ]
@@ -171,6 +172,11 @@ def stdout() -> Console:
 def stderr() -> Console:
     """The console for progress and messages; still off a terminal."""
     return _console(stderr=True)
+
+
+def say(text: str) -> None:
+    """Tell the user what goes on; never cut, never on stdout."""
+    stderr().print(text, soft_wrap=True)
 
 
 def emit_json(document: Mapping[str, Any]) -> None:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.common import DeviceOption, HostOption, JsonOption, emit_json, resolve_arch, stderr, stdout
+from hwnas.cli.common import (
+    DeviceOption,
+    HostOption,
+    JsonOption,
+    emit_json,
+    resolve_arch,
+    say,
+    stderr,
+    stdout,
+)
 from hwnas.errors import MissingOpError, UsageError
 
 if TYPE_CHECKING:
@@ -122,7 +131,7 @@ def _profile(
         if wanted["runtime"] not in (None, known.runtime):
             settings["provider"] = None
     settings |= {name: value for name, value in wanted.items() if value is not None}
-    profile, environment = measured_profile(start_link(host, settings["runtime"]), **settings)
+    profile, environment = measured_profile(start_link(host, settings["runtime"], say=say), **settings)
     if table is not None and known is not None:
         known.check(
             table=table.name,
@@ -150,7 +159,7 @@ def _measure(
             )
             sys.stderr.flush()
 
-    start = start_link(host, profile.runtime)
+    start = start_link(host, profile.runtime, say=say)
     return measure_archs(networks, profile, rounds=rounds, seed=seed, start=start, report=progress)
 
 

@@ -140,6 +140,19 @@ class Board:
             os.kill(pid, signal.SIGKILL)
 
 
+def package_index() -> dict[str, str]:
+    """What pip is told here, for a board to be told the same."""
+    found = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("PIP_") or name.lower().endswith("_proxy") or name == "SSL_CERT_FILE"
+    }
+    own = Path.home() / ".config/pip/pip.conf"
+    if own.exists():
+        found.setdefault("PIP_CONFIG_FILE", str(own))
+    return found
+
+
 def free_port() -> int:
     with socket.socket() as any_port:
         any_port.bind(("127.0.0.1", 0))

@@ -304,7 +304,8 @@ def test_a_killed_client_leaves_no_agent_behind_even_within_a_long_run(board: ss
         "from board.conftest import FAKE, RUNTIME\n"
         "from board.test_link import SshBoard, SshLink, measured, sshd\n"
         "host = SshBoard(sshd.HOST, config=Path(sys.argv[3]), plugin=lambda runtime: FAKE)\n"
-        "link = SshLink(host, RUNTIME); measured(link); print('measured', flush=True); measured(link, b'slow')\n"
+        "link = SshLink(host, RUNTIME); measured(link)\n"
+        "print('measured', flush=True); measured(link, b'slow')\n"
     )
     tests = Path(__file__).parents[1]
     command = [sys.executable, "-c", code, str(tests), str(tests.parent), str(board.config)]
