@@ -53,7 +53,9 @@ def needlessly_again(records: Sequence[Mapping[str, Any]]) -> dict[int, list[str
         if index == 0 or record["process"] != records[index - 1]["process"]:
             start = index
             good = {
-                (item["pass"], item["cell"]) for item, disturbed in judged(records[:start]) if not disturbed
+                (item["pass"], item["cell"])
+                for item, disturbed in judged(records[:start], _is_network)
+                if not disturbed
             }
         if (record["pass"], record["cell"]) in good:
             again.setdefault(int(record["process"]), []).append(str(record["cell"]))
@@ -119,6 +121,11 @@ class Builds:
             if path.exists():
                 return whole_lines(path.read_bytes())
         return []
+
+
+def _is_network(cell: str) -> bool:
+    """Op keys have settings in brackets, labels of networks have none."""
+    return "(" not in cell
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from latency_truth import MACRO, RANDOM, Truth, in_group
 
 from hwnas.errors import FileFormatError, UsageError
 from hwnas.latency import DeviceProfile, LatencyTable
-from hwnas.latency.build import make_table
+from hwnas.latency.build import make_table, network_pace
 from hwnas.latency.cells import timings
 from hwnas.latency.journal import FORMAT, SCHEMA
 from hwnas.latency.plan import Plan, make_plan, spread_out
@@ -149,7 +149,7 @@ def table_within(plan: Plan, records: Sequence[Record], profile: DeviceProfile) 
         profile=profile,
         environment={},
         created="",
-        companions_ms=[record["companion_ms"] for record in records],
+        pace=network_pace(records, {label for label, _ in plan.networks}.__contains__),
     )
 
 

@@ -39,11 +39,16 @@ from rich.table import Table
 
 from hwnas.errors import UsageError
 from hwnas.latency import LatencyTable
+from hwnas.latency.speed import Pace
 from hwnas.space import SearchSpace
 
 
-def analysis(table: LatencyTable, truth: Truth, *, space: SearchSpace) -> dict[str, Any]:
+def analysis(
+    table: LatencyTable, truth: Truth, *, space: SearchSpace, pace: Pace | None = None
+) -> dict[str, Any]:
     """Every figure of one table, from what was timed.
+
+    With `pace` at that speed of the machine, else at the middle one of each occasion.
 
     Raises UsageError when the truth is of another configuration, or holds a network the build may have
     measured, or when no network was timed on both occasions.
@@ -68,7 +73,7 @@ def analysis(table: LatencyTable, truth: Truth, *, space: SearchSpace) -> dict[s
     networks, others = in_group(truth, (RANDOM, MACRO)), in_group(truth, (OTHER,))
     if not networks:
         raise UsageError("no network was timed on both occasions yet: run it again without --from")
-    first, second = truth.measured(0), truth.measured(1)
+    first, second = truth.measured(0, pace=pace), truth.measured(1, pace=pace)
     labels = [network.label for network in networks]
     measured = [first[label].ms for label in labels]
     rows = {f"table {table.name}": table_score(table, networks, first)}
@@ -77,9 +82,9 @@ def analysis(table: LatencyTable, truth: Truth, *, space: SearchSpace) -> dict[s
         simpler = baselines_ms(table, building, [network.arch for network in networks])
         rows |= {name: score(labels, measured, ms) for name, ms in simpler.items()}
     rows["noise floor: timed again"] = score(labels, measured, [second[label].ms for label in labels])
-    known_ms = table.measurement.get("companion_ms")
     more = {
         "against the second occasion": table_score(table, networks, second),
+        "against both occasions": table_score(table, networks, truth.measured(None, pace=pace)),
         "against the clock alone": table_score(table, networks, first, clock=True),
         "noise floor of the clock alone": score(
             labels,
@@ -87,9 +92,9 @@ def analysis(table: LatencyTable, truth: Truth, *, space: SearchSpace) -> dict[s
             [second[label].clock_ms for label in labels],
         ),
     }
-    if known_ms is not None:
+    if table.pace is not None and pace is None:
         more["at the machine's speed when the table was built"] = table_score(
-            table, networks, truth.measured(0, companion_ms=float(known_ms))
+            table, networks, truth.measured(0, pace=table.pace)
         )
     for title, group in (("random networks only", RANDOM), ("presets of the macro design only", MACRO)):
         part = in_group(truth, (group,))

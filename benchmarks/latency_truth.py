@@ -22,7 +22,7 @@ from hwnas.errors import FileFormatError, UsageError
 from hwnas.latency import DeviceProfile, LatencyTable
 from hwnas.latency.networks import MeasuredNetwork
 from hwnas.latency.plan import COMPANION, of_any_size
-from hwnas.latency.speed import fit_sharing
+from hwnas.latency.speed import Pace, fit_pace, fit_sharing
 from hwnas.space import ArchSpec, SearchSpace, preset, preset_names
 from hwnas.whole_file import write_whole
 
@@ -50,7 +50,7 @@ class Measured:
     """One network on one occasion."""
 
     ms: float
-    """The median of the rounds, at the companion's middle speed on this occasion."""
+    """The median of the rounds, at the machine's middle speed on this occasion."""
     clock_ms: float
     """The median of the rounds by the clock alone."""
 
@@ -89,27 +89,28 @@ class Truth:
         done = {(piece["occasion"], piece["round"], piece["number"]) for piece in self.pieces}
         return [planned for planned in self.planned() if planned[:3] not in done]
 
-    def measured(self, occasion: int, *, companion_ms: float | None = None) -> dict[str, Measured]:
-        """Each network that was timed on the occasion, by label; as `measure_networks` tells it.
+    def measured(self, occasion: int | None, *, pace: Pace | None = None) -> dict[str, Measured]:
+        """Each network that was timed on the occasion (None: on either), by label.
 
-        With `companion_ms` at that speed of the machine, not at the middle one of the occasion.
+        As `measure_networks` tells it.
+
+        With `pace` at that speed of the machine, not at the middle one of the occasion.
         """
         timings: dict[str, list[tuple[float, float]]] = {network.label: [] for network in self.networks}
         for piece in self.pieces:
-            if piece["occasion"] == occasion:
+            if occasion in (None, piece["occasion"]):
                 for label, timing in piece["timings"].items():
                     timings[label].append((timing["clock_ms"], timing["beside_ms"]))
         timings = {label: rounds for label, rounds in timings.items() if rounds}
         if not timings:
             return {}
-        if companion_ms is None:
-            companion_ms = median([beside_ms for rounds in timings.values() for _, beside_ms in rounds])
+        if pace is None:
+            pace = fit_pace(timings.values())
         sharing = fit_sharing(timings.values())
         result = {}
         for label, rounds in timings.items():
-            clock_ms, beside_ms = zip(*rounds, strict=True)
-            rounds_ms = sharing.at_middle_speed(clock_ms, beside_ms, companion_ms)
-            result[label] = Measured(median(rounds_ms), median(clock_ms))
+            rounds_ms = sharing.at_middle_speed(rounds, pace)
+            result[label] = Measured(median(rounds_ms), median([clock_ms for clock_ms, _ in rounds]))
         return result
 
     def document(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import random
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from hwnas.errors import FileFormatError, UsageError
 from hwnas.latency import DeviceProfile, HeldOut, HeldOutNetwork, LatencyTable, Row, journal
 from hwnas.latency.plan import make_plan, of_any_size
+from hwnas.latency.speed import Pace
 from hwnas.space import SearchSpace, lower, preset, preset_names
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
@@ -189,9 +191,11 @@ def test_what_slows_network_and_companion_alike_is_taken_out() -> None:
         for number, slow in enumerate(slowed)
     ]
     truth = small_truth(pieces=pieces)
-    assert truth.measured(0, companion_ms=2.0)["uniform-s"].ms == pytest.approx(2.0, rel=0.01)
+    assert truth.measured(0, pace=Pace((math.log(2.0), 0.0, 0.0)))["uniform-s"].ms == pytest.approx(
+        2.0, rel=0.01
+    )
     assert truth.measured(0)["uniform-s"].ms == pytest.approx(2.2, rel=0.01)
-    assert truth.measured(0, companion_ms=2.0)["uniform-s"].clock_ms == pytest.approx(2.2)
+    assert truth.measured(0, pace=Pace((math.log(2.0), 0.0, 0.0)))["uniform-s"].clock_ms == pytest.approx(2.2)
 
 
 def test_only_networks_timed_on_both_occasions_are_compared() -> None:

@@ -204,7 +204,7 @@ def record(
 
 
 def disturbed_cells(records: list[dict[str, Any]]) -> list[str]:
-    return [kept["cell"] for kept, disturbed in judged(records) if disturbed]
+    return [kept["cell"] for kept, disturbed in judged(records, lambda name: True) if disturbed]
 
 
 def test_a_cell_beside_a_companion_far_slower_than_when_calm_is_disturbed() -> None:
@@ -240,9 +240,10 @@ def test_a_slower_pass_is_brought_to_the_middle_speed() -> None:
         for number, slow in enumerate(slowed)
         for size in range(1, 31)
     ]
+    found = timings(records, lambda name: True)
     for size in range(1, 31):
-        found = timings(records, lambda name: True)[f"n{size}"]
-        assert found.passes_ms == pytest.approx((size, size, size), rel=0.006)
+        assert found[f"n{size}"].spread < 0.006
+        assert size <= found[f"n{size}"].ms < 1.03 * size
 
 
 # --- building ---
@@ -272,7 +273,7 @@ def test_the_companion_is_one_image_of_one_network_loaded_afresh_every_few_cells
     sent = [model for model in link.companions if model]
     assert sent == [FakeExporter().network_model(plan.companion[1], batch=1)]
     assert len(link.companions) == -(-plan.cells // COMPANION_EVERY)
-    assert table.measurement["companion_ms"] == pytest.approx(network_ms(plan.companion[1]))
+    assert table.pace is None  # a dozen networks do not tell it
 
 
 def test_ops_that_are_not_measured_are_filled_and_marked(tmp_path: Path) -> None:

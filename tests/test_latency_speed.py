@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwnas.latency.speed import Sharing, fit_sharing
+from hwnas.latency.speed import Pace, Sharing, fit_pace, fit_sharing
 
 
 def passes_of(
@@ -34,9 +34,8 @@ def test_passes_at_the_middle_speed_differ_by_noise_only() -> None:
     found = fit_sharing(cells)
     raw, steadied = [], []
     for cell in cells:
-        own, beside = zip(*cell, strict=True)
-        raw.append(np.std(np.log(own)))
-        steadied.append(np.std(np.log(found.at_middle_speed(own, beside, 2.0))))
+        raw.append(np.std(np.log([own for own, _ in cell])))
+        steadied.append(np.std(np.log(found.at_middle_speed(cell, fit_pace(cells)))))
     assert np.mean(steadied) < 0.2 * np.mean(raw)
 
 
@@ -51,3 +50,26 @@ def test_one_pass_disturbed_in_another_way_does_not_decide() -> None:
     cells = passes_of(np.geomspace(1, 16, 40), lambda ms: 1.0)
     cells[3][0] = (cells[3][0][0] * 3, cells[3][0][1])
     assert fit_sharing(cells).share(4.0) == pytest.approx(1.0, abs=0.1)
+
+
+def test_what_a_cells_size_does_to_the_companion_is_no_speed_of_the_machine() -> None:
+    # The larger the cell, the slower the companion beside it, on a machine that does not wander.
+    sizes = np.geomspace(1, 16, 40)
+    cells = [[(size, 2.0 * size**0.05)] * 3 for size in sizes.tolist()]
+    pace = fit_pace(cells)
+    assert pace is not None
+    assert pace.companion_ms(4.0) == pytest.approx(2.0 * 4.0**0.05, rel=1e-3)
+    for cell in cells:
+        assert Sharing().at_middle_speed(cell, pace) == pytest.approx([cell[0][0]] * 3, rel=1e-3)
+
+
+def test_few_cells_have_no_pace_and_keep_their_own_middle() -> None:
+    cells = [[(1.0, 2.0), (1.1, 2.2), (1.2, 2.4)], [(8.0, 4.0)] * 3]
+    assert fit_pace(cells) is None
+    assert Sharing((1.0, 0.0, 0.0)).at_middle_speed(cells[0], None) == pytest.approx([1.1] * 3)
+    assert Sharing().at_middle_speed(cells[1], None) == pytest.approx([8.0] * 3)
+
+
+def test_another_speed_is_told_by_its_pace() -> None:
+    slower = Pace((float(np.log(2.2)), 0.0, 0.0))
+    assert Sharing((1.0, 0.0, 0.0)).at_middle_speed([(3.0, 2.0)], slower) == pytest.approx([3.3])

@@ -59,8 +59,8 @@ class Agent:
 class Board:
     """Takes what the table says, times a number and a network's own luck; notes what it measured."""
 
-    def __init__(self, *, times: float = 1.0, luck: float = 0.0, speeds: tuple[float, ...] = (1.0,)) -> None:
-        self.times, self.luck, self.speeds = times, luck, speeds
+    def __init__(self, *, times: float = 1.0, luck: float = 0.0) -> None:
+        self.times, self.luck = times, luck
         self.batches: list[list[str]] = []
 
     @property
@@ -74,16 +74,13 @@ class Board:
     def __call__(
         self, archs: Mapping[str, ArchSpec], profile: DeviceProfile, report: Told
     ) -> dict[str, MeasuredNetwork]:
-        speed = self.speeds[len(self.batches) % len(self.speeds)]
         for done, name in enumerate(archs, start=1):
             report(name, done, len(archs))
         self.batches.append(list(archs))
         found = {}
         for name, arch in archs.items():
-            rounds_ms = tuple(speed * self.true_ms(arch) * noise for noise in (0.995, 1.0, 1.006))
-            found[name] = SimpleNamespace(
-                rounds_ms=rounds_ms, companion_ms=2.0 * speed, p95_ms=1.1 * rounds_ms[1], cpu_share=1.0
-            )
+            rounds_ms = tuple(self.true_ms(arch) * noise for noise in (0.995, 1.0, 1.006))
+            found[name] = SimpleNamespace(rounds_ms=rounds_ms, p95_ms=1.1 * rounds_ms[1], cpu_share=1.0)
         return found  # type: ignore[return-value]
 
 
@@ -201,25 +198,6 @@ def test_a_confidence_asks_the_measured_spread_as_well(tmp_path: Path) -> None:
     for one in verified(path, board).front:
         assert one.measured is not None and one.measured.std > 0
         assert one.measured.value * math.exp(1.2816 * one.measured.std / one.measured.value) <= BUDGET_MS
-
-
-def test_a_machine_whose_speed_wanders_between_batches_counts_at_its_middle_speed() -> None:
-    space = small_space()
-    prediction = table().predict(space.decode(space.repair([0] * len(space.decisions))))
-
-    def of(name: str, ms: float, speed: float) -> MeasuredCandidate:
-        rounds_ms = (0.99 * ms * speed, ms * speed, 1.01 * ms * speed)
-        return MeasuredCandidate(name, 1, rounds_ms, 2.0 * speed, ms, 1.0, prediction)
-
-    known = Verification(
-        most=3,
-        candidates=3,
-        profile={},
-        environment={},
-        started="",
-        measured=(of("a", 1.0, 0.9), of("b", 2.0, 1.0), of("c", 3.0, 1.2)),
-    )
-    assert [one.value for one in known.latencies.values()] == pytest.approx([1.0, 2.0, 3.0])
 
 
 def test_a_verification_stopped_midway_leaves_the_run_as_it_was_and_goes_on(run: Path) -> None:

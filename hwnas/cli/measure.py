@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hwnas.board.timing import median
 from hwnas.cli.common import (
     DeviceOption,
     HostOption,
@@ -203,16 +204,17 @@ def _document(
             "device": table.name,
             "provenance": table.provenance,
             "mape_percent": sum(errors) / len(errors) if errors else None,
-            "speed": _speed(table, measured),
+            "slowness": _slowness(table, measured),
         }
     return document
 
 
-def _speed(table: LatencyTable, measured: Mapping[str, MeasuredNetwork]) -> float | None:
-    """What the companion takes now over what it took when the table was built; None if it was not there."""
-    then_ms = table.measurement.get("companion_ms")
-    now_ms = next((own.companion_ms for own in measured.values()), None)
-    return now_ms / then_ms if then_ms and now_ms else None
+def _slowness(table: LatencyTable, measured: Mapping[str, MeasuredNetwork]) -> float | None:
+    """What the companion takes now over what it took when the table was built; None if nobody knows."""
+    if table.pace is None:
+        return None
+    pace = table.pace
+    return median([median(own.beside_ms) / pace.companion_ms(own.raw_ms) for own in measured.values()])
 
 
 def _predicted(table: LatencyTable, arch: ArchSpec, measured_ms: float) -> dict[str, Any]:
@@ -259,10 +261,10 @@ def _show(document: dict[str, Any]) -> None:
     console.print(grid)
     if document.get("mape_percent") is not None:
         console.print(f"mean absolute error {document['mape_percent']:.1f} %")
-    if document.get("speed") is not None:
+    if document.get("slowness") is not None:
         console.print(
-            f"The network timed beside all others takes {document['speed']:.3f} times what it took when the "
-            "table was built."
+            "The network timed beside all others takes "
+            f"{document['slowness']:.3f} times what it took when the table was built."
         )
     if any(row["cpu_share"] < _BUSY for row in document["networks"]):
         stderr().print("Other programs took the CPU while measuring: these times are too long.")

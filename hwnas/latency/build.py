@@ -10,24 +10,29 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwnas import plugins
 from hwnas.errors import BoardError, MissingPackageError, UnstableError, UsageError
-from hwnas.latency.cells import COMPANION_CELL, Bench, Timing, timings
+from hwnas.latency.cells import COMPANION_CELL, Bench, Timing, passes_of, timings
 from hwnas.latency.heldout import CROSS_VALIDATION, HeldOut, HeldOutNetwork
 from hwnas.latency.journal import Journal
 from hwnas.latency.link import Link
 from hwnas.latency.plan import Plan
 from hwnas.latency.profile import DeviceProfile
+from hwnas.latency.speed import Pace, fit_pace
 from hwnas.latency.table import LatencyTable, Row
 from hwnas.predictors.latency.calibration import Calibration, compose, fit_calibration
 from hwnas.predictors.latency.fill import FillModel, fit_fill
 from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import OpSpec, lower
 
-__all__ = ["Exporter", "Progress", "build_table", "make_table", "measured_profile"]
+if TYPE_CHECKING:
+    from hwnas.nn.formats import Exporter
+
+__all__ = ["Progress", "build_table", "make_table", "measured_profile", "network_pace"]
 
 DISTURBED_LIMIT = 0.1
 """A build in which more of the cells stay disturbed is unstable."""
@@ -36,14 +41,6 @@ NOISE_LIMIT = 0.05
 
 Progress = Callable[[str, int, int, str], None]
 """Told (what is going on, done, of how many - 0 when nobody knows -, of what)."""
-
-
-class Exporter(Protocol):
-    """Makes models: `hwnas.nn.export` is one."""
-
-    def op_model(self, op: OpSpec, *, batch: int) -> bytes: ...
-
-    def network_model(self, arch: ArchSpec, *, batch: int) -> bytes: ...
 
 
 def build_table(
@@ -83,7 +80,7 @@ def build_table(
     with Journal(samples, question, resume=resume) as journal:
         models = _Models(plan, exporter, batch, folder)
         models.export_all(lambda done, total, of: progress("exporting", done, total, of))
-        networks = {label for label, _ in plan.networks}
+        networks = {label for label, _ in plan.networks + plan.watched}
         total = plan.cells
         bench = Bench(journal, start, models, networks.__contains__, profile, sleep=sleep)
         seen = {(record["pass"], record["cell"]) for record in journal.records}
@@ -104,7 +101,7 @@ def build_table(
             bench.report = functools.partial(report, number)
             bench.run_pass(number, plan.order(number))
         measured = timings(journal.records, networks.__contains__)
-        speeds_ms = [record["companion_ms"] for record in journal.records]
+        pace = network_pace(journal.records, networks.__contains__)
     _refuse_noise(plan, measured)
     shutil.rmtree(folder, ignore_errors=True)
     return make_table(
@@ -114,7 +111,7 @@ def build_table(
         profile=profile,
         environment=environment,
         created=created,
-        companions_ms=speeds_ms,
+        pace=pace,
         failures=bench.failures,
     )
 
@@ -150,12 +147,20 @@ def measured_profile(
         board=", ".join(words) or "unknown board",
         runtime=runtime,
         runtime_version=str(found["version"]),
-        provider=provider or str(found.get("provider", "cpu")),
+        provider=_provider(runtime, provider) or str(found.get("provider", "cpu")),
         threads=threads,
         batch=batch,
         precision=precision,
     )
     return profile, environment
+
+
+def _provider(runtime: str, provider: str | None) -> str | None:
+    """A provider as the runtime itself calls it, so that two names are not two profiles."""
+    if provider is None or runtime not in plugins.names("runtimes"):
+        return provider
+    known: Mapping[str, str] = getattr(plugins.load("runtimes", runtime), "PROVIDERS", {})
+    return known.get(provider, provider)
 
 
 def make_table(
@@ -166,7 +171,7 @@ def make_table(
     profile: DeviceProfile,
     environment: Mapping[str, Any],
     created: str,
-    companions_ms: Sequence[float] = (),
+    pace: Pace | None = None,
     failures: Mapping[str, str] | None = None,
 ) -> LatencyTable:
     """The table from timed cells: rows, what is filled in, calibration, held-out error."""
@@ -217,14 +222,23 @@ def make_table(
         calibration=calibration,
         heldout=heldout,
         environment=environment,
-        measurement=_measurement(plan, measured, companions_ms, fill),
+        measurement=_measurement(plan, measured, pace, fill),
         notes=tuple(notes),
         created=created,
     )
 
 
+def network_pace(records: Sequence[Mapping[str, Any]], is_network: Callable[[str], bool]) -> Pace | None:
+    """How fast the machine was while whole networks were timed."""
+    return fit_pace(
+        [(record["median_ms"], record["companion_ms"]) for record, _ in passes]
+        for name, passes in passes_of(records, is_network).items()
+        if is_network(name)
+    )
+
+
 def _measurement(
-    plan: Plan, measured: Mapping[str, Timing], companions_ms: Sequence[float], fill: FillModel | None
+    plan: Plan, measured: Mapping[str, Timing], pace: Pace | None, fill: FillModel | None
 ) -> dict[str, Any]:
     """How it was measured, and the noise that was seen."""
     networks = [measured[label].spread for label, _ in plan.networks if label in measured]
@@ -237,12 +251,9 @@ def _measurement(
         "op_spread_percent": _percent(ops),
         "network_spread_percent": _percent(networks),
     }
-    if companions_ms:
-        middle = float(np.median(companions_ms))
-        facts["companion"] = plan.companion[0]
-        facts["companion_ms"] = middle
-        low, high = np.quantile(companions_ms, [0.05, 0.95])
-        facts["companion_spread_percent"] = 100 * float(high - low) / middle
+    facts["companion"] = plan.companion[0]
+    if pace is not None:
+        facts["pace"] = list(pace.coefficients)
     if fill is not None:
         facts["fill_error_percent"] = {kind or "other": 100 * error for kind, error in fill.errors.items()}
     return facts
@@ -290,7 +301,7 @@ class _Models:
 
     def __init__(self, plan: Plan, exporter: Exporter, batch: int, folder: Path) -> None:
         self._ops = {op.key: op for op in plan.ops}
-        self._networks = dict(plan.networks) | {COMPANION_CELL: plan.companion[1]}
+        self._networks = dict(plan.networks + plan.watched) | {COMPANION_CELL: plan.companion[1]}
         self._exporter, self._batch, self._folder = exporter, batch, folder
 
     def export_all(self, report: Callable[[int, int, str], None]) -> None:

@@ -19,7 +19,7 @@ from hwnas.errors import UnstableError
 from hwnas.latency.journal import Journal
 from hwnas.latency.link import CellError, Link
 from hwnas.latency.profile import DeviceProfile
-from hwnas.latency.speed import fit_sharing
+from hwnas.latency.speed import Passes, fit_pace, fit_sharing
 
 __all__ = [
     "COMPANION_CELL",
@@ -28,7 +28,8 @@ __all__ = [
     "OP_RULES",
     "Bench",
     "Timing",
-    "companion_ms",
+    "judged",
+    "passes_of",
     "timings",
 ]
 
@@ -41,7 +42,8 @@ COMPANION_EVERY = 10
 """Cells after which the companion is loaded afresh: how fast a network is also depends on where in
 memory it lies, and the companion's luck must not be that of a whole pass."""
 COMPANION_LIMIT = 1.3
-"""A cell is disturbed when the companion took this many times what it takes in a calm quarter."""
+"""A cell is disturbed when the companion took this many times what it takes beside the calmest quarter of
+all ops, or of all networks."""
 REACH_LIMIT = 0.05
 """A cell is disturbed when its median is known no better than this."""
 CPU_SHARE = 0.9
@@ -108,7 +110,7 @@ class Bench:
     def _open_cells(self, number: int, order: Sequence[str]) -> list[str]:
         good = {
             record["cell"]
-            for record, disturbed in judged(self.journal.records)
+            for record, disturbed in judged(self.journal.records, self.is_network)
             if record["pass"] == number and not disturbed
         }
         return [name for name in order if name not in good and name not in self.failures]
@@ -174,26 +176,22 @@ _KEPT = (
 )
 
 
-def companion_ms(records: Sequence[Mapping[str, Any]]) -> float:
-    """What the companion takes at the middle speed of the records: the median over their cells.
-
-    Raises ValueError without records.
-    """
-    if not records:
-        raise ValueError("no cell was timed, so nothing is known of the companion")
-    return median([float(record["companion_ms"]) for record in records])
-
-
-def judged(records: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], bool]]:
+def judged(
+    records: Sequence[Mapping[str, Any]], is_network: Callable[[str], bool]
+) -> list[tuple[Mapping[str, Any], bool]]:
     """Each record, and whether it was disturbed.
 
     It was when its process did not get the CPU, when the board throttled, when its median stayed
-    uncertain, or when the companion was far slower than in the calm quarter of all records: what the
-    passes tell of shared slowness does not reach that far.
+    uncertain, or when the companion was far slower than beside the calmest quarter of all ops (for
+    an op) or of all networks: what the passes tell of shared slowness does not reach that far.
     """
-    ordered = sorted(float(record["companion_ms"]) for record in records)
-    calm = ordered[len(ordered) // 4] if ordered else 0.0
-    return [(record, _disturbed(record, calm)) for record in records]
+    calm_ms = {}
+    for networks in (False, True):
+        ordered = sorted(
+            float(record["companion_ms"]) for record in records if is_network(record["cell"]) == networks
+        )
+        calm_ms[networks] = ordered[len(ordered) // 4] if ordered else 0.0
+    return [(record, _disturbed(record, calm_ms[is_network(record["cell"])])) for record in records]
 
 
 def _disturbed(record: Mapping[str, Any], calm_ms: float) -> bool:
@@ -209,29 +207,35 @@ def _starved(record: Mapping[str, Any]) -> bool:
     return bool(record["cpu_share"] < CPU_SHARE)
 
 
-def timings(records: Sequence[Mapping[str, Any]], is_network: Callable[[str], bool]) -> dict[str, Timing]:
-    """Each cell over its passes, at the companion's middle speed.
+def passes_of(
+    records: Sequence[Mapping[str, Any]], is_network: Callable[[str], bool]
+) -> dict[str, list[tuple[Mapping[str, Any], bool]]]:
+    """Each cell's passes in their order: the record that counts, and whether it was disturbed.
 
     Of a pass the last undisturbed attempt counts, else the last one.
     """
     chosen: dict[str, dict[int, tuple[Mapping[str, Any], bool]]] = {}
-    for record, disturbed in judged(records):
+    for record, disturbed in judged(records, is_network):
         passes = chosen.setdefault(record["cell"], {})
         held = passes.get(record["pass"])
         if held is None or held[1] or not disturbed:
             passes[record["pass"]] = (record, disturbed)
-    if not chosen:
-        return {}
-    middle_ms = companion_ms(records)
-    kept = {name: [passes[number] for number in sorted(passes)] for name, passes in chosen.items()}
+    return {name: [passes[number] for number in sorted(passes)] for name, passes in chosen.items()}
+
+
+def timings(records: Sequence[Mapping[str, Any]], is_network: Callable[[str], bool]) -> dict[str, Timing]:
+    """Each cell over its passes, at the machine's middle speed."""
+    kept = passes_of(records, is_network)
     result = {}
     for networks in (False, True):
-        names = [name for name in kept if is_network(name) == networks]
-        own_ms = {name: [record["median_ms"] for record, _ in kept[name]] for name in names}
-        beside_ms = {name: [record["companion_ms"] for record, _ in kept[name]] for name in names}
-        sharing = fit_sharing(list(zip(own_ms[name], beside_ms[name], strict=True)) for name in names)
-        for name in names:
-            passes_ms = sharing.at_middle_speed(own_ms[name], beside_ms[name], middle_ms)
+        cells: dict[str, Passes] = {
+            name: [(record["median_ms"], record["companion_ms"]) for record, _ in passes]
+            for name, passes in kept.items()
+            if is_network(name) == networks
+        }
+        sharing, pace = fit_sharing(cells.values()), fit_pace(cells.values())
+        for name, cell in cells.items():
+            passes_ms = sharing.at_middle_speed(cell, pace)
             tails = [record["p95_ms"] / record["median_ms"] for record, _ in kept[name]]
             result[name] = Timing(
                 passes_ms=passes_ms,

@@ -12,11 +12,11 @@ from hwnas.errors import HwnasError
 from hwnas.latency.cells import COMPANION_EVERY
 from hwnas.latency.link import CellError, Link
 from hwnas.latency.profile import DeviceProfile
-from hwnas.latency.speed import fit_sharing
+from hwnas.latency.speed import fit_pace, fit_sharing
 
 __all__ = ["NETWORK_RULES", "MeasuredNetwork", "measure_networks"]
 
-NETWORK_RULES = Rules(warmup_runs=6, warmup_s=0.05, warmup_limit_s=1.0, repeats=30, width=0.005, limit_s=0.6)
+NETWORK_RULES = Rules(warmup_runs=6, warmup_s=0.05, warmup_limit_s=0.5, repeats=15, width=0.005, limit_s=0.4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +24,19 @@ class MeasuredNetwork:
     """One network over all rounds."""
 
     rounds_ms: tuple[float, ...]
-    """Each round, a process of its own, at the companion's middle speed."""
+    """Each round, a process of its own, at the machine's middle speed meanwhile."""
     clock_ms: tuple[float, ...]
     """The median of each round by the clock alone, whatever the machine's speed was just then."""
-    companion_ms: float
-    """What the companion took in the middle of all that was measured together."""
+    beside_ms: tuple[float, ...]
+    """What the companion took beside each round."""
     p95_ms: float
     """The median of the rounds' 95th percentiles, by the clock."""
     cpu_share: float
     """The least share of the CPU that a round got."""
-    beside_ms: tuple[float, ...] = ()
-    """What the companion took beside each round."""
 
     @property
     def ms(self) -> float:
-        """The median of the rounds, at the companion's middle speed."""
+        """The median of the rounds, at the machine's middle speed meanwhile."""
         return median(self.rounds_ms)
 
     @property
@@ -93,21 +91,18 @@ def measure_networks(
                 report(name, done, rounds * len(models))
         finally:
             link.close()
-    companions_ms = [answer["companion_ms"] for own in answers.values() for answer in own]
-    middle_ms = median(companions_ms) if companions_ms else 0.0
-    sharing = fit_sharing(
-        [(answer["median_ms"], answer["companion_ms"]) for answer in own] for own in answers.values()
-    )
-    result = {}
-    for name, own in answers.items():
-        clock_ms = tuple(answer["median_ms"] for answer in own)
-        beside_ms = [answer["companion_ms"] for answer in own]
-        result[name] = MeasuredNetwork(
-            rounds_ms=sharing.at_middle_speed(clock_ms, beside_ms, middle_ms),
-            clock_ms=clock_ms,
-            companion_ms=middle_ms,
+    passes = {
+        name: [(answer["median_ms"], answer["companion_ms"]) for answer in own]
+        for name, own in answers.items()
+    }
+    sharing, pace = fit_sharing(passes.values()), fit_pace(passes.values())
+    return {
+        name: MeasuredNetwork(
+            rounds_ms=sharing.at_middle_speed(passes[name], pace),
+            clock_ms=tuple(answer["median_ms"] for answer in own),
+            beside_ms=tuple(answer["companion_ms"] for answer in own),
             p95_ms=median([answer["p95_ms"] for answer in own]),
             cpu_share=min(answer["cpu_share"] for answer in own),
-            beside_ms=tuple(beside_ms),
         )
-    return result
+        for name, own in answers.items()
+    }

@@ -7,14 +7,17 @@ import random
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hwnas import plugins
-from hwnas.latency.build import Exporter
 from hwnas.latency.link import Link, LocalLink
 from hwnas.latency.networks import MeasuredNetwork, measure_networks
 from hwnas.latency.plan import COMPANION
 from hwnas.latency.profile import DeviceProfile
 from hwnas.space import ArchSpec, preset
+
+if TYPE_CHECKING:
+    from hwnas.nn.formats import Exporter
 
 __all__ = ["exporter_for", "measure_archs"]
 

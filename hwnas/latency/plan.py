@@ -55,6 +55,9 @@ class Plan:
     """In each, every network is timed; in every second one, every op: networks come to more nodes and
     more memory, wander more, and are fewer."""
     seed: int
+    watched: tuple[tuple[str, ArchSpec], ...] = ()
+    """Whole networks that are timed like the others and used for nothing: what a table is judged by that
+    was built meanwhile, on the same machine in the same state."""
 
     @property
     def op_passes(self) -> int:
@@ -68,23 +71,26 @@ class Plan:
     @property
     def cells(self) -> int:
         """Timings of all passes."""
-        return self.op_passes * len(self.ops) + self.passes * len(self.networks)
+        return self.op_passes * len(self.ops) + self.passes * len(self.networks + self.watched)
 
     @property
     def seconds(self) -> float:
         """About how long it takes, exporting included, on a board like a desktop computer."""
-        measuring = self.op_passes * len(self.ops) * _OP_S + self.passes * len(self.networks) * _NETWORK_S
-        return measuring + len(self.ops) * _EXPORT_OP_S + len(self.networks) * _EXPORT_NETWORK_S
+        ops, networks = len(self.ops), len(self.networks + self.watched)
+        measuring = self.op_passes * ops * _OP_S + self.passes * networks * _NETWORK_S
+        return measuring + ops * _EXPORT_OP_S + networks * _EXPORT_NETWORK_S
 
     @property
     def digest(self) -> str:
         """Names exactly these cells: what a resumed build must have in common with the first."""
-        parts = [op.key for op in self.ops] + [f"{label}={arch.id}" for label, arch in self.networks]
+        parts = [op.key for op in self.ops] + [
+            f"{label}={arch.id}" for label, arch in self.networks + self.watched
+        ]
         return hashlib.sha256("\n".join([*parts, self.companion[1].id]).encode()).hexdigest()[:16]
 
     def order(self, number: int) -> list[str]:
         """The cells of one pass by name (op key or network label), in random order."""
-        names = [label for label, _ in self.networks]
+        names = [label for label, _ in self.networks + self.watched]
         if number % OPS_EVERY == 0:
             names += [op.key for op in self.ops]
         random.Random(f"{self.seed}/{number}").shuffle(names)

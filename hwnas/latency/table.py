@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hwnas.errors import MissingOpError, UsageError
 from hwnas.latency.heldout import HeldOut
 from hwnas.latency.profile import DeviceProfile
+from hwnas.latency.speed import Pace
 from hwnas.predictors.estimate import Estimate
 from hwnas.predictors.latency.calibration import Calibration, compose
 from hwnas.predictors.latency.features import FEATURE_NAMES, op_features
@@ -123,6 +124,14 @@ class LatencyTable:
         from hwnas.latency.table_file import content_digest
 
         return content_digest(self)
+
+    @property
+    def pace(self) -> Pace | None:
+        """How fast the machine was that the table was measured on; None where nobody knows."""
+        values = self.measurement.get("pace")
+        if not isinstance(values, Sequence) or len(values) != 3:
+            return None
+        return Pace((float(values[0]), float(values[1]), float(values[2])))
 
     def overhead_ms(self, ops: Iterable[OpSpec]) -> float:
         """What the sum that a network is predicted from has besides its ops.

@@ -40,8 +40,6 @@ class MeasuredCandidate:
     """The round of the verification that measured it, from 1."""
     rounds_ms: tuple[float, ...]
     """What each fresh process measured."""
-    speed_ms: float
-    """What the companion network took meanwhile: how fast the machine was."""
     p95_ms: float
     """95th percentile of single runs."""
     cpu_share: float
@@ -104,20 +102,19 @@ class Verification:
 
     @property
     def latencies(self) -> dict[str, Estimate]:
-        """Measured milliseconds by id: the median of the processes, as on a machine of one speed.
+        """Measured milliseconds by id: the median of the processes.
 
         The standard deviation is that of one process: a network's own, or the usual one of all networks
         where that is larger, since three processes say little. Low and high are 90 % of a log-normal.
         """
         if not self.measured:
             return {}
-        speed_ms = median(one.speed_ms for one in self.measured)
         logs = {one.id: [math.log(ms) for ms in one.rounds_ms] for one in self.measured}
         own = {name: stdev(values) if len(values) > 1 else 0.0 for name, values in logs.items()}
         usual = median(own.values()) / MEDIAN_OF_THREE
         found = {}
         for one in self.measured:
-            ms = median(one.rounds_ms) * (speed_ms / one.speed_ms if one.speed_ms else 1.0)
+            ms = median(one.rounds_ms)
             spread = max(own[one.id], usual)
             reach = math.exp(1.645 * spread)
             found[one.id] = Estimate(ms, ms * spread, ms / reach, ms * reach, "ms")
@@ -151,7 +148,6 @@ class Verification:
                     "id": one.id,
                     "round": one.round,
                     "rounds_ms": list(one.rounds_ms),
-                    "speed_ms": one.speed_ms,
                     "p95_ms": one.p95_ms,
                     "cpu_share": one.cpu_share,
                     "predicted_ms": estimate_values(one.predicted),
@@ -217,7 +213,6 @@ def _measured(data: Any) -> MeasuredCandidate:
         id=str(data["id"]),
         round=int(data["round"]),
         rounds_ms=tuple(float(ms) for ms in rounds_ms),
-        speed_ms=float(data["speed_ms"]),
         p95_ms=float(data["p95_ms"]),
         cpu_share=float(data["cpu_share"]),
         predicted=estimate_from(data["predicted_ms"], "ms"),

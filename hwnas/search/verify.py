@@ -365,7 +365,6 @@ def _kept(trial: Trial, measured: MeasuredNetwork, number: int) -> MeasuredCandi
         id=trial.id,
         round=number,
         rounds_ms=measured.rounds_ms,
-        speed_ms=measured.companion_ms,
         p95_ms=measured.p95_ms,
         cpu_share=measured.cpu_share,
         predicted=trial.latency,
