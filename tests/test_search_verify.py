@@ -20,7 +20,7 @@ from hwnas.latency import Coefficients, DeviceProfile, HeldOut, HeldOutNetwork, 
 from hwnas.latency.networks import MeasuredNetwork
 from hwnas.report import write_report
 from hwnas.search import SearchResult, document, load_run, resume, search, verify_front
-from hwnas.search.verification import VERIFICATION, MeasuredCandidate, Verification
+from hwnas.search.verification import VERIFICATION
 from hwnas.search.verify import CORRECTED_TABLE
 from hwnas.space.arch import ArchSpec
 

@@ -76,10 +76,10 @@ def main() -> None:
     records: Records = [json.loads(line) for line in lines[1:]]
     plan = make_plan(SearchSpace.default(), networks=arguments.networks, seed=arguments.seed)
     archs = dict(plan.networks)
-    timed = timings(records, archs.__contains__)
-    strangers = [label for label in timed if "(" not in label and label not in archs]
-    if strangers or not archs.keys() <= timed.keys():
+    timed = timings(records, lambda cell: "(" not in cell)
+    if not archs.keys() <= timed.keys():
         raise SystemExit("these samples are of another plan: give its --networks and --seed")
+    timed = {cell: timing for cell, timing in timed.items() if cell in archs or "(" in cell}
 
     ops = {op.key: op for arch in archs.values() for op in lower(arch)}
     warm = _with_filled({key: timed[key].ms for key in timed if key not in archs}, ops)

@@ -26,7 +26,6 @@ from hwnas.latency.speed import Pace, fit_pace
 from hwnas.latency.table import LatencyTable, Row
 from hwnas.predictors.latency.calibration import Calibration, compose, fit_calibration
 from hwnas.predictors.latency.fill import FillModel, fit_fill
-from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import OpSpec, lower
 
 if TYPE_CHECKING:
