@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 SETS = ("vit_blocks", "real_vits", "real_vits_tflite", "nb201", "fbnet", "hat", "ncnn")
-NO_SOURCES = "none"
+MOST_ROWS = 3000
+"""Of NAS-Bench-201 and FBNet, as many rows, drawn once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def _nb201(folder: Path) -> Iterator[Task]:
     networks = pd.read_parquet(folder / "nb201_latency.parquet").set_index("arch_index")
     edges = ["e10", "e20", "e21", "e30", "e31", "e32"]
     networks = networks[~(networks[edges].isin([0, 1]).all(axis=1))]  # empty networks
-    features = networks[edges + ["flops_m_cifar10"]].astype(float)
+    features = networks[[*edges, "flops_m_cifar10"]].astype(float)
     for op in range(1, 5):
         features[f"count_{op}"] = (networks[edges] == op).sum(axis=1).astype(float)
     columns = [c for c in networks if c.split("_")[0] in ("help", "eagle", "hwnb", "nnmeter")]

@@ -43,7 +43,7 @@ class TransferModel:
     """What deviations are multiplied with, from rows predicted without themselves."""
 
     def predict(self, rows: Iterable[Hashable], *, level: float = 0.9) -> pd.DataFrame:
-        """`value`, `low` and `high` in milliseconds for each of `rows`; the interval holds `level` of them."""
+        """`value`, `low` and `high` in milliseconds, a line a row; intervals hold `level` of the rows."""
         import pandas as pd
         from scipy.stats import t as student
 

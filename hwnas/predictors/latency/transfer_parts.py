@@ -14,7 +14,10 @@ Floats = NDArray[np.float64]
 
 
 def prior_mean(rows: Rows, at: NDArray[np.int_], logs: Floats) -> Floats:
-    """The prior mean: the typical known device, or without any a sum of costs."""
+    """Log milliseconds of every row, (n,), up to a constant: the typical known device's.
+
+    Without any, non-negative costs of the features, by least squares of relative errors on the rows `at`.
+    """
     if rows.devices or not rows.costs.shape[1]:
         return rows.typical
     from scipy.optimize import nnls
@@ -29,27 +32,33 @@ def prior_mean(rows: Rows, at: NDArray[np.int_], logs: Floats) -> Floats:
 
 
 def prior_parts(rows: Rows, base: Floats) -> tuple[list[Term], Smooth]:
+    """In what a new device may differ from the prior mean `base`, (n,): linear terms and a smooth one.
+
+    Widths are in logs, so 0.1 is 10 %; they are wider where no known device says anything.
+    """
     known = rows.devices > 0
     terms = [Term(np.ones((len(rows.labels), 1)), (0.3, 0.3001))]
     if known:
         terms.append(Term(rows.slope[:, None], (0.01, 0.5)))
     if rows.spread.shape[1]:
         terms.append(Term(rows.spread, (0.1, 3.0)))
+    if rows.mixture.shape[1] and not rows.costs.shape[1]:  # else the costs tell of sums
+        terms.append(Term(rows.mixture, (0.01, 0.7)))
     if rows.shape.shape[1]:
         terms.append(Term(rows.shape / np.sqrt(rows.shape.shape[1]), (0.003, 0.3) if known else (0.01, 1.0)))
+    if rows.codes.shape[1]:
+        terms.append(Term(rows.codes / np.sqrt(rows.codes.shape[1]), (0.001, 0.2) if known else (0.01, 1.0)))
     if rows.costs.shape[1]:
         shares = rows.costs / np.exp(base - np.median(base))[:, None]
         scale = shares.std(axis=0)
         shares = (shares - shares.mean(axis=0))[:, scale > 1e-9] / scale[scale > 1e-9]
         shares = np.clip(shares, -6, 6)
         terms.append(Term(shares / np.sqrt(max(shares.shape[1], 1)), (0.003, 0.3) if known else (0.01, 0.5)))
-    views = []
     spread = rows.spread[:, :4]
     scale = spread.std(axis=0)
     devices = spread / np.where(scale > 0, scale, 1.0)
     if known:
         devices = np.column_stack([rows.slope, devices])
-    for view in (rows.shape, devices, np.column_stack([rows.shape, devices])):
-        if view.shape[1] and not any(np.array_equal(view, other) for other in views):
-            views.append(view)
-    return terms, Smooth(tuple(views), (0.005, 0.3) if known else (0.01, 1.0))
+    coordinates = np.column_stack([rows.shape, devices]) if devices.shape[1] else rows.shape
+    groups = np.repeat([0, 1], [rows.shape.shape[1], devices.shape[1]])
+    return terms, Smooth(coordinates, groups, (0.005, 0.3) if known else (0.01, 1.0))

@@ -5,10 +5,10 @@ The log milliseconds of a new device are the prior mean plus a sum of
     constant + slope * typical + weights @ how known devices differ + weights @ features
     + weights @ (cost features / typical milliseconds) + a smooth function of features and devices + noise
 
-each with a normal prior; how wide each prior is, how smooth the function and what it sees are the settings.
-They are not optimised - a handful of measurements would be overfitted - but drawn, weighted by marginal
-likelihood, and drawn again around the best (population Monte Carlo, two rounds). No randomness is left: the
-draws are a fixed Sobol sequence.
+each with a normal prior; how wide each prior is, how smooth the function and how much each of its inputs
+counts are the settings. They are not optimised - a handful of measurements would be overfitted - but drawn,
+weighted by marginal likelihood, and drawn again around the best (population Monte Carlo, two rounds). The
+draws are the same every time: a Sobol sequence, and for the inputs a generator with a fixed seed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 NOISE = (0.003, 0.25)
 """Range of the relative measurement error's deviation."""
 REACH = (0.25, 6.0)
-"""Range of the smooth function's reach, in units of the root of its inputs' number."""
+"""Range of the smooth function's reach, where its inputs are weighted to a deviation of 1 in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,12 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Smooth:
-    """What the smooth part may see: one of these views."""
+    """What the smooth part may see. How much each column counts is a setting, too."""
 
-    views: tuple[Floats, ...]
-    """Each (n, k), standardised, for all rows."""
+    coordinates: Floats
+    """(n, k), standardised, for all rows."""
+    groups: NDArray[np.int_]
+    """(k,): 0 for features, 1 for known devices; a draw may leave a group out."""
     widths: tuple[float, float]
 
 
@@ -57,8 +59,8 @@ class Process:
     at: NDArray[np.int_]
     settings: Floats
     """(m, t + 3) widths of the terms, of the smooth part, its reach, the noise."""
-    views: NDArray[np.int_]
-    """(m,) which view the smooth part sees."""
+    relevance: Floats
+    """(m, k): what the columns that the smooth part sees are multiplied with."""
     weights: Floats
     """(m,) how much each counts, sum 1."""
     alphas: Floats
@@ -80,23 +82,20 @@ class Process:
     def _predict(self, rows: NDArray[np.int_]) -> tuple[Floats, Floats]:
         linear = [term.coordinates[rows] @ term.coordinates[self.at].T for term in self.terms]
         own = [(term.coordinates[rows] ** 2).sum(axis=1) for term in self.terms]
-        distances: dict[int, Floats] = {}
-        means, variances = np.zeros(len(rows)), np.zeros(len(rows))
-        squares = np.zeros(len(rows))
+        here, there = self.smooth.coordinates[rows], self.smooth.coordinates[self.at]
+        means, variances, squares = np.zeros(len(rows)), np.zeros(len(rows)), np.zeros(len(rows))
         count = len(self.terms)
-        for setting, view, weight, alpha, inverse in zip(
-            self.settings, self.views, self.weights, self.alphas, self.inverses, strict=True
+        for setting, relevance, weight, alpha, inverse in zip(
+            self.settings, self.relevance, self.weights, self.alphas, self.inverses, strict=True
         ):
-            cross = sum(
-                (setting[i] ** 2 * linear[i] for i in range(count)), np.zeros((len(rows), len(self.at)))
-            )
-            variance = sum((setting[i] ** 2 * own[i] for i in range(count)), np.zeros(len(rows)))
-            if self.smooth.views:
-                seen = self.smooth.views[view]
-                if view not in distances:
-                    distances[view] = _distances(seen[rows], seen[self.at])
-                cross = cross + setting[count] ** 2 * _matern(distances[view] / setting[count + 1])
-                variance = variance + setting[count] ** 2
+            cross = np.zeros((len(rows), len(self.at)))
+            variance = np.zeros(len(rows))
+            for width, part, square in zip(setting[:count], linear, own, strict=True):
+                cross += width**2 * part
+                variance += width**2 * square
+            if here.shape[1]:
+                cross += setting[count] ** 2 * _matern(_distances(here * relevance, there * relevance))
+                variance += setting[count] ** 2
             mean = cross @ alpha
             left = variance - ((cross @ inverse) * cross).sum(axis=1)
             means += weight * mean
@@ -120,35 +119,35 @@ def fit_process(
     """
     from scipy.stats import qmc
 
+    # The cost grows with N^3: fewer draws where many measurements determine the settings anyway.
     count = len(terms)
     draws = max(min(draws, int(6e6 / max(len(at), 1) ** 2.5)), 24)
     lows = np.log([t.widths[0] for t in terms] + [smooth.widths[0], REACH[0], NOISE[0]])
     highs = np.log([t.widths[1] for t in terms] + [smooth.widths[1], REACH[1], NOISE[1]])
     linear = np.array([t.coordinates[at] @ t.coordinates[at].T for t in terms])
-    gaps = np.array([_distances(view[at], view[at]) for view in smooth.views])
-    unit = qmc.Sobol(len(lows) + 1, scramble=False).random(1 << (2 * draws - 1).bit_length())[
-        1 : 2 * draws + 1
-    ]
-    settings, views = np.zeros((0, len(lows))), np.zeros(0, dtype=int)
-    logs = np.zeros(0)
+    seen = smooth.coordinates[at]
+    gaps = (seen[:, None, :] - seen[None, :, :]) ** 2
+    sobol = qmc.Sobol(len(lows) + 1, scramble=False)
+    unit = sobol.random(1 << (2 * draws).bit_length())[1:]
+    rng = np.random.default_rng(0)
+    settings, relevance, logs = np.zeros((0, len(lows))), np.zeros((0, seen.shape[1])), np.zeros(0)
     solved: list[tuple[Floats, Floats]] = []
     for step in range(2):
         new = unit[step * draws : (step + 1) * draws]
         if step == 0:
             fresh = lows + new[:, :-1] * (highs - lows)
-            fresh_views = np.minimum(
-                (new[:, -1] * len(smooth.views)).astype(int), max(len(smooth.views) - 1, 0)
-            )
+            fresh_relevance = _relevance(smooth.groups, new[:, -1], rng)
             density = np.zeros(draws)
         else:
-            fresh, fresh_views, density = _around(settings, views, logs, new, lows, highs)
-        covariance = np.einsum("mt,tij->mij", np.exp(2 * fresh[:, :count]), linear)
-        if len(gaps):
-            reach = np.exp(fresh[:, count + 1])[:, None, None]
-            covariance += np.exp(2 * fresh[:, count])[:, None, None] * _matern(gaps[fresh_views] / reach)
-        covariance += np.exp(2 * fresh[:, -1])[:, None, None] * np.diag(noise_weights)
-        evidence, alphas, inverses = _solve(covariance, residuals)
-        settings, views = np.vstack([settings, fresh]), np.append(views, fresh_views)
+            fresh, fresh_relevance, density = _around(settings, relevance, logs, new, lows, highs)
+        covariances = np.einsum("mt,tij->mij", np.exp(2 * fresh[:, :count]), linear)
+        if seen.shape[1]:
+            scaled = fresh_relevance / np.exp(fresh[:, count + 1])[:, None]
+            distances = np.sqrt(np.tensordot(scaled**2, gaps, axes=(1, 2)))
+            covariances += np.exp(2 * fresh[:, count])[:, None, None] * _matern(distances)
+        covariances += np.exp(2 * fresh[:, -1])[:, None, None] * np.diag(noise_weights)
+        evidence, alphas, inverses = _solve(covariances, residuals)
+        settings, relevance = np.vstack([settings, fresh]), np.vstack([relevance, fresh_relevance])
         logs = np.append(logs, evidence - density)
         solved.append((alphas, inverses))
     weights = np.exp(logs - logs.max())
@@ -163,26 +162,38 @@ def fit_process(
     mean = kept @ each
     variance = kept @ (1 / diagonal + each**2) - mean**2
     return Process(
-        tuple(terms), smooth, at, np.exp(settings[heaviest]), views[heaviest], kept, alphas[heaviest],
+        tuple(terms), smooth, at, np.exp(settings[heaviest]),
+        relevance[heaviest] / np.exp(settings[heaviest, count + 1])[:, None], kept, alphas[heaviest],
         inverses[heaviest], (mean, np.sqrt(np.maximum(variance, 1e-12))),
     )  # fmt: skip
 
 
 def covariance(terms: Sequence[Term], smooth: Smooth, at: NDArray[np.int_]) -> Floats:
-    """The prior covariance of rows `at`, (N, N), without noise, all settings in the middle of their ranges."""
+    """The prior covariance of rows `at`, (N, N), without noise, all settings mid-range."""
     total = np.zeros((len(at), len(at)))
     for term in terms:
         total += term.widths[0] * term.widths[1] * (term.coordinates[at] @ term.coordinates[at].T)
-    if smooth.views:
-        distances = _distances(smooth.views[-1][at], smooth.views[-1][at])
+    seen = smooth.coordinates[at]
+    if seen.shape[1]:
+        distances = _distances(seen, seen) / np.sqrt(seen.shape[1])
         total += smooth.widths[0] * smooth.widths[1] * _matern(distances / np.sqrt(REACH[0] * REACH[1]))
     return total
 
 
+def _relevance(groups: NDArray[np.int_], unit: Floats, rng: np.random.Generator) -> Floats:
+    """How much columns count, (m, k): log normal, a third each with features, devices and both; unit norm."""
+    drawn = np.exp(rng.standard_normal((len(unit), len(groups))))
+    if len(set(groups.tolist())) == 2:
+        drawn[unit < 1 / 3] *= groups == 0
+        drawn[unit > 2 / 3] *= groups == 1
+    norm = np.sqrt((drawn**2).sum(axis=1, keepdims=True))
+    return np.asarray(drawn / np.maximum(norm, 1e-12))
+
+
 def _around(
-    settings: Floats, views: NDArray[np.int_], logs: Floats, unit: Floats, lows: Floats, highs: Floats
-) -> tuple[Floats, NDArray[np.int_], Floats]:
-    """Draws near the heavy ones of the first round, and the log density they are drawn with (to the prior)."""
+    settings: Floats, relevance: Floats, logs: Floats, unit: Floats, lows: Floats, highs: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Draws near heavy ones of the first round, and the log density they are drawn with (to the prior)."""
     from scipy.stats import norm
 
     weights = np.exp(0.5 * (logs - logs.max()))
@@ -191,14 +202,11 @@ def _around(
     width = 0.12 * (highs - lows)
     fresh = settings[chosen] + width * norm.ppf(np.clip(unit[:, :-1], 1e-4, 1 - 1e-4))
     fresh = np.clip(fresh, lows, highs)
-    heavy = np.argsort(-weights)[:64]
-    distance = (((fresh[:, None, :] - settings[heavy][None]) / width) ** 2).sum(axis=2)
-    near = (
-        np.where(views[chosen][:, None] == views[heavy][None], np.exp(-0.5 * distance), 0.0) @ weights[heavy]
-    )
-    # Relative to the uniform prior, and bounded: half of the draws came from it.
+    # The relevance is inherited: the density of a draw is that of its ancestor's neighbourhood.
+    distance = ((fresh - settings[chosen]) / width) ** 2
+    near = weights[chosen] * len(weights) * np.exp(-0.5 * distance.sum(axis=1))
     share = near * float(np.prod((highs - lows) / (width * np.sqrt(2 * np.pi))))
-    return fresh, views[chosen], np.log(0.5 + 0.5 * share)
+    return fresh, relevance[chosen], np.log(0.5 + 0.5 * share)
 
 
 def _solve(covariance: Floats, residuals: Floats) -> tuple[Floats, Floats, Floats]:
@@ -214,9 +222,9 @@ def _solve(covariance: Floats, residuals: Floats) -> tuple[Floats, Floats, Float
 
 
 def _distances(a: Floats, b: Floats) -> Floats:
-    """Distances (r, N), in units of the root of the number of columns."""
+    """Distances (r, N)."""
     squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2 * a @ b.T
-    return np.asarray(np.sqrt(np.maximum(squared, 0.0) / max(a.shape[1], 1)))
+    return np.asarray(np.sqrt(np.maximum(squared, 0.0)))
 
 
 def _matern(distances: Floats) -> Floats:

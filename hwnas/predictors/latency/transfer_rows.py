@@ -25,6 +25,7 @@ __all__ = ["Rows", "describe_rows"]
 Floats = NDArray[np.float64]
 
 _MOST_FACTORS = 12
+_MOST_CODES = 12
 _MOST_ROWS_TO_LEARN_FROM = 2000
 
 
@@ -41,8 +42,12 @@ class Rows:
     """(n,): `typical`, standardised."""
     spread: Floats
     """(n, k): how known devices differ; `spread @ spread.T` is the prior covariance of a new one."""
+    mixture: Floats
+    """(n, l): the same for milliseconds in parts of typical ones: a device may be a sum of others."""
     shape: Floats
     """(n, p): standardised features."""
+    codes: Floats
+    """(n, c): standardised indicators of features that are names, and how often each name comes."""
     costs: Floats
     """(n, q): non-negative features in their own units, each at most 1: parts of a sum of costs."""
     devices: int
@@ -63,32 +68,43 @@ class Rows:
 def describe_rows(features: pd.DataFrame, sources: pd.DataFrame) -> Rows:
     """The rows of `features` (numeric columns) and of `sources` (milliseconds of known devices).
 
-    Both have the same rows; where a label comes twice, its first row counts. What is not a positive
-    finite number of milliseconds is a gap. Raises UsageError where rows differ or there are none.
+    Rows belong together by label; rows that `sources` lacks are gaps in it, as is all that is not a positive
+    finite number of milliseconds. Where a label comes twice, its first row counts. Raises UsageError
+    where there is no row, or where labels come twice and are not the same in both.
     """
     labels = tuple(features.index.to_list())
     if not labels:
         raise UsageError("features must have at least one row, got none")
-    if tuple(sources.index.to_list()) != labels:
-        raise UsageError(
-            "features and sources must have the same rows in the same order, got "
-            f"{len(features)} and {len(sources)}: use sources.reindex(features.index)"
-        )
+    if sources.shape[1] and tuple(sources.index.to_list()) != labels:
+        if not sources.index.is_unique:
+            raise UsageError(
+                "sources must have each row once, or the very rows of features, got "
+                f"{int(sources.index.duplicated().sum())} labels again"
+            )
+        sources = sources.reindex(features.index)
     places: dict[Hashable, int] = {}
     for position, label in enumerate(labels):
         places.setdefault(label, position)
-    raw = _numbers(features)
+    raw = _telling(_numbers(features))
     shape = _standard(_categories_and_logs(raw))
-    logs = _logs(_numbers(sources))
+    logs = _logs(_numbers(sources)) if sources.shape[1] else np.zeros((len(labels), 0))
     filled = _without_gaps(logs, shape)
     if filled.shape[1]:
         typical = filled.mean(axis=1)
         slope = _standard(typical[:, None])
         slope = slope[:, 0] if slope.shape[1] else np.zeros(len(labels))
-        spread = _spread(filled)
+        odd = filled - typical[:, None]
+        spread = _factors(odd)
+        mixture = _factors(np.exp(np.clip(odd - odd.mean(axis=0), -3, 3)))
     else:
-        typical, slope, spread = np.zeros(len(labels)), np.zeros(len(labels)), np.zeros((len(labels), 0))
-    return Rows(labels, places, typical, slope, spread, shape, _costs(raw), filled.shape[1])
+        typical, slope = np.zeros(len(labels)), np.zeros(len(labels))
+        spread = mixture = np.zeros((len(labels), 0))
+    named, counts = _codes(raw)
+    # A name's count weighs as much as the name in all of its places.
+    weight = np.sqrt(named.shape[1] / max(counts.shape[1], 1))
+    codes = np.column_stack([_standard(named), weight * _standard(counts)])
+    costs = _costs(np.column_stack([raw, counts]))
+    return Rows(labels, places, typical, slope, spread, mixture, shape, codes, costs, filled.shape[1])
 
 
 def _numbers(frame: pd.DataFrame) -> Floats:
@@ -102,6 +118,15 @@ def _numbers(frame: pd.DataFrame) -> Floats:
     table = np.column_stack(columns) if columns else np.zeros((len(frame), 0))
     table = np.where(np.isfinite(table), table, np.nan)
     return np.asarray(table[:, ~np.isnan(table).all(axis=0)])
+
+
+def _telling(table: Floats) -> Floats:
+    """Columns that are not the same everywhere, each once."""
+    seen: dict[bytes, Floats] = {}
+    for column in table.T:
+        if np.isnan(column).any() or np.ptp(column) > 0:
+            seen.setdefault(column.tobytes(), column)
+    return np.column_stack(list(seen.values())) if seen else np.zeros((len(table), 0))
 
 
 def _categories_and_logs(table: Floats) -> Floats:
@@ -121,6 +146,29 @@ def _categories_and_logs(table: Floats) -> Floats:
         columns.append(filled)
     columns.extend(gaps.values())
     return np.column_stack(columns) if columns else np.zeros((len(table), 0))
+
+
+def _codes(table: Floats) -> tuple[Floats, Floats]:
+    """Where several columns share one small set of whole numbers, these are names (of ops, of choices).
+
+    A column for each name in each place, (n, c), and how often a row has each name, (n, a).
+    """
+    alphabets: dict[tuple[float, ...], list[Floats]] = {}
+    for column in table.T:
+        codes = np.unique(column)
+        if 3 <= len(codes) <= _MOST_CODES and np.array_equal(codes, np.round(codes)):
+            alphabets.setdefault(tuple(codes.tolist()), []).append(column)
+    places: list[Floats] = []
+    counts: list[Floats] = []
+    for alphabet, columns in alphabets.items():
+        if len(columns) >= 3:
+            for code in alphabet:
+                named = np.column_stack(columns) == code
+                places.extend(named.astype(float).T)
+                counts.append(named.sum(axis=1).astype(float))
+    if not places:
+        return np.zeros((len(table), 0)), np.zeros((len(table), 0))
+    return np.column_stack(places), np.column_stack(counts)
 
 
 def _standard(table: Floats) -> Floats:
@@ -184,17 +232,16 @@ def _ridge(x: Floats, y: Floats, at: Floats, *, strength: float = 1.0) -> Floats
     return np.asarray(offset + np.clip((at - centre) / scale, -4, 4) @ weights)
 
 
-def _spread(logs: Floats) -> Floats:
-    """How devices differ beyond a constant factor each, (n, k), strongest first."""
-    odd = logs - logs.mean(axis=1, keepdims=True)
-    odd = (odd - odd.mean(axis=0)) / np.sqrt(logs.shape[1])
-    if logs.shape[1] < 2:
-        return np.zeros((len(logs), 0))
+def _factors(odd: Floats) -> Floats:
+    """How devices differ beyond a constant each, (n, k), strongest first."""
+    odd = (odd - odd.mean(axis=0)) / np.sqrt(odd.shape[1])
     values, vectors = np.linalg.eigh(odd.T @ odd)
-    strongest = [at for at in np.argsort(values)[::-1] if values[at] > 1e-9 * len(logs)][:_MOST_FACTORS]
+    strongest = [at for at in np.argsort(values)[::-1] if values[at] > 1e-9 * len(odd)][:_MOST_FACTORS]
+    if not strongest:
+        return np.zeros((len(odd), 0))
     # A direction's sign is free: the largest weight is made positive, so that it is always the same.
     signs = np.array([np.sign(vectors[np.abs(vectors[:, at]).argmax(), at]) for at in strongest])
-    return np.asarray(odd @ (vectors[:, strongest] * signs)) if strongest else np.zeros((len(logs), 0))
+    return np.asarray(odd @ (vectors[:, strongest] * signs))
 
 
 def _costs(table: Floats) -> Floats:

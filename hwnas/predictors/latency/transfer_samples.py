@@ -20,6 +20,8 @@ __all__ = ["choose_samples"]
 
 _POOL = 1000
 _MOST_CHOSEN_WELL = 300
+_NOISE = 0.03
+"""Relative error of a measurement that the choice reckons with."""
 
 
 def choose_samples(features: pd.DataFrame, sources: pd.DataFrame, n: int, seed: int) -> list[Hashable]:
@@ -59,6 +61,3 @@ def _greedy(rows: Rows, pool: NDArray[np.int_], n: int) -> list[int]:
         column = left[:, best].copy()
         left -= np.outer(column, column) / (column[best] + noise)
     return chosen
-
-
-_NOISE = 0.03

@@ -1,0 +1,129 @@
+"""How well a few measurements tell a device from known ones: each published device held out in turn.
+
+python experiments/transfer/run.py --data FOLDER [--sets vit_blocks nb201] [--seconds 200]
+
+Resumes: what results.csv holds is not computed again. Prints the tables of README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+from baselines import Baselines
+from data import SETS, Task, scores, tasks
+
+from hwnas.predictors.latency.transfer import choose_samples, fit_transfer
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.csv"
+COUNTS = (10, 20, 50)
+KEYS = ["dataset", "target", "n"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with the parquet files")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument(
+        "--seconds", type=float, default=np.inf, help="stop after so long; run again to go on"
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+
+    deadline = time.monotonic() + arguments.seconds
+    done = _done(arguments.out)
+    left = 0
+    for dataset in arguments.sets:
+        for task in tasks(arguments.data, dataset):
+            for n in COUNTS:
+                if n + 8 > len(task.truth) or (dataset, task.target, n) in done:
+                    continue
+                if time.monotonic() > deadline:
+                    left += 1
+                    continue
+                rows = evaluate(task, n, arguments.seeds)
+                rows.to_csv(arguments.out, mode="a", header=not arguments.out.exists(), index=False)
+    print(f"{left} of the asked-for cells are left" if left else "complete")
+    if arguments.out.exists():
+        print(table(pd.read_csv(arguments.out)))
+
+
+def evaluate(task: Task, n: int, seeds: int) -> pd.DataFrame:
+    """One line a method: the mean over seeds."""
+    baselines = Baselines(task)
+    lines: list[dict[str, object]] = []
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        labels = choose_samples(task.features, task.sources, n, seed)
+        chosen = task.truth.index.get_indexer(labels)
+        drawn = rng.choice(len(task.truth), n, replace=False)
+        for method, rows in (("transfer", chosen), ("transfer, random rows", drawn)):
+            lines.append({"method": method, **_transfer(task, rows)})
+        others = _others(task, chosen)
+        for name in baselines.names:
+            predicted = baselines.predict(name, chosen)
+            if predicted is not None:
+                lines.append({"method": name, **scores(baselines.truth[others], predicted[others])})
+    means = pd.DataFrame(lines).groupby("method", sort=False).mean().round(4).reset_index()
+    for at, (key, value) in enumerate(zip(KEYS, (task.dataset, task.target, n), strict=True)):
+        means.insert(at, key, value)
+    return means
+
+
+def _transfer(task: Task, rows: np.ndarray) -> dict[str, float]:
+    began = time.perf_counter()
+    model = fit_transfer(task.features, task.sources, task.truth.iloc[rows])
+    seconds = time.perf_counter() - began
+    others = _others(task, rows)
+    truth = task.truth.to_numpy(float)[others]
+    predicted = model.predict(task.truth.index[others])
+    held = (truth >= predicted["low"].to_numpy()) & (truth <= predicted["high"].to_numpy())
+    width = np.log(predicted["high"] / predicted["low"]).median()
+    return {
+        **scores(truth, predicted["value"].to_numpy()),
+        "covered": float(100 * held.mean()),
+        "half_width": float(100 * width / 2),
+        "fit_s": seconds,
+    }
+
+
+def _others(task: Task, rows: np.ndarray) -> np.ndarray:
+    kept = np.ones(len(task.truth), dtype=bool)
+    kept[rows] = False
+    return np.flatnonzero(kept)
+
+
+def _done(path: Path) -> set[tuple[str, str, int]]:
+    if not path.exists():
+        return set()
+    return {tuple(line) for line in pd.read_csv(path)[KEYS].itertuples(index=False)}
+
+
+def table(results: pd.DataFrame) -> str:
+    """Means over devices, as Markdown."""
+    columns = ["mape", "within_5", "within_10", "spearman", "covered", "half_width"]
+    text = []
+    for (dataset, n), part in results.groupby(["dataset", "n"], sort=False):
+        text.append(f"\n{dataset}, N = {n}, {part['target'].nunique()} targets\n")
+        text.append("| method | MAPE % | within 5 % | within 10 % | Spearman | covered % | ± % |")
+        text.append("|---" * 7 + "|")
+        for method, means in part.groupby("method", sort=False)[columns].mean().iterrows():
+            cells = (
+                f"{means[c]:.{3 if c == 'spearman' else 1}f}" if means[c] == means[c] else "" for c in columns
+            )
+            text.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(text)
+
+
+if __name__ == "__main__":
+    main()
