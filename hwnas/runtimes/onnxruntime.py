@@ -161,9 +161,11 @@ def _options(ort: Any, threads: int, on_cpu: bool) -> Any:
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # Threads that wait spin only where there is more than one to wait for.
+    # Threads that wait spin only where there is more than one to wait for, and not between two runs:
+    # there they would take the cores from whatever takes turns with this network.
     spin = "1" if threads > 1 else "0"
     options.add_session_config_entry("session.intra_op.allow_spinning", spin)
+    options.add_session_config_entry("session.force_spinning_stop", spin)
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     if not on_cpu:  # a node that the provider lacks is an error, not a run half on the CPU
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
