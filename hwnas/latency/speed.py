@@ -118,6 +118,6 @@ def _robust(
     for _ in range(_ROUNDS):
         left = np.vstack([design * weight[:, None] / noise, prior])
         right = np.append(wanted * weight / noise, prior_wanted)
-        solved = np.linalg.lstsq(left, right, rcond=None)[0]
+        solved = np.asarray(np.linalg.lstsq(left, right, rcond=None)[0], dtype=float)
         weight = np.sqrt(1 / np.maximum(1, np.abs(wanted - design @ solved) / (1.5 * noise)))
     return float(solved[0]), float(solved[1]), float(solved[2])
