@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.board.timing import median
 from hwnas.cli.common import (
     DeviceOption,
     HostOption,
@@ -211,6 +210,8 @@ def _document(
 
 def _slowness(table: LatencyTable, measured: Mapping[str, MeasuredNetwork]) -> float | None:
     """What the companion takes now over what it took when the table was built; None if nobody knows."""
+    from hwnas.board.timing import median
+
     if table.pace is None:
         return None
     pace = table.pace
