@@ -7,7 +7,11 @@ about latency as often as they like, and only what fits the budget is ever evalu
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hwnas.errors import HwnasError, UsageError
 from hwnas.predictors.estimate import Estimate, Predictor
@@ -80,6 +84,32 @@ class Problem:
     def fits(self, vector: Vector) -> bool:
         """Whether the network is within the budget."""
         return self.cost_ms(vector) <= self.budget_ms
+
+    def latencies_ms(self, vectors: NDArray[np.int64] | Sequence[Vector]) -> NDArray[np.float64]:
+        """The predicted latency of many networks, shape (n,), for vectors, shape (n, decisions).
+
+        In arrays where the predictor knows how (`predict_many`), one at a time otherwise.
+        """
+        many = np.asarray(vectors, dtype=np.int64)
+        if hasattr(self._latency, "predict_many"):
+            return np.asarray(self._latency.predict_many(many, self.space), dtype=float)
+        return np.array([self.latency(tuple(row)).value for row in many.tolist()], dtype=float)
+
+    def known_objectives(self, vectors: NDArray[np.int64] | Sequence[Vector]) -> NDArray[np.float64]:
+        """What a search minimises besides accuracy, and knows beforehand; shape (n, objectives).
+
+        The same numbers as a trial's values without its last, the accuracy: here latency alone.
+        """
+        return self.latencies_ms(vectors)[:, None]
+
+    def fit(self, vectors: NDArray[np.int64] | Sequence[Vector]) -> NDArray[np.bool_]:
+        """Whether each of many networks is within the budget, shape (n,); see `fits`."""
+        latencies_ms = self.latencies_ms(vectors)
+        if self._confidence in (None, 0.5) or len(latencies_ms) == 0:
+            return latencies_ms <= self.budget_ms
+        # A table's error is a share of the latency, the same for every network.
+        first = tuple(np.asarray(vectors, dtype=np.int64)[0].tolist())
+        return latencies_ms * (self.cost_ms(first) / self.latency(first).value) <= self.budget_ms
 
     def evaluate(self, vector: Vector) -> Trial:
         """The network with everything that a front needs; the one place that asks for accuracy.
