@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
+import numpy as np
+import optuna
 import pytest
 from search_fakes import all_vectors, by_size, less_sure_when_large, problem, small_space, table
 
@@ -13,8 +14,9 @@ from hwnas.errors import HwnasError, InfeasibleError, UsageError
 from hwnas.search import Trial, search
 from hwnas.search.engines import optuna as engine
 from hwnas.search.fastest import fastest, require_feasible
-from hwnas.search.moves import child, filled, neighbour, shrunk, stage_slices
+from hwnas.search.moves import Moves, filled
 from hwnas.search.pareto import front, hypervolume
+from hwnas.search.samplers.auto import AutoSampler
 from hwnas.space.search_space import SearchSpace
 
 SAMPLERS = plugins.names("search/samplers")
@@ -60,8 +62,8 @@ def test_a_seed_decides_everything_and_another_seed_finds_others(sampler: str) -
 def test_a_study_rebuilt_from_its_trials_goes_on_as_if_it_had_not_ended(
     sampler: str, interrupted_after: int
 ) -> None:
-    whole = run(sampler, 110)
-    assert run(sampler, 110, done=whole[:interrupted_after]) == whole
+    whole = run(sampler, 80)
+    assert run(sampler, 80, done=whole[:interrupted_after]) == whole
 
 
 def test_when_the_space_is_exhausted_the_search_ends_with_all_of_it() -> None:
@@ -111,7 +113,7 @@ def test_a_confidence_leaves_room_for_the_tables_error() -> None:
 
 def test_the_front_climbs_the_lower_bound_and_stays_where_it_is_sure() -> None:
     result = search(
-        small_space(), device=table(), budget_ms=2.5, accuracy=less_sure_when_large, trials=300, seed=1
+        small_space(), device=table(), budget_ms=2.5, accuracy=less_sure_when_large, trials=150, seed=1
     )
     assert max(t.accuracy.std for t in result.trials) > 2 * max(c.accuracy.std for c in result.front)
 
@@ -133,21 +135,90 @@ def test_a_wrong_option_is_refused(changes: dict[str, object], message: str) -> 
 
 
 def test_moves_stay_in_the_space_and_a_stage_is_inherited_whole() -> None:
-    space, rng = SearchSpace.default(), random.Random(0)
-    parts = stage_slices(tuple(decision.name for decision in space.decisions))
-    for _ in range(200):
-        a, b = (space.encode(space.sample(rng)) for _ in range(2))
-        born = child(space, a, b, rng)
-        assert all(born[part] in (a[part], b[part]) for part in parts)
-        near = neighbour(space, a, rng)
-        assert near == space.repair(near)
-        assert all(value >= 0 for value in filled(space, a))
-        assert space.repair(filled(space, a)) == a
+    space, rng = SearchSpace.default(), np.random.default_rng(0)
+    moves = Moves(space)
+    a, b = moves.random(200, rng), moves.random(200, rng)
+    born = moves.children(a, b, rng)
+    for part in moves.parts:
+        same = [(born[:, part] == parent[:, part]).all(axis=1) for parent in (a, b)]
+        assert (same[0] | same[1]).all()
+    for made in (a, born, moves.neighbours(a, rng, changes=2), moves.evened(a, rng)):
+        assert [tuple(row) for row in made.tolist()] == [space.repair(row) for row in made.tolist()]
+    assert [tuple(row) for row in moves.filled(a).tolist()] == [
+        filled(space, tuple(row)) for row in a.tolist()
+    ]
+
+
+def test_vectors_are_repaired_in_arrays_as_the_space_repairs_them_one_by_one() -> None:
+    space = SearchSpace.default()
+    raw = np.random.default_rng(1).integers(-2, 20, size=(300, len(space.decisions)))
+    repaired = Moves(space).repaired(raw)
+    assert [tuple(row) for row in repaired.tolist()] == [space.repair(row) for row in raw.tolist()]
+
+
+def test_random_networks_reach_every_choice() -> None:
+    space = SearchSpace.default()
+    drawn = Moves(space).random(3000, np.random.default_rng(0))
+    for place, decision in enumerate(space.decisions):
+        assert set(range(len(decision.choices))) <= set(drawn[:, place].tolist()), decision.name
 
 
 def test_a_network_is_shrunk_no_further_than_it_must_be() -> None:
-    some, rng = problem(0.9), random.Random(0)
+    some, rng = problem(0.9), np.random.default_rng(0)
     slowest, donor = max(all_vectors(), key=some.cost_ms), fastest(some)
-    found = shrunk(small_space(), slowest, donor, rng, fits=some.fits)
-    assert some.fits(found)
-    assert found != donor
+    found = Moves(small_space()).shrunk(np.array([slowest] * 50), donor, rng, fit=some.fit)
+    assert some.fit(found).all()
+    assert donor not in set(map(tuple, found.tolist()))
+    within = np.array([donor, donor])
+    assert (Moves(small_space()).shrunk(within, donor, rng, fit=some.fit) == within).all()
+
+
+def test_workers_that_ask_before_others_have_told_get_different_networks() -> None:
+    some = problem(0.9)
+    sampler = AutoSampler(some, seed=0)
+    study = quiet_study(sampler)
+    seen = set()
+    for _ in range(12):
+        asked = [study.ask(sampler.ranges) for _ in range(6)]
+        for trial in asked:
+            vector = small_space().encode(sampler.suggest(trial))
+            assert vector not in seen
+            seen.add(vector)
+            evaluated = some.evaluate(vector)
+            study.tell(trial, (evaluated.latency.value, evaluated.accuracy.value))
+    assert sampler.pending == ()
+
+
+def test_what_another_process_of_the_study_evaluated_is_learnt_and_not_proposed_again() -> None:
+    some = problem(0.9)
+    ours, theirs = AutoSampler(some, seed=0), AutoSampler(some, seed=0)
+    study = quiet_study(ours)
+    other = optuna.load_study(study_name=study.study_name, storage=study._storage, sampler=theirs)
+    vectors = []
+    for number in range(60):
+        sampler, asker = (ours, study) if number % 2 else (theirs, other)
+        trial = asker.ask(sampler.ranges)
+        vectors.append(small_space().encode(sampler.suggest(trial)))
+        evaluated = some.evaluate(vectors[-1])
+        asker.tell(trial, (evaluated.latency.value, evaluated.accuracy.value))
+    assert len(set(vectors)) == 60
+    assert len(ours.known) >= 59
+
+
+def test_the_sampler_works_in_a_study_of_ones_own() -> None:
+    some = problem(0.9)
+    sampler = AutoSampler(some, seed=0)
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        arch = sampler.suggest(trial)
+        return table().predict(arch).value, by_size(arch)
+
+    study = quiet_study(sampler)
+    study.optimize(objective, n_trials=40)
+    assert len({tuple(trial.params.items()) for trial in study.trials}) == 40
+    assert all(trial.values[0] <= 0.9 for trial in study.trials)
+
+
+def quiet_study(sampler: optuna.samplers.BaseSampler) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(directions=["minimize", "maximize"], sampler=sampler)

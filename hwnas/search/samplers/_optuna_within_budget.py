@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Callable
 
+import numpy as np
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 from optuna.study import Study
@@ -38,16 +38,16 @@ class OptunaWithinBudget(ProposingSampler):
         self._make = make
         self._attempts = attempts
 
-    def propose(self, study: Study, trial: FrozenTrial, rng: random.Random) -> Vector:
+    def propose(self, study: Study, trial: FrozenTrial, rng: np.random.Generator) -> Vector:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            inner = self._make(rng.getrandbits(32))
+            inner = self._make(int(rng.integers(2**32)))
         for _ in range(self._attempts):
             params = inner.sample_relative(study, trial, self.ranges)
             for name, distribution in self.ranges.items():
                 if name not in params:
                     params[name] = inner.sample_independent(study, trial, name, distribution)
             vector = vector_of(self.problem.space, params)
-            if vector not in self.known and self.problem.fits(vector):
+            if not self.is_taken(vector) and self.problem.fits(vector):
                 break
         return vector

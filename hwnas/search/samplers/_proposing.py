@@ -10,22 +10,27 @@ from __future__ import annotations
 
 import abc
 import random
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
 from hwnas.search.fastest import fastest
-from hwnas.search.moves import filled, neighbour, shrunk
+from hwnas.search.moves import Moves, filled
 from hwnas.search.problem import Problem, Vector
+from hwnas.space.arch import ArchSpec
 from hwnas.space.search_space import SearchSpace
 
-__all__ = ["ProposingSampler", "distributions", "params_of", "vector_of"]
+__all__ = ["DEVIATION", "ProposingSampler", "distributions", "params_of", "vector_of"]
 
 ATTEMPTS_TO_BE_NEW = 60
+DEVIATION = "deviation"
+"""The trial's user attribute with the standard deviation of its last value, where one is known."""
 
 
 def distributions(space: SearchSpace, *, categorical: bool = False) -> dict[str, BaseDistribution]:
@@ -58,22 +63,30 @@ def vector_of(space: SearchSpace, params: Mapping[str, Any]) -> Vector:
 class ProposingSampler(BaseSampler, abc.ABC):
     """Proposes new networks within the budget; a subclass says which.
 
-    The study minimises latency (ms) and maximises the lower bound of accuracy, in this order.
+    The study minimises what is known beforehand (`Problem.known_objectives`: latency in ms) and
+    maximises a score, such as the lower bound of accuracy, in this order. Several trials may be under
+    way at once: none of their networks is proposed again.
     """
 
     def __init__(self, problem: Problem, *, seed: int, categorical: bool = False) -> None:
         self.problem = problem
         self.seed = seed
-        self.known: dict[Vector, tuple[float, float]] = {}
-        """(latency in ms, lower bound of accuracy) of each finished trial, in their order."""
+        self.moves = Moves(problem.space)
+        self.known: dict[Vector, tuple[float, ...]] = {}
+        """A trial's values (the score last), for each network that is finished, in their order."""
+        self.deviations: dict[Vector, float] = {}
+        """The estimator's own standard deviation of each, 0 where it has none."""
         self.ranges = distributions(problem.space, categorical=categorical)
         """What a study with this sampler asks for: `study.ask(sampler.ranges)`."""
         self._fastest: Vector | None = None
-        self._is_new = True
+        self._under_way: dict[int, Vector] = {}  # by trial number: proposed here, not finished
+        self._elsewhere: tuple[Vector, ...] = ()  # what other processes are evaluating
+        self._seen: set[int] = set()  # numbers of trials that were proposed here or are learnt
         self._repeats = 0
+        self._lock = threading.Lock()
 
     @abc.abstractmethod
-    def propose(self, study: Study, trial: FrozenTrial, rng: random.Random) -> Vector:
+    def propose(self, study: Study, trial: FrozenTrial, rng: np.random.Generator) -> Vector:
         """A network worth evaluating; may be known, or over the budget: that is mended afterwards."""
 
     @property
@@ -83,20 +96,45 @@ class ProposingSampler(BaseSampler, abc.ABC):
             self._fastest = fastest(self.problem)
         return self._fastest
 
-    def mended(self, vector: Vector, rng: random.Random) -> Vector:
-        """A network near `vector` that fits the budget and is not known.
+    @property
+    def pending(self) -> tuple[Vector, ...]:
+        """Networks that are being evaluated, here or in another process of the study."""
+        return (*self._under_way.values(), *self._elsewhere)
 
-        A known one comes back when none is found: then the space holds few others, or none.
+    def is_taken(self, vector: Vector) -> bool:
+        """Whether the network is evaluated, or being evaluated."""
+        return vector in self.known or vector in self.pending
+
+    def suggest(self, trial: BaseTrial) -> ArchSpec:
+        """The network of a trial, for an objective of one's own."""
+        params: dict[str, Any] = {}
+        for name, range_ in self.ranges.items():
+            if isinstance(range_, CategoricalDistribution):
+                params[name] = trial.suggest_categorical(name, range_.choices)
+            elif isinstance(range_, IntDistribution):
+                params[name] = trial.suggest_int(name, range_.low, range_.high)
+        return self.problem.space.decode(vector_of(self.problem.space, params))
+
+    def mended(self, vector: Vector, rng: np.random.Generator) -> Vector:
+        """A network near `vector` that fits the budget and is not taken.
+
+        A taken one comes back when none is found: then the space holds few others, or none.
         """
-        space, fits = self.problem.space, self.problem.fits
+        fits = self.problem.fits
         near = vector
         for attempt in range(ATTEMPTS_TO_BE_NEW):
             if not fits(near):
-                near = shrunk(space, near, self.fastest, rng, fits=fits)
-            if near not in self.known:
+                near = self._row(self.moves.shrunk(np.array([near]), self.fastest, rng, fit=self.problem.fit))
+            if not self.is_taken(near) and fits(near):
                 return near
-            near = neighbour(space, near if attempt % 8 else vector, rng, changes=1 + attempt // 20)
+            start = near if attempt % 8 else vector
+            near = self._row(self.moves.neighbours(np.array([start]), rng, changes=1 + attempt // 20))
         return near if fits(near) else self.fastest
+
+    @staticmethod
+    def _row(vectors: np.typing.NDArray[np.int64]) -> Vector:
+        row: Vector = tuple(vectors[0].tolist())
+        return row
 
     # --- what Optuna calls ---
 
@@ -106,14 +144,13 @@ class ProposingSampler(BaseSampler, abc.ABC):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        if self._is_new:
-            self._is_new = False
-            for past in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-                self._learn(past)
-        rng = random.Random(f"{self.seed}/{len(self.known)}/{self._repeats}")
-        self._repeats += 1
-        vector = self.mended(self.propose(study, trial, rng), rng)
-        return params_of(self.problem.space, vector)
+        with self._lock:
+            self._look_around(study, trial.number)
+            rng = np.random.default_rng([self.seed % 2**63, len(self.known), self._repeats])
+            self._repeats += 1
+            vector = self.mended(self.propose(study, trial, rng), rng)
+            self._under_way[trial.number] = vector
+            return params_of(self.problem.space, vector)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -125,10 +162,32 @@ class ProposingSampler(BaseSampler, abc.ABC):
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        if state == TrialState.COMPLETE and values is not None and not self._is_new:
-            self._repeats = 0
-            self.known[vector_of(self.problem.space, trial.params)] = (values[0], values[1])
+        with self._lock:
+            self._under_way.pop(trial.number, None)
+            self._seen.add(trial.number)
+            if state == TrialState.COMPLETE and values is not None:
+                self._repeats = 0
+                self._learn(trial, values)
 
-    def _learn(self, trial: FrozenTrial) -> None:
-        latency_ms, score = trial.values
-        self.known[vector_of(self.problem.space, trial.params)] = (latency_ms, score)
+    def _look_around(self, study: Study, number: int) -> None:
+        """Learns the trials that did not pass through here: of before, or of other processes."""
+        everything_below_is_seen = len(self._seen) == number
+        self._seen.add(number)
+        if everything_below_is_seen:
+            return
+        elsewhere = []
+        for trial in study.get_trials(deepcopy=False):
+            if trial.number in self._seen:
+                continue
+            if trial.state.is_finished():
+                self._seen.add(trial.number)
+                if trial.state == TrialState.COMPLETE:
+                    self._learn(trial, trial.values)
+            elif trial.params:
+                elsewhere.append(vector_of(self.problem.space, trial.params))
+        self._elsewhere = tuple(elsewhere)
+
+    def _learn(self, trial: FrozenTrial, values: Sequence[float]) -> None:
+        vector = vector_of(self.problem.space, trial.params)
+        self.known[vector] = tuple(values)
+        self.deviations[vector] = float(trial.user_attrs.get(DEVIATION, 0.0))

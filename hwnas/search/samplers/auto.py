@@ -1,35 +1,42 @@
-"""The default sampler: evolves the front, stage by stage, and proposes nothing over the budget.
+"""The default sampler: learns from each evaluation, and proposes nothing over the budget.
 
-Latency is known before anything is evaluated, so crossover and mutation are repeated until the
-child fits, and the start is spread over latency instead of over the space, most of which is too
-slow for a tight budget.
+Latency is known before anything is evaluated and accuracy is dear. So a surrogate learns accuracy from
+what was evaluated, thousands of networks within the budget are bred and judged by it, and those are
+proposed that are expected to add most to the front (`hwnas.search.surrogate_search`). The start is
+fair: the presets within the budget, the fastest network, and random ones, all spread over latency.
+
+A surrogate pays where evaluations are few. The more there are, the more are proposed at a time: at
+20,000 the surrogate costs less than a cheap estimator does.
 """
 
 from __future__ import annotations
 
-import random
+from collections.abc import Iterator
 
+import numpy as np
+from numpy.typing import NDArray
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from hwnas.search import pareto
-from hwnas.search.moves import child, neighbour, shrunk
 from hwnas.search.problem import Problem, Vector
 from hwnas.search.samplers._proposing import ProposingSampler
+from hwnas.search.surrogate import Settings
+from hwnas.search.surrogate_gain import halton
+from hwnas.search.surrogate_search import Evaluated, SurrogateSearch
 from hwnas.space.presets import preset, preset_names
 
 __all__ = ["AutoSampler", "sampler"]
 
-SPREAD = 40
-"""Random networks at the start, spread over latency up to the budget."""
-PARENTS = 60
-"""At least so many of the best ranks are parents."""
-GENERATION = 25
-"""Parents are chosen anew after so many trials."""
-CROSSED = 0.5
-"""Share of children of two parents; the rest has one."""
-SPREAD_LATER = 0.05
-"""Share of random networks after the start."""
+START = 24
+"""Networks before the surrogate is first asked."""
+PRESETS = 8
+"""At most so many of them are presets."""
+AT_A_TIME = 25
+"""A batch is this part of what is known: at 100 evaluations, 4 networks."""
+MANY, AT_A_TIME_THEN = 1000, 10
+"""From so many evaluations on, the part is larger."""
+SETTINGS_AGAIN = 1.2
+"""The surrogate's settings are found anew each time so many times more are known."""
 
 
 def sampler(problem: Problem, *, seed: int) -> AutoSampler:
@@ -38,79 +45,119 @@ def sampler(problem: Problem, *, seed: int) -> AutoSampler:
 
 
 class AutoSampler(ProposingSampler):
-    """Presets first, then random networks spread over latency, then children of the best."""
+    """A start that is spread over latency, then batches of what a surrogate expects most of.
+
+    A batch is made from the evaluations up to a count that depends on how many there are alone, so
+    that it can be made again when a run is taken up in its middle.
+    """
 
     def __init__(self, problem: Problem, *, seed: int) -> None:
         super().__init__(problem, seed=seed)
-        self._presets: list[Vector] | None = None
-        self._parents: tuple[int, list[Vector]] = (-1, [])
+        self._start: list[Vector] | None = None
+        self._search: SurrogateSearch | None = None
+        self._settings: tuple[int, Settings] | None = None
+        self._batch: tuple[int, int, list[Vector]] = (-1, 0, [])
+        """From how many evaluations, how often from as many, and what is left of it."""
 
-    def propose(self, study: Study, trial: FrozenTrial, rng: random.Random) -> Vector:
-        if self._presets is None:
-            self._presets = self._presets_within_budget()
-        number = len(self.known)
-        if number < len(self._presets):
-            return self._presets[number]
-        number -= len(self._presets)
-        if number < SPREAD or rng.random() < SPREAD_LATER:
-            share = _van_der_corput(number + 1) if number < SPREAD else rng.random()
-            return self._random_network(share, rng)
-        return self._child(rng)
+    def propose(self, study: Study, trial: FrozenTrial, rng: np.random.Generator) -> Vector:
+        if self._start is None:
+            self._start = list(self._fair_start())
+        if len(self.known) < len(self._start):
+            for vector in self._start:
+                if not self.is_taken(vector):
+                    return vector
+        if len(self.known) < 2:
+            return self._random_network(float(rng.random()), rng)
+        return self._next_of_batch()
+
+    # --- the start ---
+
+    def _fair_start(self) -> Iterator[Vector]:
+        """Presets, the fastest network and random ones, each kind spread over latency."""
+        rng = np.random.default_rng([self.seed % 2**63, START])
+        chosen = dict.fromkeys(self._presets_within_budget())
+        chosen[self.fastest] = None
+        yield from chosen
+        for share in halton(START - len(chosen), 1)[:, 0]:
+            yield self._random_network(float(share), rng)
 
     def _presets_within_budget(self) -> list[Vector]:
+        """At most `PRESETS` of them, from the fastest to the slowest."""
         space = self.problem.space
         archs = [preset(name).adapted(classes=space.classes) for name in preset_names()]
-        vectors = [space.encode(arch) for arch in archs if space.contains(arch)]
-        return [vector for vector in dict.fromkeys(vectors) if self.problem.fits(vector)]
+        vectors = dict.fromkeys(space.encode(arch) for arch in archs if space.contains(arch))
+        within = sorted(filter(self.problem.fits, vectors), key=self.problem.cost_ms)
+        spread = np.linspace(0, len(within) - 1, min(PRESETS, len(within))).astype(int)
+        return [within[place] for place in spread]
 
-    def _random_network(self, share: float, rng: random.Random) -> Vector:
+    def _random_network(self, share: float, rng: np.random.Generator) -> Vector:
         """A random network, shrunk until its latency is below `share` of the way up to the budget."""
         problem = self.problem
-        least = problem.cost_ms(self.fastest)
-        limit = least + share * (problem.budget_ms - least)
-        return shrunk(
-            problem.space,
-            problem.space.encode(problem.space.sample(rng)),
-            self.fastest,
-            rng,
-            fits=lambda vector: problem.cost_ms(vector) <= limit or vector == self.fastest,
-        )
+        least_ms = problem.cost_ms(self.fastest)
+        limit_ms = least_ms + share * (problem.budget_ms - least_ms)
 
-    def _child(self, rng: random.Random) -> Vector:
-        """A child of parents that stand near a random latency; drawn again while it is too slow."""
-        problem, parents = self.problem, self._current_parents()
-        for _ in range(6):
-            # Uniform in latency, not in parents: crowded parts of the front get no more than others.
-            place = rng.uniform(self.known[parents[0]][0], self.known[parents[-1]][0])
-            near = sorted(parents, key=lambda vector: abs(self.known[vector][0] - place))[:8]
-            first = rng.choice(near[:4])
-            if rng.random() < CROSSED and len(near) > 1:
-                vector = child(problem.space, first, rng.choice(near), rng)
-                if vector in self.known:
-                    vector = neighbour(problem.space, vector, rng)
-            else:
-                vector = neighbour(problem.space, first, rng, changes=rng.choice((1, 1, 2, 3)))
-            if vector not in self.known and problem.fits(vector):
-                return vector
-        return shrunk(problem.space, vector, first, rng, fits=problem.fits)
+        def fit(vectors: NDArray[np.int64]) -> NDArray[np.bool_]:
+            return problem.fit(vectors) & (problem.latencies_ms(vectors) <= limit_ms)
 
-    def _current_parents(self) -> list[Vector]:
-        """The best ranks of what was known at the last whole generation, by latency."""
-        counted = len(self.known) - len(self.known) % GENERATION
-        if self._parents[0] != counted:
-            vectors = list(self.known)[:counted] or list(self.known)
-            points = [(self.known[vector][0], -self.known[vector][1]) for vector in vectors]
-            chosen = [index for rank in pareto.ranks(points, at_least=PARENTS) for index in rank]
-            chosen.sort(key=lambda index: points[index])
-            self._parents = (counted, [vectors[index] for index in chosen])
-        return self._parents[1]
+        return self._row(self.moves.shrunk(self.moves.random(1, rng), self.fastest, rng, fit=fit))
+
+    # --- batches ---
+
+    def _next_of_batch(self) -> Vector:
+        count = _batch_start(len(self.known), START)
+        made_from, times, left = self._batch
+        if made_from != count:
+            made_from, times, left = count, 0, self._make_batch(count, 0)
+        while True:
+            while left:
+                vector = left.pop(0)
+                if not self.is_taken(vector):
+                    self._batch = (made_from, times, left)
+                    return vector
+            # More workers than a batch has networks, or some that could not be evaluated.
+            times += 1
+            left = self._make_batch(count, times)
+            if not any(not self.is_taken(vector) for vector in left):
+                self._batch = (made_from, times, [])
+                return self.fastest  # mended to what is left of the space
+
+    def _make_batch(self, count: int, times: int) -> list[Vector]:
+        """What to evaluate next, given the first `count` evaluations; `times` tells several such apart."""
+        if self._search is None:
+            self._search = SurrogateSearch(self.problem, self.moves, fastest=self.fastest)
+        past = self._past(count)
+        rng = np.random.default_rng([self.seed % 2**63, count, times])
+        number = _batch_size(count)
+        waiting = [vector for vector in self.pending if vector not in self.known]
+        found = self._search.batch(past, self._settings_at(count), number, rng, pending=waiting)
+        return [tuple(row) for row in found.tolist()]
+
+    def _settings_at(self, count: int) -> Settings:
+        """The surrogate's settings from the last count at which they are found anew."""
+        assert self._search is not None
+        of = min(START, count)
+        while (later := max(of + 1, int(of * SETTINGS_AGAIN))) <= count:
+            of = later
+        if self._settings is None or self._settings[0] != of:
+            self._settings = (of, self._search.settings(self._past(of)))
+        return self._settings[1]
+
+    def _past(self, count: int) -> Evaluated:
+        """The first evaluations."""
+        vectors = list(self.known)[:count]
+        values = np.array([self.known[vector] for vector in vectors])
+        deviations = np.array([self.deviations[vector] for vector in vectors])
+        return Evaluated(np.array(vectors, dtype=np.int64), values[:, :-1], values[:, -1], deviations)
 
 
-def _van_der_corput(number: int) -> float:
-    """1/2, 1/4, 3/4, 1/8, ...: any first few are spread over (0, 1)."""
-    share, weight = 0.0, 0.5
-    while number:
-        number, bit = divmod(number, 2)
-        share += bit * weight
-        weight /= 2
-    return share
+def _batch_size(count: int) -> int:
+    return max(1, count // (AT_A_TIME if count < MANY else AT_A_TIME_THEN))
+
+
+def _batch_start(count: int, start: int) -> int:
+    """The largest number of evaluations up to `count` from which a batch is made."""
+    if count <= start:
+        return count
+    while (after := start + _batch_size(start)) <= count:
+        start = after
+    return start

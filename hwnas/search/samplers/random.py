@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-
+import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
@@ -23,10 +22,7 @@ def sampler(problem: Problem, *, seed: int) -> RandomNetworks:
 class RandomNetworks(ProposingSampler):
     """Draws until a network is within the budget; the last of too many draws is shrunk until it is."""
 
-    def propose(self, study: Study, trial: FrozenTrial, rng: random.Random) -> Vector:
-        space = self.problem.space
-        for _ in range(ATTEMPTS):
-            vector = space.encode(space.sample(rng))
-            if self.problem.fits(vector):
-                break
-        return vector
+    def propose(self, study: Study, trial: FrozenTrial, rng: np.random.Generator) -> Vector:
+        drawn = self.moves.random(ATTEMPTS, rng)
+        within = np.flatnonzero(self.problem.fit(drawn))
+        return self._row(drawn[within[:1]] if len(within) else drawn)

@@ -1,0 +1,246 @@
+"""The search within the search: thousands of networks bred and judged by a surrogate, in arrays.
+
+Only what fits the budget is bred. What is bred is judged by the hypervolume that it may add, and a
+batch is chosen one by one: each choice counts as evaluated, with the score that is expected of it,
+before the next (a Kriging believer; Ginsbourger et al. 2010).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.search import pareto
+from hwnas.search.moves import Moves
+from hwnas.search.problem import Problem, Vector
+from hwnas.search.surrogate import Settings, Surrogate, fitted_settings
+from hwnas.search.surrogate_features import Features
+from hwnas.search.surrogate_gain import Gain
+
+__all__ = ["Evaluated", "SurrogateSearch"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+LEARNT_FROM = 500
+"""At most so many networks make a surrogate."""
+SETTINGS_FROM = 250
+"""At most so many decide its settings."""
+PARENTS = 60
+GENERATIONS = 8
+BRED = 300
+"""Networks of a generation, at least."""
+KEPT = 120
+"""Of all generations so far, those that breed the next."""
+BINS = 12
+"""Parts of the first known objective's range; each keeps its own best, so that all of it is bred."""
+SHORTLIST = 160
+"""The most promising, of which a batch is chosen one by one; what a batch needs beyond is taken as it is."""
+BEHIND = 2.0
+"""Times the median that a network may stay behind the best ones and still be told truly."""
+BEYOND = 0.1
+"""Share of a known objective's range up to which a network counts, beyond the worst evaluated."""
+CROSSED, EVENED = 0.5, 0.1
+"""Shares of the bred that have two parents, and that get one attention in a whole stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """Networks that were evaluated, in their order."""
+
+    vectors: Ints
+    """(n, decisions)"""
+    known: Floats
+    """(n, objectives): what was known beforehand, minimised."""
+    scores: Floats
+    """(n,): maximised."""
+    deviations: Floats
+    """(n,): what the estimator said of its own error, 0 where it said nothing."""
+
+    def __getitem__(self, rows: NDArray[np.int64] | slice) -> Evaluated:
+        return Evaluated(self.vectors[rows], self.known[rows], self.scores[rows], self.deviations[rows])
+
+
+class SurrogateSearch:
+    """Proposes batches of networks for one problem."""
+
+    def __init__(self, problem: Problem, moves: Moves, *, fastest: Vector) -> None:
+        self._problem = problem
+        self._moves = moves
+        self._features = Features(problem.space, moves)
+        self._least = problem.known_objectives([fastest])[0]
+
+    def settings(self, past: Evaluated) -> Settings:
+        """What the surrogate believes of its function, given these."""
+        past = past[_telling(past, SETTINGS_FROM)]
+        scores, scale = _standard(past)
+        features = self._features.of(past.vectors)
+        return fitted_settings(features, scores, past.deviations / scale, self._features.groups)
+
+    def batch(
+        self,
+        past: Evaluated,
+        settings: Settings,
+        number: int,
+        rng: np.random.Generator,
+        *,
+        pending: Sequence[Vector] = (),
+    ) -> Ints:
+        """New networks within the budget, the most promising first, shape (at most `number`, decisions).
+
+        `pending` are those that are being evaluated now. Fewer come where the search finds no more.
+        """
+        learnt = past[_telling(past, LEARNT_FROM)]
+        scores, scale = _standard(learnt)
+        features = self._features.of(learnt.vectors)
+        surrogate = Surrogate(settings, features, scores, learnt.deviations / scale, self._features.groups)
+        believed = surrogate.mean(features)  # what noise hides is not taken for a front
+        gain = Gain(learnt.known, believed, ideal=self._ideal(past), reference=self._reference(past))
+        if pending:
+            waiting = np.array(pending, dtype=np.int64)
+            means = surrogate.mean(self._features.of(waiting))
+            for known, mean in zip(self._problem.known_objectives(waiting), means.tolist(), strict=True):
+                gain.add(known, mean)
+        taken = set(map(tuple, past.vectors.tolist())) | set(pending)
+        ranked = pareto.ranks(np.column_stack([learnt.known, -believed]), at_least=PARENTS)
+        parents = learnt.vectors[[row for rank in ranked for row in rank]]
+        bred = self._bred(parents, surrogate, gain, max(BRED, number), rng, taken)
+        return self._chosen(bred, surrogate, gain, number)
+
+    def _bred(
+        self,
+        parents: Ints,
+        surrogate: Surrogate,
+        gain: Gain,
+        each: int,
+        rng: np.random.Generator,
+        taken: set[Vector],
+    ) -> _Bred:
+        """All new networks of some generations, the first of which has these parents."""
+        everyone = self._judged(parents[:0], surrogate, gain)
+        breeding, known = parents, self._problem.known_objectives(parents)
+        for _ in range(GENERATIONS):
+            children = self._children(breeding, known, each, rng)
+            children = children[self._problem.fit(children)]
+            new = [row for row, vector in enumerate(map(tuple, children.tolist())) if _is_new(vector, taken)]
+            everyone = everyone.joined(self._judged(children[new], surrogate, gain))
+            best = everyone.best_by_bin(KEPT)
+            breeding = np.concatenate([parents, everyone.vectors[best]])
+            known = self._problem.known_objectives(breeding)
+        return everyone
+
+    def _children(self, parents: Ints, known: Floats, number: int, rng: np.random.Generator) -> Ints:
+        """Children of parents that are alike in the first known objective."""
+        moves = self._moves
+        order = np.argsort(known[:, 0], kind="stable")
+        first = rng.integers(0, len(order), size=number)
+        away = np.rint(rng.normal(0, 1 + len(order) / 10, size=number)).astype(np.int64)
+        second = np.clip(first + away, 0, len(order) - 1)
+        a, b = parents[order[first]], parents[order[second]]
+        born = np.where((rng.random(number) < CROSSED)[:, None], moves.children(a, b, rng), a)
+        even = rng.random(number) < EVENED
+        born[even] = moves.evened(born[even], rng)
+        alike = (born == a).all(axis=1) | (born == b).all(axis=1)
+        changes = np.where(alike | (rng.random(number) < 0.5), rng.choice([1, 1, 2, 3], size=number), 0)
+        return moves.neighbours(born, rng, changes=changes)
+
+    def _judged(self, vectors: Ints, surrogate: Surrogate, gain: Gain) -> _Bred:
+        known = self._problem.known_objectives(vectors)
+        means, deviations = surrogate.believed(self._features.of(vectors))
+        return _Bred(vectors, known, means, deviations, gain.expected(known, means, deviations))
+
+    def _chosen(self, bred: _Bred, surrogate: Surrogate, gain: Gain, number: int) -> Ints:
+        """So many of them, those that promise most together first."""
+        order = np.argsort(-bred.gains, kind="stable")
+        short = order[:SHORTLIST]
+        unknown = surrogate.covariance(self._features.of(bred.vectors[short]))
+        chosen: list[int] = []
+        open_rows = np.ones(len(short), dtype=bool)
+        while len(chosen) < min(number, len(short) // 2):
+            deviations = np.sqrt(np.maximum(np.diag(unknown), 1e-12))
+            gains = gain.expected(bred.known[short], bred.means[short], deviations)
+            row = int(np.argmax(np.where(open_rows, gains, -1.0)))
+            open_rows[row] = False
+            chosen.append(int(short[row]))
+            gain.add(bred.known[short[row]], float(bred.means[short[row]]))
+            learnt = unknown[:, row] / (unknown[row, row] + surrogate.noise**2)
+            unknown = unknown - np.outer(learnt, unknown[row])
+        others = np.setdiff1d(order, chosen, assume_unique=True)
+        rest = order[np.isin(order, others)][: number - len(chosen)]
+        return bred.vectors[[*chosen, *rest.tolist()]]
+
+    def _ideal(self, past: Evaluated) -> Floats:
+        """The best of each known objective that is known to be possible."""
+        least: Floats = np.minimum(self._least, past.known.min(axis=0))
+        return least
+
+    def _reference(self, past: Evaluated) -> Floats:
+        """Up to where a network counts: the budget, and a little beyond the worst of other objectives."""
+        worst = past.known.max(axis=0)
+        reference: Floats = worst + BEYOND * (worst - self._ideal(past))
+        reference[0] = self._problem.budget_ms
+        return reference
+
+
+@dataclass(frozen=True, slots=True)
+class _Bred:
+    """Networks that were bred, and what is believed of them."""
+
+    vectors: Ints
+    known: Floats
+    means: Floats
+    deviations: Floats
+    gains: Floats
+
+    def joined(self, other: _Bred) -> _Bred:
+        return _Bred(
+            *(
+                np.concatenate([getattr(self, name), getattr(other, name)])
+                for name in ("vectors", "known", "means", "deviations", "gains")
+            )
+        )
+
+    def best_by_bin(self, number: int) -> Ints:
+        """Rows of the best of each part of the first known objective's range, `number` in all."""
+        edges = np.quantile(self.known[:, 0], np.linspace(0, 1, BINS + 1)[1:-1]) if len(self.known) else []
+        bins = np.searchsorted(edges, self.known[:, 0])
+        order = np.lexsort([-self.gains, bins])
+        starts = np.searchsorted(bins[order], bins[order])  # where each row's bin begins
+        return order[np.arange(len(order)) - starts < number // BINS]
+
+
+def _is_new(vector: Vector, taken: set[Vector]) -> bool:
+    """Whether it was not there before; then it is from now on."""
+    new = vector not in taken
+    taken.add(vector)
+    return new
+
+
+def _telling(past: Evaluated, limit: int) -> Ints:
+    """At most `limit` networks that say most of where the front goes on: half best, half from all over."""
+    if len(past.scores) <= limit:
+        return np.arange(len(past.scores))
+    ranked = pareto.ranks(np.column_stack([past.known, -past.scores]), at_least=limit // 2)
+    best = [row for rank in ranked for row in rank][: limit // 2]
+    others = np.setdiff1d(np.arange(len(past.scores)), best)
+    spread = others[np.linspace(0, len(others) - 1, limit - len(best)).astype(np.int64)]
+    return np.sort(np.concatenate([best, spread]))
+
+
+def _standard(past: Evaluated) -> tuple[Floats, float]:
+    """Scores with mean 0 and variance 1, and what they were divided by.
+
+    How far a network stays behind the best that is nowhere worse in what is known is told truly up to
+    a few times the usual, and by its logarithm beyond: how bad the bad are teaches nothing of a front.
+    """
+    as_good = (past.known[None] <= past.known[:, None]).all(axis=2)
+    best = np.where(as_good, past.scores, -np.inf).max(axis=1)
+    behind = best - past.scores
+    usual = max(BEHIND * float(np.median(behind)), 1e-9)
+    told = np.where(behind > usual, usual * (1 + np.log(np.maximum(behind, usual) / usual)), behind)
+    scores = best - told
+    scale = max(float(scores.std()), 1e-9)
+    return (scores - scores.mean()) / scale, scale
