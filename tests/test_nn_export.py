@@ -148,7 +148,7 @@ def test_windows_stay_within_four_dimensions() -> None:
 def test_a_network_out_of_parity_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault 48: here folding forgets a gate."""
     forgetful: Callable[[Any], Any] = lambda network: _without_projections(fold(network))  # noqa: E731
-    monkeypatch.setattr(export_module, "fold", forgetful)
+    monkeypatch.setattr(export_module, "fast_form", forgetful)
     with pytest.raises(HwnasError, match="must agree with torch to .* no file was written"):
         export_onnx(PADDED_WINDOWS, tmp_path / "model.onnx")
     assert file_names(tmp_path) == []

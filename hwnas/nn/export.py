@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hwnas import plugins
 from hwnas.errors import HwnasError, UsageError
+from hwnas.nn.fast_form import fast_form
 from hwnas.nn.folding import fold
 from hwnas.nn.network import Network, build, build_op
 from hwnas.nn.onnx_tape import MIN_OPSET, record
@@ -24,7 +25,17 @@ from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import OpSpec
 from hwnas.whole_file import write_whole
 
-__all__ = ["OPSET", "Export", "export_onnx", "network_model", "one_thread", "op_model"]
+__all__ = [
+    "OPSET",
+    "Batch",
+    "Export",
+    "export_onnx",
+    "fast_model",
+    "network_model",
+    "one_thread",
+    "op_model",
+    "published_model",
+]
 
 OPSET = MIN_OPSET
 """The default: what ONNX Runtime 1.12 (2022) and later run, and so boards that are not up to date."""
@@ -70,7 +81,8 @@ def export_onnx(
 ) -> Export:
     """Writes one ONNX file, all weights in it: `images` (B, 3, R, R) -> `logits` (B, classes).
 
-    An ArchSpec stands for a network with random weights, for timing. With `check`, ONNX Runtime must
+    The graph is the fast form of the network (`hwnas.nn.fast_form`); what latency tables are measured
+    on is the published form (`network_model`). An ArchSpec stands for a network with random weights, for timing. With `check`, ONNX Runtime must
     give what the network gives in torch (in eval mode, before folding), or no file is written. The file
     appears whole or not at all. Raises UsageError for a batch or an opset that can't be, or a path that
     can't be written; HwnasError when the parity check fails.
@@ -81,7 +93,7 @@ def export_onnx(
         network = randomise(build(network))
     if next(network.parameters()).dtype != torch.float32:
         network = copy.deepcopy(network).float()
-    model = _network_model(network, batch, opset)
+    model = _recorded(fast_form(network), batch, opset)
     data = _serialised(model)
     difference, tolerance = _parity(network, data, batch) if check else (None, None)
     _write(path, data)
@@ -90,7 +102,17 @@ def export_onnx(
 
 def network_model(arch: ArchSpec, *, batch: int = 1, opset: int = OPSET) -> bytes:
     """The ONNX model of a network to be timed; weights are random (see `random_weights`)."""
-    return _serialised(_network_model(randomise(build(arch)), batch, opset))
+    return published_model(randomise(build(arch)), batch=batch, opset=opset)
+
+
+def published_model(network: Network, *, batch: Batch = 1, opset: int = OPSET) -> bytes:
+    """The ONNX model of a network in its published form: the nodes that latency tables are measured on."""
+    return _serialised(_recorded(fold(network), batch, opset))
+
+
+def fast_model(network: Network, *, batch: Batch = 1, opset: int = OPSET) -> bytes:
+    """The ONNX model that `export_onnx` writes, unchecked."""
+    return _serialised(_recorded(fast_form(network), batch, opset))
 
 
 def op_model(op: OpSpec, *, batch: int = 1, opset: int = OPSET) -> bytes:
@@ -104,10 +126,11 @@ def op_model(op: OpSpec, *, batch: int = 1, opset: int = OPSET) -> bytes:
     return _serialised(model)
 
 
-def _network_model(network: Network, batch: Batch, opset: int) -> onnx.ModelProto:
+def _recorded(network: Network, batch: Batch, opset: int) -> onnx.ModelProto:
+    """The graph of a network that is folded already."""
     side = network.arch.resolution
     model, _ = record(
-        fold(network).cpu(),
+        network.cpu(),
         torch.zeros(1 if batch == "dynamic" else batch, 3, side, side),
         input_name="images",
         output_name="logits",

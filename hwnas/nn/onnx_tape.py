@@ -218,6 +218,23 @@ def _conv2d(
     )
 
 
+def _conv1d(
+    tape: _Tape,
+    y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    stride: Sequence[int] = (1,),
+    padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,),
+    groups: int = 1,
+) -> None:
+    """A 1x1 convolution on (B, C, N)."""
+    if (*weight.shape[2:], *stride, *padding, *dilation, groups) != (1, 1, 0, 1, 1):
+        raise UsageError(f"a one-dimensional convolution is exported of kernel 1 only, got {weight.shape}")
+    tape.node("Conv", y, x, weight, bias, kernel_shape=[1])
+
+
 def _linear(tape: _Tape, y: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> None:
     tape.node("Gemm", y, x, weight, bias, transB=1)
 
@@ -337,6 +354,7 @@ def _adaptive_avg_pool2d(tape: _Tape, y: Tensor, x: Tensor, output_size: Any) ->
 _NO_NODE = frozenset({"__get__", "dim", "size", "numel"})
 
 _RULES: dict[str, Callable[..., None]] = {
+    "conv1d": _conv1d,
     "conv2d": _conv2d,
     "linear": _linear,
     "batch_norm": _batch_norm,
