@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from hwnas import doctor
-from hwnas.doctor import Finding, Imported, Machine, here
+from hwnas import doctor, plugins
+from hwnas.doctor import Finding, Imported, Machine, runtimes
+from hwnas.doctor import machine as parts
 
 VERSIONS = {"hwnas": "0.1.0", "numpy": "2.4.6", "torch": "2.15.0", "onnxruntime": "1.31.1"}
 REQUIREMENTS = (
@@ -21,6 +22,12 @@ REQUIREMENTS = (
     "onnxruntime>=1.20 ; extra == 'torch'",
     "hwnas[torch]; extra == 'dev'",
 )
+ORT: dict[str, Any] = {
+    "version": "1.31.1",
+    "provider": "CPUExecutionProvider",
+    "providers": ["CPUExecutionProvider"],
+    "missing": None,
+}
 
 
 @pytest.fixture
@@ -36,7 +43,8 @@ def healthy(tmp_path: Path) -> Machine:
         version_of=VERSIONS.get,
         requirements=lambda: REQUIREMENTS,
         owners=lambda: ["hwnas"],
-        import_apart=lambda code: Imported(("False",) if "torch" in code else ("CPUExecutionProvider",)),
+        import_apart=lambda code: Imported(("False",)),
+        probe_runtimes=lambda: {"onnxruntime": ORT, "torch": {**ORT, "version": "2.15.0"}},
         table_problems=lambda: {"rpi4": None},
     )
 
@@ -70,6 +78,7 @@ def test_what_is_wrong_always_comes_with_what_mends_it(healthy: Machine) -> None
         owners=lambda: ["hwnas", "slimnet"],
         version_of={"onnxruntime": "1.2"}.get,
         import_apart=lambda code: Imported(died_of="SIGILL"),
+        probe_runtimes=lambda: {"onnxruntime": {**ORT, "missing": "it died", "crashed": "SIGILL"}},
         table_problems=lambda: {"rpi4": "checksum"},
     )
     found = trouble(sick)
@@ -104,13 +113,34 @@ def test_an_older_onnx_runtime_is_named_with_the_version_it_needs(healthy: Machi
     assert finding.mend == "pip install --upgrade 'onnxruntime>=1.20'"
 
 
-def test_a_runtime_that_dies_on_import_is_named_with_what_killed_it(healthy: Machine) -> None:
-    def dies(code: str) -> Imported:
-        return Imported(died_of="SIGILL") if "onnxruntime" in code else Imported(("False",))
+def with_runtime(machine: Machine, name: str, **changed: Any) -> Machine:
+    return dataclasses.replace(machine, probe_runtimes=lambda: {"onnxruntime": ORT, name: {**ORT, **changed}})
 
-    finding = only(trouble(dataclasses.replace(healthy, import_apart=dies)))
-    assert "'import onnxruntime' fails with SIGILL" in finding.what
-    assert "pip install 'onnxruntime<1.31.1'" in finding.mend
+
+def test_a_runtime_that_dies_on_import_is_named_with_what_killed_it(healthy: Machine) -> None:
+    sick = with_runtime(healthy, "onnxruntime", missing="it died", crashed="SIGILL")
+    finding = only(trouble(sick))
+    assert "onnxruntime does not load here: it fails with SIGILL" in finding.what
+    assert "'onnxruntime<VERSION'" in finding.mend
+
+
+def test_every_runtime_is_listed_with_its_version_and_providers(healthy: Machine) -> None:
+    said = [finding.what for finding in doctor.examine(healthy) if finding.level == "ok"]
+    assert "onnxruntime 1.31.1 with CPUExecutionProvider" in said
+    assert "torch 2.15.0 with CPUExecutionProvider" in said
+
+
+def test_a_runtime_that_is_not_here_comes_with_the_command_that_installs_it(healthy: Machine) -> None:
+    bare = with_runtime(healthy, "ncnn", version=None, providers=[], missing="pip install ncnn")
+    finding = only([one for one in doctor.examine(bare) if "ncnn" in one.what])
+    assert (finding.level, finding.mend) == ("note", "pip install ncnn")
+
+
+def test_the_runtimes_of_this_machine_are_all_probed() -> None:
+    probes = runtimes.probe_all()
+    assert tuple(probes) == plugins.names("runtimes")
+    assert {"onnxruntime", "openvino", "ncnn", "torch"} <= set(probes)
+    assert all(found["missing"] or found["providers"] for found in probes.values())
 
 
 def test_a_gpu_that_torch_does_not_see_is_a_warning(healthy: Machine) -> None:
@@ -123,7 +153,7 @@ def test_a_gpu_that_torch_does_not_see_is_a_warning(healthy: Machine) -> None:
 def test_a_gpu_that_onnx_runtime_has_no_provider_for_is_noted(healthy: Machine) -> None:
     file(healthy.root, "dev/nvidia0")
     notes = [finding for finding in doctor.examine(healthy) if finding.level == "note"]
-    assert any("ONNX Runtime" in note.what and "onnxruntime-gpu" in note.mend for note in notes)
+    assert any("onnxruntime" in note.what and "onnxruntime-gpu" in note.mend for note in notes)
 
 
 @pytest.mark.parametrize("governor", ["powersave", "ondemand", "schedutil", "conservative"])
@@ -174,15 +204,15 @@ def test_an_old_python_blocks(healthy: Machine) -> None:
 
 
 def test_a_crash_in_the_process_apart_is_told_by_its_signal() -> None:
-    assert here._import_apart("import os, signal; os.kill(os.getpid(), signal.SIGILL)").died_of == "SIGILL"
-    assert here._import_apart("import no_such_package").died_of == (
+    assert parts._import_apart("import os, signal; os.kill(os.getpid(), signal.SIGILL)").died_of == "SIGILL"
+    assert parts._import_apart("import no_such_package").died_of == (
         "ModuleNotFoundError: No module named 'no_such_package'"
     )
-    assert here._import_apart("print('fine')") == Imported(("fine",))
+    assert parts._import_apart("print('fine')") == Imported(("fine",))
 
 
 def test_the_project_file_says_what_hwnas_asks_for_when_it_is_not_installed() -> None:
-    asked = here._requirements()
+    asked = parts._requirements()
     assert any(line.startswith("numpy") for line in asked)
     assert any(line.startswith("onnxruntime") and "torch" in line for line in asked)
 
@@ -202,7 +232,11 @@ def test_it_exits_with_2_only_when_a_search_cannot_run(
 
 
 def test_this_machine_is_examined_without_a_crash() -> None:
-    quick = Machine(import_apart=lambda code: Imported(("False",)), table_problems=lambda: {"rpi4": None})
+    quick = Machine(
+        import_apart=lambda code: Imported(("False",)),
+        probe_runtimes=dict,
+        table_problems=lambda: {"rpi4": None},
+    )
     found = doctor.examine(quick)
     assert found[0].what.startswith(f"Python {sys.version_info.major}.{sys.version_info.minor}")
     assert all(finding.level in doctor.LEVELS for finding in found)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hwnas import plugins
 from hwnas.board.install import FREE_MIB
-from hwnas.doctor import state
+from hwnas.doctor import runtimes, state
 from hwnas.doctor.finding import Finding
 from hwnas.latency.link import plugin_file
 from hwnas.latency.ssh_board import SshBoard, UnfitBoardError
@@ -28,14 +29,16 @@ def examine_board(host: str, runtime: str, *, config: Path | None = None) -> tup
     """
     plugin_file(runtime)
     board = SshBoard(host, config=config)
+    others = [name for name in plugins.names("runtimes") if name != runtime]
     try:
         survey = board.survey(runtime)
+        beside = {name: board.survey(name) for name in others}
     except UnfitBoardError as error:
         what, _, mend = str(error).partition(". ")
         return (Finding("blocking", what, mend),)
     finally:
         board.close()
-    return findings(survey, host=host, runtime=runtime)
+    return (*findings(survey, host=host, runtime=runtime), *runtimes.on_board(beside, host=host))
 
 
 def findings(survey: Mapping[str, Any], *, host: str, runtime: str) -> tuple[Finding, ...]:
@@ -58,7 +61,7 @@ def runtime_there(survey: Mapping[str, Any], host: str, runtime: str) -> Iterabl
     if found is not None:
         providers = ", ".join(found["providers"])
         yield Finding("ok", f"{runtime} {found['version']} with {providers} ({found['python']})")
-        if survey["gpu"] and not any(_on_gpu(provider) for provider in found["providers"]):
+        if survey["gpu"] and not any(map(runtimes.on_gpu, found["providers"])):
             yield Finding(
                 "note",
                 f"there is an NVIDIA GPU, but this {runtime} measures on the CPU only: the packages of the "
@@ -156,7 +159,3 @@ CHECKS: tuple[Callable[[Mapping[str, Any], str, str], Iterable[Finding]], ...] =
     quiet,
 )
 """In the order of the report."""
-
-
-def _on_gpu(provider: str) -> bool:
-    return any(word in provider.lower() for word in ("cuda", "tensorrt", "gpu", "vulkan"))

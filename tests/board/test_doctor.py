@@ -13,7 +13,8 @@ import pytest
 
 from board import sshd
 from board.test_link import only
-from hwnas.doctor import Finding
+from hwnas import plugins
+from hwnas.doctor import Finding, runtimes
 from hwnas.doctor.board import findings
 
 HEALTHY: dict[str, Any] = {
@@ -131,6 +132,21 @@ def test_who_measures_on_the_board_is_told() -> None:
     assert finding.what.startswith("marie@laptop has measured on the board since")
 
 
+@pytest.mark.parametrize(
+    ("probe", "level", "what", "mend"),
+    [
+        ({**HEALTHY["runtimes"][0], "version": "2026.1"}, "ok", "openvino 2026.1 with CPU", ""),
+        (ABSENT, "note", "openvino is not on the board; it needs numpy openvino", "--runtime openvino"),
+        ({**ABSENT, "crashed": "SIGILL"}, "note", "loading it fails with SIGILL", "openvino<VERSION"),
+    ],
+)
+def test_the_other_runtimes_are_listed_too(probe: dict[str, Any], level: str, what: str, mend: str) -> None:
+    survey = {**HEALTHY, "packages": ["numpy", "openvino"], "runtimes": [probe]}
+    (finding,) = runtimes.on_board({"openvino": survey}, host="pi@pi5")
+    assert finding.level == level
+    assert what in finding.what and mend in finding.mend
+
+
 # --- over a real link ---
 
 
@@ -144,6 +160,8 @@ def test_a_board_over_ssh_is_examined(
     said = [finding["what"] for finding in document["findings"]]
     assert said[0].startswith("board is ")
     assert any(line.startswith("onnxruntime 1.") and sys.executable in line for line in said)
+    for name in plugins.names("runtimes"):
+        assert any(line.startswith(name) for line in said), name
 
 
 def test_an_unreachable_board_exits_with_4(
