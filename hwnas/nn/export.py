@@ -82,8 +82,9 @@ def export_onnx(
     """Writes one ONNX file, all weights in it: `images` (B, 3, R, R) -> `logits` (B, classes).
 
     The graph is the fast form of the network (`hwnas.nn.fast_form`); what latency tables are measured
-    on is the published form (`network_model`). An ArchSpec stands for a network with random weights, for timing. With `check`, ONNX Runtime must
-    give what the network gives in torch (in eval mode, before folding), or no file is written. The file
+    on is the published form (`network_model`). An ArchSpec stands for a network with random weights, for
+    timing. With `check`, ONNX Runtime must give what the network gives in torch (in eval mode, before
+    folding), or no file is written. The file
     appears whole or not at all. Raises UsageError for a batch or an opset that can't be, or a path that
     can't be written; HwnasError when the parity check fails.
     """
