@@ -6,9 +6,9 @@ Each objective of `search_objectives.py` at two budgets, each method of `search_
 500 evaluations. A run that is done is a line in the file --runs; the same command goes on where it was
 interrupted.
 
-Hypervolume lies between a corner (the budget; the median of random networks, shrunk until they are within it, in true score)
-and the networks that a search would show after so many evaluations: the front of what it was told,
-with their true scores. It is given as a share of that of the best front known: of all that all runs
+Hypervolume lies between a corner (the budget; in true score, the median of random networks that were
+shrunk until they are within it) and the networks that a search would show after so many evaluations:
+the front of what it was told, with their true scores. It is given as a share of that of the best front known: of all that all runs
 evaluated, by true score.
 """
 

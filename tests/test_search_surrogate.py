@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from search_fakes import by_size, problem, small_space
+from search_fakes import by_size, small_space, table
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern
 
@@ -135,7 +135,7 @@ def test_noise_of_half_a_point_costs_little() -> None:
         return by_size(arch) + 0.5 * float(noise)  # type: ignore[arg-type]
 
     def volume(sampler: str) -> float:
-        some = Problem(small_space(), problem()._latency, load_accuracy(noisy), budget_ms=0.9)
+        some = Problem(small_space(), table(), load_accuracy(noisy), budget_ms=0.9)
         trials: list[object] = []
         engine.run(
             some, sampler=sampler, seed=0, wanted=80, done=(), on_trial=trials.append, stop=lambda: False

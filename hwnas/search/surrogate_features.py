@@ -95,7 +95,8 @@ def _macs_and_params(op: OpSpec) -> tuple[float, float]:
 
 def _one_hot(numbers: Ints, count: int) -> Floats:
     """An axis more, with a 1 where the number says; all 0 for INACTIVE."""
-    return (numbers[..., None] == np.arange(count)).astype(float)
+    hot: Floats = (numbers[..., None] == np.arange(count)).astype(np.float64)
+    return hot
 
 
 def _scaled_logs(choices: tuple[int, ...]) -> Floats:

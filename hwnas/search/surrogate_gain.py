@@ -56,7 +56,7 @@ class Gain:
         self._levels = np.where(covered, np.maximum(self._levels, score), self._levels)
 
     def _covers(self, known: Floats) -> NDArray[np.bool_]:
-        covers: NDArray[np.bool_] = (known[:, None, :] <= self._places).all(axis=2)
+        covers: NDArray[np.bool_] = np.all(known[:, None, :] <= self._places, axis=2)
         return covers
 
 

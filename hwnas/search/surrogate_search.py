@@ -107,7 +107,7 @@ class SurrogateSearch:
         taken = set(map(tuple, past.vectors.tolist())) | set(pending)
         ranked = pareto.ranks(np.column_stack([learnt.known, -believed]), at_least=PARENTS)
         parents = learnt.vectors[[row for rank in ranked for row in rank]]
-        bred = self._bred(parents, surrogate, gain, max(BRED, number), rng, taken)
+        bred = self._bred(parents, surrogate, gain, max(BRED, number // 2), rng, taken)
         return self._chosen(bred, surrogate, gain, number)
 
     def _bred(
@@ -205,7 +205,9 @@ class _Bred:
 
     def best_by_bin(self, number: int) -> Ints:
         """Rows of the best of each part of the first known objective's range, `number` in all."""
-        edges = np.quantile(self.known[:, 0], np.linspace(0, 1, BINS + 1)[1:-1]) if len(self.known) else []
+        if not len(self.known):
+            return np.empty(0, dtype=np.int64)
+        edges = np.quantile(self.known[:, 0], np.linspace(0, 1, BINS + 1)[1:-1])
         bins = np.searchsorted(edges, self.known[:, 0])
         order = np.lexsort([-self.gains, bins])
         starts = np.searchsorted(bins[order], bins[order])  # where each row's bin begins

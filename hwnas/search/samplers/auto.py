@@ -33,7 +33,7 @@ PRESETS = 8
 """At most so many of them are presets."""
 AT_A_TIME = 25
 """A batch is this part of what is known: at 100 evaluations, 4 networks."""
-MANY, AT_A_TIME_THEN = 1000, 10
+MANY, AT_A_TIME_THEN = 500, 4
 """From so many evaluations on, the part is larger."""
 SETTINGS_AGAIN = 1.2
 """The surrogate's settings are found anew each time so many times more are known."""
