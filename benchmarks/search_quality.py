@@ -8,8 +8,8 @@ interrupted.
 
 Hypervolume lies between a corner (the budget; in true score, the median of random networks that were
 shrunk until they are within it) and the networks that a search would show after so many evaluations:
-the front of what it was told, with their true scores. It is given as a share of that of the best front known: of all that all runs
-evaluated, by true score.
+the front of what it was told, with their true scores. It is given as a share of that of the best
+front known: of all that all runs evaluated, by true score.
 """
 
 from __future__ import annotations
