@@ -252,7 +252,11 @@ def test_disturbed_rows_are_marked() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("provenance: measured", "provenance: guessed", "provenance: must be 'measured' or 'estimated'"),
+        (
+            "provenance: measured",
+            "provenance: guessed",
+            "provenance: must be one of measured, transferred, estimated, got 'guessed'",
+        ),
         ("row_counts:", "row_count:", "row_count: no such field. Did you mean 'row_counts'"),
         ("threads: 2", "threads: 0", "profile.threads must be a whole number of at least 1"),
         ("threads: 2", "threads: two", "profile.threads must be a whole number"),

@@ -16,8 +16,9 @@ __all__ = ["command"]
 def command(as_json: JsonOption = False) -> None:
     """List the devices: each is a board with a runtime, its version and a number of threads.
 
-    'measured' tables were timed on the board itself, 'estimated' ones were fitted on published
-    latencies. The error is that on whole networks which the table was not fitted on.
+    'measured' tables were timed on the board itself, 'transferred' ones were made from a few networks
+    measured on it and from the tables of others, 'estimated' ones were fitted on published latencies. The
+    error is that on whole networks which the table was not fitted on.
     """
     from hwnas.latency import device_names, find_table, read_summary
 

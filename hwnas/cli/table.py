@@ -1,18 +1,24 @@
-"""`hwnas table`: build a latency table by measuring, check one, show its rows."""
+"""`hwnas table`: build a latency table by measuring, or by transfer; check one, show its rows."""
 
 from __future__ import annotations
 
 import datetime
-import shlex
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hwnas.cli.common import HostOption, JsonOption, emit_json, resolve_arch, stderr, stdout
-from hwnas.errors import FileFormatError, HwnasError, UsageError, did_you_mean
+from hwnas.cli.table_building import (
+    Progress,
+    build_and_save,
+    check_name,
+    check_writable,
+    duration,
+    summary,
+)
+from hwnas.cli.table_transfer import command as transfer
+from hwnas.errors import FileFormatError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from hwnas.latency import LatencyTable
@@ -20,7 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Build, check and show latency tables.")
+app = typer.Typer(no_args_is_help=True, help="Build, transfer, check and show latency tables.")
+app.command("transfer")(transfer)
 
 DeviceArgument = Annotated[
     str, typer.Argument(metavar="DEVICE", help="A device, as 'hwnas devices' lists them, or a table's file.")
@@ -74,8 +81,7 @@ def build(
 
     if ops not in ("fitting", "all", "presets"):
         raise UsageError(f"--ops must be 'fitting', 'all' or 'presets', got '{ops}'")
-    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith((".", "-")):
-        raise UsageError(f"--name is letters, digits, dots, - and _, got '{name}'")
+    check_name(name)
     plan = make_plan(
         SearchSpace.from_yaml(space),
         networks=networks,
@@ -85,17 +91,13 @@ def build(
         seed=seed,
         extra=[resolve_arch(text)[1] for text in arch or ()],
     )
-    target = out / f"{name}.yaml"
-    say = stderr()
-    say.print(_plan_text(plan), highlight=False)
+    stderr().print(_plan_text(plan), highlight=False)
     if dry_run:
         return
-    _check_writable(out)
-    samples = out / f"{name}.samples"
-    unfinished = out / f"{name}.samples.part"
-    progress = _Progress()
-    try:
-        table = _build(
+    check_writable(out)
+
+    def measure(samples: Path, progress: Progress) -> LatencyTable:
+        return _build(
             plan,
             name=name,
             runtime=runtime,
@@ -104,23 +106,12 @@ def build(
             precision=precision,
             provider=provider,
             host=host,
-            samples=unfinished,
+            samples=samples,
             resume=resume,
             progress=progress,
         )
-    except (KeyboardInterrupt, HwnasError) as error:
-        if unfinished.exists() and not isinstance(error, UsageError | FileFormatError):
-            say.print(
-                f"What was measured is in {unfinished}. Go on with:\n  {_resume_command()}", soft_wrap=True
-            )
-        raise
-    finally:
-        progress.end()
-    table.save(target)
-    unfinished.replace(samples)
-    stdout().print(f"{target}: {_summary(table)}")
-    stdout().print(f"Raw samples: {samples}")
-    stdout().print(f"Next: hwnas search --device {name} --budget 10ms")
+
+    build_and_save(name, out, measure)
 
 
 @app.command()
@@ -151,7 +142,7 @@ def check(
         emit_json(document)
         return
     console = stdout()
-    console.print(f"{path}: valid. {_summary(table)}")
+    console.print(f"{path}: valid. {summary(table)}")
     for title, value in document.items():
         if title not in ("schema", "notes", "name", "path"):
             console.print(f"  {title}: {_shown(value)}")
@@ -223,7 +214,7 @@ def _build(
     host: str,
     samples: Path,
     resume: bool,
-    progress: _Progress,
+    progress: Progress,
 ) -> LatencyTable:
     from hwnas.latency.build import build_table
     from hwnas.latency.hosts import start_link
@@ -250,52 +241,12 @@ def _build(
         )
 
 
-class _Progress:
-    """One line that is written over on a terminal; a line now and then elsewhere."""
-
-    def __init__(self) -> None:
-        self._started: dict[str, tuple[float, int]] = {}
-        self._shown = 0.0
-
-    def __call__(self, what: str, done: int, total: int, of: str) -> None:
-        now = time.monotonic()
-        start, first = self._started.setdefault(what, (now, done - 1))
-        live = sys.stderr.isatty()
-        if now - self._shown < (0.2 if live else 15.0):
-            return
-        self._shown = now
-        line = f"{what}: {done}"
-        if total:
-            left_s = (now - start) / max(done - first, 1) * (total - done)
-            line += f" of {total}, about {_duration(left_s)} left"
-        line += f": {of}"
-        sys.stderr.write(f"\r\x1b[K{line[:110]}" if live else line + "\n")
-        sys.stderr.flush()
-
-    def end(self) -> None:
-        """Leaves the line that is written over."""
-        if sys.stderr.isatty():
-            sys.stderr.write("\r\x1b[K")
-
-
 def _plan_text(plan: Plan) -> str:
     return (
         f"{len(plan.ops)} ops and {len(plan.networks)} whole networks, {plan.passes} passes "
-        f"({plan.op_passes} of the ops): {plan.cells} cells, about {_duration(plan.seconds)}; "
+        f"({plan.op_passes} of the ops): {plan.cells} cells, about {duration(plan.seconds)}; "
         f"{len(plan.filled)} ops are filled in"
     )
-
-
-def _summary(table: LatencyTable) -> str:
-    error = table.heldout.mape_percent
-    told = (
-        "no held-out networks"
-        if error is None
-        else f"held-out error {error:.1f} % on {len(table.heldout)} networks"
-    )
-    rows = len(table.rows) - len(table.filled)
-    content = f"{rows} measured and {len(table.filled)} filled rows" if table.rows else "coefficients"
-    return f"{table.provenance}, {content}, {told}"
 
 
 def _facts(table: LatencyTable, path: Path) -> dict[str, Any]:
@@ -334,23 +285,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_shown(item)}" for name, item in value.items()) or "nothing"
     return "unknown" if value is None else str(value)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
-
-
-def _resume_command() -> str:
-    arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
-    return shlex.join(["hwnas", *arguments, "--resume"])
-
-
-def _check_writable(folder: Path) -> None:
-    """Finds out before the work that the folder can't be written."""
-    probe = folder / ".hwnas-can-write"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"x" * 4096)
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(f"--out {folder}: cannot be written: {error.strerror}") from None

@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,15 @@ from hwnas.space.ops import OpSpec, lower
 if TYPE_CHECKING:
     from hwnas.nn.formats import Exporter
 
-__all__ = ["Progress", "build_table", "make_table", "measured_profile", "network_pace"]
+__all__ = [
+    "MeasuredCells",
+    "Progress",
+    "build_table",
+    "make_table",
+    "measure_plan",
+    "measured_profile",
+    "network_pace",
+]
 
 DISTURBED_LIMIT = 0.1
 """A build in which more of the cells stay disturbed is unstable."""
@@ -40,6 +49,18 @@ NOISE_LIMIT = 0.05
 
 Progress = Callable[[str, int, int, str], None]
 """Told (what is going on, done, of how many - 0 when nobody knows -, of what)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredCells:
+    """What a plan's cells took, over all passes."""
+
+    timings: Mapping[str, Timing]
+    """By op key or network label."""
+    pace: Pace | None
+    """How fast the machine was while whole networks were timed."""
+    failures: Mapping[str, str]
+    """Cells that did not run, and what the runtime said."""
 
 
 def build_table(
@@ -68,6 +89,42 @@ def build_table(
     profile, environment = measured_profile(
         start, runtime=runtime, threads=threads, batch=batch, precision=precision, provider=provider
     )
+    measured = measure_plan(
+        plan,
+        name=name,
+        profile=profile,
+        exporter=exporter,
+        start=start,
+        samples=samples,
+        resume=resume,
+        progress=progress,
+        sleep=sleep,
+    )
+    return make_table(
+        plan,
+        measured.timings,
+        name=name,
+        profile=profile,
+        environment=environment,
+        created=created,
+        pace=measured.pace,
+        failures=measured.failures,
+    )
+
+
+def measure_plan(
+    plan: Plan,
+    *,
+    name: str,
+    profile: DeviceProfile,
+    exporter: Exporter,
+    start: Callable[[], Link],
+    samples: Path,
+    resume: bool = False,
+    progress: Progress = lambda what, done, total, of: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> MeasuredCells:
+    """Measures all cells of the plan, as part of a device called `name`; raises as `build_table` does."""
     question = {
         "name": name,
         **dataclasses.asdict(profile),
@@ -77,7 +134,7 @@ def build_table(
     }
     folder = samples.with_name(f".{name}.models")
     with Journal(samples, question, resume=resume) as journal:
-        models = _Models(plan, exporter, batch, folder)
+        models = _Models(plan, exporter, profile.batch, folder)
         models.export_all(lambda done, total, of: progress("exporting", done, total, of))
         networks = {label for label, _ in plan.networks + plan.watched}
         total = plan.cells
@@ -103,16 +160,7 @@ def build_table(
         pace = network_pace(journal.records, networks.__contains__)
     _refuse_noise(plan, measured)
     shutil.rmtree(folder, ignore_errors=True)
-    return make_table(
-        plan,
-        measured,
-        name=name,
-        profile=profile,
-        environment=environment,
-        created=created,
-        pace=pace,
-        failures=bench.failures,
-    )
+    return MeasuredCells(measured, pace, bench.failures)
 
 
 def measured_profile(

@@ -23,7 +23,11 @@ from hwnas.space.ops import OpSpec, lower
 if TYPE_CHECKING:
     from hwnas.space.search_space import SearchSpace
 
-__all__ = ["Coefficients", "LatencyTable", "Row"]
+__all__ = ["PROVENANCES", "Coefficients", "LatencyTable", "Row"]
+
+PROVENANCES = ("measured", "transferred", "estimated")
+"""`measured`: on the board itself, op by op. `transferred`: from a few whole networks measured on the board
+and the tables of others. `estimated`: fitted on published figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class LatencyTable:
     name: str
     profile: DeviceProfile
     provenance: str
-    """`measured`: on the board itself. `estimated`: fitted on published figures."""
+    """One of PROVENANCES."""
     rows: Mapping[str, Row] = field(default_factory=dict)
     """By op key."""
     coefficients: Coefficients | None = None
@@ -92,8 +96,8 @@ class LatencyTable:
     _indexes: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.provenance not in ("measured", "estimated"):
-            raise UsageError(f"provenance must be 'measured' or 'estimated', got '{self.provenance}'")
+        if self.provenance not in PROVENANCES:
+            raise UsageError(f"provenance must be one of {', '.join(PROVENANCES)}, got '{self.provenance}'")
         if bool(self.rows) == (self.coefficients is not None):
             raise UsageError("a table has either rows or coefficients, and one of the two")
 

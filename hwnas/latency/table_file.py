@@ -3,7 +3,8 @@
 History of the schema
     1  (2026-11) the first: `rows` by op key or `coefficients`, calibration, held-out networks,
        checksum over the content.
-    2  (2026-11) calibration.residual: what a calibrated sum is multiplied with.
+    2  (2026-11) calibration.residual: what a calibrated sum is multiplied with. Provenance may be
+       `transferred`; then all rows are filled ones.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from hwnas import yaml_io
 from hwnas.errors import FileFormatError, UsageError, did_you_mean
 from hwnas.latency.heldout import HeldOut, HeldOutNetwork
 from hwnas.latency.profile import DeviceProfile
-from hwnas.latency.table import Coefficients, LatencyTable, Row
+from hwnas.latency.table import PROVENANCES, Coefficients, LatencyTable, Row
 from hwnas.predictors.latency.calibration import Calibration
 from hwnas.predictors.latency.features import FEATURE_NAMES
 from hwnas.predictors.latency.residual import FEATURES as RESIDUAL_FEATURES
@@ -204,7 +205,7 @@ def _to_document(table: LatencyTable) -> dict[str, Any]:
         "notes": list(table.notes),
         "row_counts": {"measured": len(measured), "filled": len(filled)},
     }
-    if measured:
+    if table.rows:
         document["disturbed"] = list(table.disturbed)
         document["row_columns"] = list(ROW_COLUMNS)
         document["filled_columns"] = list(FILLED_COLUMNS)
@@ -429,8 +430,8 @@ class _Reader:
 
     def provenance(self, document: dict[str, Any]) -> str:
         value = document.get("provenance")
-        if value not in ("measured", "estimated"):
-            raise self.fail(f"provenance: must be 'measured' or 'estimated', got {value!r}")
+        if value not in PROVENANCES:
+            raise self.fail(f"provenance: must be one of {', '.join(PROVENANCES)}, got {_shown(value)}")
         return str(value)
 
     def mapping(self, data: Mapping[str, Any], key: str, *, at: str = "") -> dict[str, Any]:

@@ -38,6 +38,8 @@ class Rows:
     """Label -> position of its first row."""
     typical: Floats
     """(n,): mean log milliseconds of the known devices; zeros where no device is known."""
+    logs: Floats
+    """(n, devices): log milliseconds of the known devices, gaps filled."""
     slope: Floats
     """(n,): `typical`, standardised."""
     spread: Floats
@@ -104,7 +106,7 @@ def describe_rows(features: pd.DataFrame, sources: pd.DataFrame) -> Rows:
     weight = np.sqrt(named.shape[1] / max(counts.shape[1], 1))
     codes = np.column_stack([_standard(named), weight * _standard(counts)])
     costs = _costs(np.column_stack([raw, counts]))
-    return Rows(labels, places, typical, slope, spread, mixture, shape, codes, costs, filled.shape[1])
+    return Rows(labels, places, typical, filled, slope, spread, mixture, shape, codes, costs, filled.shape[1])
 
 
 def _numbers(frame: pd.DataFrame) -> Floats:

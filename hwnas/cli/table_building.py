@@ -1,0 +1,112 @@
+"""What `hwnas table build` and `hwnas table transfer` have in common: names, progress, what to do next."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hwnas.cli.common import stderr, stdout
+from hwnas.errors import FileFormatError, HwnasError, UsageError
+
+if TYPE_CHECKING:
+    from hwnas.latency import LatencyTable
+
+__all__ = ["Progress", "build_and_save", "check_name", "check_writable", "duration", "summary"]
+
+
+class Progress:
+    """One line that is written over on a terminal; a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, tuple[float, int]] = {}
+        self._shown = 0.0
+
+    def __call__(self, what: str, done: int, total: int, of: str) -> None:
+        now = time.monotonic()
+        start, first = self._started.setdefault(what, (now, done - 1))
+        live = sys.stderr.isatty()
+        if now - self._shown < (0.2 if live else 15.0):
+            return
+        self._shown = now
+        line = f"{what}: {done}"
+        if total:
+            left_s = (now - start) / max(done - first, 1) * (total - done)
+            line += f" of {total}, about {duration(left_s)} left"
+        line += f": {of}"
+        sys.stderr.write(f"\r\x1b[K{line[:110]}" if live else line + "\n")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        """Leaves the line that is written over."""
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[K")
+
+
+def build_and_save(name: str, out: Path, build: Callable[[Path, Progress], LatencyTable]) -> None:
+    """Writes `out`/`name`.yaml and its samples, and says so; `build` is told where samples go.
+
+    Where it is stopped while it measures, says how to go on.
+    """
+    target = out / f"{name}.yaml"
+    samples = out / f"{name}.samples"
+    unfinished = out / f"{name}.samples.part"
+    progress = Progress()
+    try:
+        table = build(unfinished, progress)
+    except (KeyboardInterrupt, HwnasError) as error:
+        if unfinished.exists() and not isinstance(error, UsageError | FileFormatError):
+            stderr().print(
+                f"What was measured is in {unfinished}. Go on with:\n  {_resume_command()}", soft_wrap=True
+            )
+        raise
+    finally:
+        progress.end()
+    table.save(target)
+    unfinished.replace(samples)
+    stdout().print(f"{target}: {summary(table)}")
+    stdout().print(f"Raw samples: {samples}")
+    stdout().print(f"Next: hwnas search --device {name} --budget 10ms")
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError for what cannot name a device."""
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith((".", "-")):
+        raise UsageError(f"--name is letters, digits, dots, - and _, got '{name}'")
+
+
+def check_writable(folder: Path) -> None:
+    """Finds out before the work that the folder can't be written; raises UsageError."""
+    probe = folder / ".hwnas-can-write"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"x" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"--out {folder}: cannot be written: {error.strerror}") from None
+
+
+def summary(table: LatencyTable) -> str:
+    """A table in a line: where it comes from, what it holds, how wrong it was."""
+    error = table.heldout.mape_percent
+    told = (
+        "no held-out networks"
+        if error is None
+        else f"held-out error {error:.1f} % on {len(table.heldout)} networks"
+    )
+    rows = len(table.rows) - len(table.filled)
+    content = f"{rows} measured and {len(table.filled)} filled rows" if table.rows else "coefficients"
+    return f"{table.provenance}, {content}, {told}"
+
+
+def duration(seconds: float) -> str:
+    """As `40 s` or `3.5 min`."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+
+
+def _resume_command() -> str:
+    arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
+    return shlex.join(["hwnas", *arguments, "--resume"])

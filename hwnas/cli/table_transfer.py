@@ -1,0 +1,123 @@
+"""`hwnas table transfer`: a board's latency table from a few networks measured on it and known tables."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hwnas.cli.common import HostOption, stderr
+from hwnas.cli.table_building import Progress, build_and_save, check_name, check_writable, duration
+from hwnas.errors import HwnasError, UsageError
+
+if TYPE_CHECKING:
+    from hwnas.latency import LatencyTable
+
+__all__ = ["command"]
+
+
+def command(
+    name: Annotated[str, typer.Option(help="What the device is to be called.")],
+    samples: Annotated[int, typer.Option(min=5, max=200, help="Whole networks to measure.")] = 20,
+    known: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="DEVICE",
+            help="A known device to learn from, or a table's file; repeatable. All at hand when left out.",
+        ),
+    ] = None,
+    runtime: Annotated[str, typer.Option(help="What executes the networks.")] = "onnxruntime",
+    threads: Annotated[int, typer.Option(min=1, help="Threads a network runs on.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Images a run.")] = 1,
+    precision: Annotated[str, typer.Option(help="What is computed in, as fp32 or int8.")] = "fp32",
+    provider: Annotated[
+        str | None,
+        typer.Option(help="What of the runtime computes, as cuda; the runtime's default when left out."),
+    ] = None,
+    host: HostOption = "local",
+    passes: Annotated[
+        int, typer.Option(min=1, help="Fresh processes, each of which times every network.")
+    ] = 3,
+    seed: Annotated[int, typer.Option(help="Of the networks drawn and the orders.")] = 0,
+    space: Annotated[str, typer.Option(help="The search space: 'default', or a YAML file.")] = "default",
+    out: Annotated[Path, typer.Option(help="Folder for NAME.yaml and its samples.")] = Path("latency_tables"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with one that was stopped.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured, and stop.")] = False,
+) -> None:
+    """Measure a few whole networks on a board; tell all others from the tables of known devices.
+
+    The networks measured are those that tell most. The table is called transferred, and works like any
+    other. Example: hwnas table transfer --name my-pi --host pi@raspberrypi --samples 20
+    """
+    check_name(name)
+    if (out / f"{name}.yaml").exists():
+        raise UsageError(
+            f"--name must not be that of a table in {out}, but {out / name}.yaml is there. Choose another "
+            "name, or remove it"
+        )
+    from hwnas.latency.transfer_candidates import draw_candidates, plan_samples
+    from hwnas.latency.transferred import build_transferred
+    from hwnas.space import SearchSpace
+
+    search_space = SearchSpace.from_yaml(space)
+    tables = _known_tables(known)
+    candidates = draw_candidates(search_space, tables, seed=seed)
+    plan = plan_samples(candidates, samples, passes=passes, seed=seed)
+    stderr().print(
+        f"{len(plan.networks)} whole networks, {plan.passes} passes: {plan.cells} cells, about "
+        f"{duration(plan.seconds)}; known: {', '.join(table.name for table in tables)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if dry_run:
+        return
+    check_writable(out)
+
+    def measure(file: Path, progress: Progress) -> LatencyTable:
+        from hwnas.latency.hosts import start_link
+        from hwnas.latency.on_device import exporter_for
+
+        exporter = exporter_for(runtime, precision)
+        from hwnas.nn.export import one_thread
+
+        with one_thread():
+            return build_transferred(
+                plan,
+                candidates,
+                space=search_space,
+                name=name,
+                runtime=runtime,
+                threads=threads,
+                batch=batch,
+                precision=precision,
+                provider=provider,
+                exporter=exporter,
+                start=start_link(host, runtime, say=lambda text: stderr().print(text, highlight=False)),
+                samples=file,
+                created=datetime.date.today().isoformat(),
+                resume=resume,
+                progress=progress,
+            )
+
+    build_and_save(name, out, measure)
+
+
+def _known_tables(names: list[str] | None) -> list[LatencyTable]:
+    """The tables named, or all at hand; those that come from a transfer only where they are named."""
+    from hwnas.latency import LatencyTable, device_names
+
+    if names:
+        return [LatencyTable.load(name) for name in dict.fromkeys(names)]
+    tables = []
+    for name in device_names():
+        try:
+            table = LatencyTable.load(name)
+        except HwnasError as error:
+            stderr().print(f"warning: left out: {error}", soft_wrap=True)
+            continue
+        if table.provenance != "transferred":
+            tables.append(table)
+    return tables
