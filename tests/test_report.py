@@ -14,7 +14,8 @@ from search_fakes import by_size, less_sure_when_large, small_space, table
 from hwnas.errors import UsageError
 from hwnas.latency import LatencyTable
 from hwnas.report import write_report
-from hwnas.report.chart import Mark, front_chart, ticks
+from hwnas.report.axes import ticks
+from hwnas.report.chart import Front, Mark, front_chart
 from hwnas.report.html import report_html
 from hwnas.search import SearchResult, load_run, search
 from hwnas.space import SearchSpace
@@ -66,7 +67,8 @@ def test_the_page_is_whole_and_loads_nothing_from_elsewhere(result: SearchResult
     text = report_html(result, table=table())
     page = Page(text)
     assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object"}
-    assert not {name for _, attributes in page.tags for name in attributes} & {"src", "href", "srcset"}
+    assert not {name for _, attributes in page.tags for name in attributes} & {"src", "srcset"}
+    assert all((attributes.get("href") or "#").startswith("#") for _, attributes in page.tags)
     assert not re.search(r"https?:|url\(|@import", text)
     assert ("meta", {"name": "viewport", "content": "width=device-width,initial-scale=1"}) in page.tags
 
@@ -79,7 +81,9 @@ def test_every_network_of_the_front_is_there_with_its_numbers_and_its_ops(result
         assert f"{candidate.accuracy.value:#.4g} ± {candidate.accuracy.std:.2g}" in page.text
         for op in lower(candidate.arch):
             assert op.key in page.text
-    assert sum(tag == "circle" for tag, _ in page.tags) == len(result.front)
+    assert sum(tag == "circle" for tag, _ in page.tags) == 2 * len(
+        result.front
+    )  # a chart for wide screens, one for narrow ones
 
 
 def test_every_latency_says_that_it_is_estimated(result: SearchResult) -> None:
@@ -148,13 +152,13 @@ def test_a_chart_of_one_network_does_not_divide_by_nothing() -> None:
     mark = Mark(10.0, 70.0, "a: 10 ms")
     chart = front_chart(
         candidates=[(10.0, 70.0)],
-        front=[mark],
-        presets=[mark],
-        budget_ms=10.0,
+        fronts=[Front("a", [mark])],
+        published=[mark],
+        budgets_ms=[10.0],
         latency_title="latency",
         accuracy_title="accuracy",
     )
-    assert "nan" not in chart and Page(chart).tags[0][0] == "svg"
+    assert "nan" not in chart and [tag for tag, _ in Page(chart).tags].count("svg") == 2
 
 
 # --- the command line ------------------------------------------------------------------------
@@ -211,3 +215,59 @@ def test_a_mistake_on_the_command_line_is_one_clear_line_and_leaves_nothing_behi
     assert answer.err.count("\n") == 1
     assert answer.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+# --- what it looks like ----------------------------------------------------------------------
+
+
+def test_a_bar_s_pieces_sum_up_to_the_predicted_latency_on_the_scale_of_the_slowest(
+    result: SearchResult,
+) -> None:
+    text = report_html(result, table=table())
+    most_ms = max(candidate.latency.value for candidate in result.front)
+    bars = re.findall(r'<span class="bar" aria-hidden="true">(.*?)</span>', text)
+    assert len(bars) == len(result.front)
+    for candidate, bar in zip(result.front, bars, strict=True):
+        widths = [float(width) for width in re.findall(r"width:([\d.]+)%", bar)]
+        assert sum(widths) / 100 * most_ms == pytest.approx(candidate.latency.value, rel=1e-3)
+
+
+def test_the_links_of_the_page_lead_to_its_sections(result: SearchResult) -> None:
+    page = Page(report_html(result, table=table()))
+    wanted = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    ids = [f"#{attributes['id']}" for _, attributes in page.tags if "id" in attributes]
+    assert wanted == ids and len(ids) == 6
+
+
+def test_every_chart_says_what_it_shows_to_those_who_do_not_see_it(result: SearchResult) -> None:
+    page = Page(report_html(result, table=table()))
+    charts = [attributes for tag, attributes in page.tags if tag == "svg"]
+    assert len(charts) == 4
+    assert all(chart["role"] == "img" and len(chart["aria-label"] or "") > 20 for chart in charts)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb or #rgb, WCAG 2.2."""
+    digits = colour.lstrip("#")
+    digits = "".join(digit * 2 for digit in digits) if len(digits) == 3 else digits
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_text_and_lines_stand_out_from_the_page_as_wcag_asks(theme: int) -> None:
+    from hwnas.report.style import style_sheet
+
+    block = re.findall(r":root \{(.*?)\}", style_sheet(), re.DOTALL)[theme]
+    colours = dict(re.findall(r"--(\w+): (#\w+)", block))
+
+    def contrast(one: str, other: str) -> float:
+        dark, light = sorted((luminance(colours[one]), luminance(colours[other])))
+        return (light + 0.05) / (dark + 0.05)
+
+    for ground in ("page", "card"):
+        for text in ("ink", "soft", "accent"):
+            assert contrast(text, ground) >= 4.5, f"{text} on {ground}"
+        for line in ("c1", "c2", "c3", "c4"):
+            assert contrast(line, ground) >= 3, f"{line} on {ground}"

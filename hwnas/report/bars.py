@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from hwnas.report.choices import Share
 from hwnas.report.style import colour
+from hwnas.report.words import percent
 from hwnas.space.ops import OpSpec
 
-__all__ = ["choice_bars", "legend", "op_bar", "op_rows", "stacked"]
+__all__ = ["legend", "op_bar", "op_rows", "paired_rows", "stacked"]
 
 
-def op_bar(ops: Sequence[tuple[OpSpec, float]]) -> str:
-    """One bar, cut into the network's ops by their milliseconds, in the order they run."""
-    total = sum(ms for _, ms in ops) or 1.0
+def op_bar(ops: Sequence[tuple[OpSpec, float]], *, rest_ms: float, most_ms: float) -> str:
+    """One bar, cut into the network's ops by their milliseconds, in the order they run, then the rest.
+
+    `most_ms` is the slowest network's latency, which fills the whole width.
+    """
+    parts = [(op.kind, op.place, ms) for op, ms in ops]
+    parts += [("", "besides the ops", rest_ms)] if rest_ms > 0 else []
     pieces = "".join(
-        f'<i class="{colour(op.kind)}" style="width:{100 * ms / total:.2f}%" '
-        f'title="{escape(op.place)}: {ms:.3g} ms"></i>'
-        for op, ms in ops
+        f'<i class="{colour(kind)}" style="width:{100 * ms / most_ms:.3f}%" '
+        f'title="{escape(place)}: {ms:.3g} ms"></i>'
+        for kind, place, ms in parts
     )
     return f'<span class="bar" aria-hidden="true">{pieces}</span>'
 
@@ -52,13 +57,12 @@ def stacked(shares: Mapping[str, float]) -> str:
     return f'<span class="bar" role="img" aria-label="{escape(said)}">{pieces}</span>'
 
 
-def choice_bars(counts: Sequence[tuple[str, Counter[str]]]) -> str:
-    """A row per decision: its name, and how often each choice is taken."""
-    rows = []
-    for name, counter in counts:
-        total = sum(counter.values()) or 1
-        said = ", ".join(
-            f"{choice} ({100 * number / total:.0f} %)" for choice, number in counter.most_common()
-        )
-        rows.append(f"<tr><td class='left'>{escape(name)}</td><td class='wrap'>{escape(said)}</td></tr>")
-    return "".join(rows)
+def paired_rows(shares: Sequence[Share]) -> str:
+    """A table row per choice: its share of the front above its share of all evaluated networks."""
+    return "".join(
+        f'<tr><td class="left">{escape(share.choice)}</td><td class="left pair">'
+        f'<i class="thin c1" style="width:{100 * share.front:.1f}%"></i>'
+        f'<i class="thin c0" style="width:{100 * share.evaluated:.1f}%"></i></td>'
+        f"<td>{percent(share.front)} / {percent(share.evaluated)}</td></tr>"
+        for share in shares
+    )

@@ -1,137 +1,226 @@
-"""The front as an inline SVG: accuracy against latency."""
+"""The charts as inline SVG: fronts, curves of hypervolume, measured against predicted."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 
-__all__ = ["Mark", "front_chart", "ticks"]
+from hwnas.report.axes import WIDE, Axis, Size, figure, frame
+from hwnas.report.progress import Progress
 
-WIDTH, HEIGHT = 760, 430
-LEFT, RIGHT, TOP, BOTTOM = 58, 16, 14, 46
+__all__ = ["Curve", "Front", "Mark", "agreement_chart", "front_chart", "progress_chart"]
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A point of the chart."""
+    """A network in a chart."""
 
     latency_ms: float
     accuracy: float
     label: str
-    """What a tooltip says; the name beside a preset."""
+    """What a tooltip says."""
+    name: str = ""
+    """What stands beside it, where there is room."""
     low: float | None = None
     """Lower end of the accuracy's interval."""
     high: float | None = None
+    fast_ms: float | None = None
+    """Lower end of the latency's interval."""
+    slow_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """A front and its name; its number among several gives colour and shape."""
+
+    name: str
+    marks: Sequence[Mark]
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A hypervolume that grows, its name, its number among several."""
+
+    name: str
+    progress: Progress
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """Names beside marks; one that would lie on another is left to the tooltip."""
+
+    size: Size
+    taken: list[tuple[float, float, float]] = field(default_factory=list)
+
+    def put(self, x: float, y: float, text: str) -> str:
+        width = 6.6 * len(text)
+        left = x + 10 + width > self.size.right
+        start = x - 10 - width if left else x + 10
+        if start < self.size.left:
+            return ""
+        for other, end, height in self.taken:
+            if abs(y - height) < 13 and start < end + 4 and other < start + width + 4:
+                return ""
+        self.taken.append((start, start + width, y))
+        anchor = "end" if left else "start"
+        return (
+            f'<text class="name" x="{x - 10 if left else x + 10}" y="{y + 4}" text-anchor="{anchor}">'
+            f"{escape(text)}</text>"
+        )
 
 
 def front_chart(
     *,
-    candidates: Sequence[tuple[float, float]],
-    front: Sequence[Mark],
-    presets: Sequence[Mark],
-    budget_ms: float,
+    fronts: Sequence[Front],
+    candidates: Sequence[tuple[float, float]] = (),
+    published: Sequence[Mark] = (),
+    budgets_ms: Sequence[float],
     latency_title: str,
     accuracy_title: str,
 ) -> str:
-    """SVG text: all candidates faint, the front as dots on a line, presets with their names.
+    """Fronts as lines with their networks, all candidates faint, published networks by name.
 
-    `candidates` are (latency in ms, accuracy). Presets beyond 1.5 times the budget are left out.
+    `candidates` are (latency in ms, accuracy). A front's band is the interval of its latencies.
+    Published networks beyond 1.5 times the largest budget are left out.
     """
-    presets = [mark for mark in presets if mark.latency_ms <= 1.5 * budget_ms]
-    xs = [mark.latency_ms for mark in (*front, *presets)] + [x for x, _ in candidates] + [budget_ms]
-    ys = [mark.accuracy for mark in (*front, *presets)] + _bulk([y for _, y in candidates])
-    x_axis = _Axis(min(xs), max(xs), LEFT, WIDTH - RIGHT)
-    y_axis = _Axis(min(ys, default=0.0), max(ys, default=1.0), HEIGHT - BOTTOM, TOP)
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(accuracy_title)} against '
-        f'{escape(latency_title)}; the same numbers are in the table below">'
-    ]
-    for value in x_axis.ticks:
-        x = x_axis.at(value)
-        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{value:g}</text>')
-    for value in y_axis.ticks:
-        y = y_axis.at(value)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{value:g}</text>')
-    parts.append(
-        f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 8}" text-anchor="middle">'
-        f"{escape(latency_title)}</text>"
-        f'<text transform="translate(14 {(TOP + HEIGHT - BOTTOM) / 2:.0f}) rotate(-90)" '
-        f'text-anchor="middle">{escape(accuracy_title)}</text>'
+    most_ms = 1.5 * max(budgets_ms)
+    published = [mark for mark in published if mark.latency_ms <= most_ms]
+    marks = [mark for front in fronts for mark in front.marks]
+    ends = [end for mark in marks for end in (mark.fast_ms, mark.slow_ms) if end is not None]
+    xs = [mark.latency_ms for mark in (*marks, *published)] + [x for x, _ in candidates] + ends
+    xs += budgets_ms
+    ys = [mark.accuracy for mark in (*marks, *published)] + _bulk([y for _, y in candidates])
+    ys = ys or [0.0, 1.0]
+
+    def draw(size: Size) -> list[str]:
+        x, y = size.horizontal(min(xs), max(xs)), size.vertical(min(ys), max(ys))
+        parts = [frame(size, x, y, x_title=latency_title, y_title=accuracy_title)]
+        pixels = dict.fromkeys((round(x.at(a)), round(y.at(b))) for a, b in candidates if b >= y.low)
+        if pixels:
+            path = "".join(f"M{a} {b}h0" for a, b in pixels)
+            parts.append(f'<path class="all" d="{path}"/>')
+        for budget_ms in dict.fromkeys(budgets_ms):
+            parts.append(_budget(size, x, budget_ms))
+        parts += [_band(front, x, y) for front in fronts]
+        names = _Names(size)
+        for front in fronts:
+            parts += _front(front, x, y)
+        for mark in sorted(published, key=lambda mark: -mark.accuracy):
+            a, b = x.at(mark.latency_ms), y.at(mark.accuracy)
+            parts.append(
+                f'<path class="preset" d="M{a} {b - 6}l6 6l-6 6l-6 -6z">'
+                f"<title>{escape(mark.label)}</title></path>"
+            )
+            parts.append(names.put(a, b, mark.name))
+        for front in fronts:
+            parts += [names.put(x.at(one.latency_ms), y.at(one.accuracy), one.name) for one in front.marks]
+        return parts
+
+    return figure(
+        draw, label=f"{accuracy_title} against {latency_title}; the same numbers are in the table below"
     )
-    inside = [(x, y) for x, y in candidates if y >= y_axis.low]
-    dots = "".join(f"M{x_axis.at(x)} {y_axis.at(y)}h0" for x, y in inside)
-    if dots:
-        parts.append(f'<path class="all" d="{dots}" stroke-width="4" stroke-linecap="round"/>')
-    edge = x_axis.at(budget_ms)
-    parts.append(
-        f'<line class="budget" x1="{edge}" x2="{edge}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-        f'<text x="{edge - 6}" y="{TOP + 12}" text-anchor="end">budget {budget_ms:g} ms</text>'
+
+
+def progress_chart(curves: Sequence[Curve]) -> str:
+    """Hypervolume against evaluations on a logarithmic axis, a step at each that raised it."""
+    total = max((curve.progress.total for curve in curves), default=1)
+    best = max((curve.progress.final for curve in curves), default=1.0)
+
+    def draw(size: Size) -> list[str]:
+        x, y = size.horizontal(1, max(total, 2), log=True), size.vertical(0, best or 1.0)
+        parts = [frame(size, x, y, x_title="evaluations", y_title="hypervolume, in parts of the box")]
+        for curve in curves:
+            known = curve.progress
+            steps, height = [f"M{x.at(1)} {y.at(0)}"], 0.0
+            for count, share in zip(known.evaluations, known.shares, strict=True):
+                steps.append(f"L{x.at(count)} {y.at(height)}V{y.at(share)}")
+                height = share
+            steps.append(f"H{x.at(max(known.total, 1))}")
+            parts.append(
+                f'<path class="line s{curve.number % 4}" d="{"".join(steps)}">'
+                f"<title>{escape(curve.name)}: {known.final:.4f} after {known.total}</title></path>"
+            )
+        return parts
+
+    said = "; ".join(
+        f"{curve.name} {curve.progress.final:.4f} after {curve.progress.total} evaluations"
+        for curve in curves
     )
-    line = " ".join(f"{x_axis.at(mark.latency_ms)},{y_axis.at(mark.accuracy)}" for mark in front)
-    parts.append(f'<polyline class="front" points="{line}"/>')
-    for mark in front:
-        x, y = x_axis.at(mark.latency_ms), y_axis.at(mark.accuracy)
-        if mark.low is not None and mark.high is not None:
-            ends = (min(max(y_axis.at(end), TOP), HEIGHT - BOTTOM) for end in (mark.low, mark.high))
-            first, last = ends
-            parts.append(f'<line class="error" x1="{x}" x2="{x}" y1="{first}" y2="{last}"/>')
+    return figure(draw, label=f"hypervolume over evaluations: {said}")
+
+
+def agreement_chart(points: Sequence[tuple[float, float, str]], *, budget_ms: float, how: str) -> str:
+    """Measured against predicted ms, with the line on which both agree.
+
+    `points` are (predicted, measured, label); `how` says what the predictions are.
+    """
+    values = [value for predicted, measured, _ in points for value in (predicted, measured)] + [budget_ms]
+
+    def draw(size: Size) -> list[str]:
+        x, y = size.horizontal(min(values), max(values)), size.vertical(min(values), max(values))
+        parts = [frame(size, x, y, x_title=f"predicted, {how} (ms)", y_title="measured (ms)")]
+        low, high = min(values), max(values)
         parts.append(
-            f'<circle class="dot" cx="{x}" cy="{y}" r="5"><title>{escape(mark.label)}</title></circle>'
+            f'<path class="agree" d="M{x.at(low)} {y.at(low)}L{x.at(high)} {y.at(high)}"/>'
+            f'<path class="budget" d="M{size.left} {y.at(budget_ms)}H{size.right}"/>'
+            f'<text x="{size.left + 6}" y="{y.at(budget_ms) - 5}">budget {budget_ms:g} ms</text>'
         )
-    parts += _named(presets, x_axis, y_axis)
-    return "".join([*parts, "</svg>"])
+        parts += [
+            f'<circle class="dot s0" cx="{x.at(predicted)}" cy="{y.at(measured)}" r="4.5">'
+            f"<title>{escape(label)}</title></circle>"
+            for predicted, measured, label in points
+        ]
+        return parts
+
+    return figure(draw, label="measured against predicted latency; the same numbers are in the table below")
 
 
-def ticks(low: float, high: float, *, about: int = 8) -> list[float]:
-    """Round numbers between low and high, about so many, in steps of 1, 2 or 5."""
-    span = high - low
-    if span <= 0:
-        return [low]
-    power = 10 ** math.floor(math.log10(span / about))
-    step = next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= about)
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [float(f"{index * step:.10g}") for index in range(first, last + 1)]
+def _budget(size: Size, x: Axis, budget_ms: float) -> str:
+    edge = x.at(budget_ms)
+    top = size.top + 12 if size is WIDE else size.bottom - 8
+    return (
+        f'<path class="budget" d="M{edge} {size.top}V{size.bottom}"/>'
+        f'<text x="{edge - 6}" y="{top}" text-anchor="end">budget {budget_ms:g} ms</text>'
+    )
 
 
-class _Axis:
-    """Maps values to pixels, with a margin of 4 % on both sides."""
+def _band(front: Front, x: Axis, y: Axis) -> str:
+    """The latencies' intervals, joined from network to network."""
+    ends = [
+        (one.fast_ms, one.slow_ms, y.at(one.accuracy))
+        for one in front.marks
+        if one.fast_ms is not None and one.slow_ms is not None
+    ]
+    if len(ends) < 2:
+        return ""
+    left = " ".join(f"{x.at(fast)},{height}" for fast, _, height in ends)
+    right = " ".join(f"{x.at(slow)},{height}" for _, slow, height in reversed(ends))
+    return f'<polygon class="band s{front.number % 4}" points="{left} {right}"/>'
 
-    def __init__(self, low: float, high: float, start: float, end: float) -> None:
-        margin = 0.04 * (high - low) or 1.0
-        self.low, self.high = low - margin, high + margin
-        self._start, self._end = start, end
-        self.ticks = ticks(self.low, self.high)
 
-    def at(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low)
-        return round(self._start + share * (self._end - self._start), 1)
+def _front(front: Front, x: Axis, y: Axis) -> list[str]:
+    style = f"s{front.number % 4}"
+    line = " ".join(f"{x.at(mark.latency_ms)},{y.at(mark.accuracy)}" for mark in front.marks)
+    parts = [f'<polyline class="line {style}" points="{line}"/>'] if front.marks else []
+    for mark in front.marks:
+        a, b = x.at(mark.latency_ms), y.at(mark.accuracy)
+        if mark.low is not None and mark.high is not None and mark.high > mark.low:
+            parts.append(f'<path class="error {style}" d="M{a} {y.within(mark.low)}V{y.within(mark.high)}"/>')
+        parts.append(_shape(front.number % 4, a, b, style, f"<title>{escape(mark.label)}</title>"))
+    return parts
+
+
+def _shape(number: int, x: float, y: float, style: str, title: str) -> str:
+    """A circle, a square, a triangle or a diamond: fronts differ by more than colour."""
+    if number == 0:
+        return f'<circle class="dot {style}" cx="{x}" cy="{y}" r="5">{title}</circle>'
+    path = {1: "m-4.5 -4.5h9v9h-9z", 2: "m0 -6l5.5 10h-11z", 3: "m0 -6l6 6l-6 6l-6 -6z"}[number]
+    return f'<path class="dot {style}" d="M{x} {y}{path}">{title}</path>'
 
 
 def _bulk(values: list[float]) -> list[float]:
     """The values without the worst twentieth, which would press the rest together."""
     return sorted(values)[len(values) // 20 :]
-
-
-def _named(presets: Sequence[Mark], x_axis: _Axis, y_axis: _Axis) -> list[str]:
-    """Diamonds with names; a name that would lie on another one is left to the tooltip."""
-    parts, taken = [], list[tuple[float, float]]()
-    for mark in sorted(presets, key=lambda mark: -mark.accuracy):
-        x, y = x_axis.at(mark.latency_ms), y_axis.at(mark.accuracy)
-        parts.append(
-            f'<path class="preset" d="M{x} {y - 6}l6 6l-6 6l-6 -6z">'
-            f"<title>{escape(mark.label)}</title></path>"
-        )
-        width = 6.2 * len(mark.label.partition(":")[0])
-        if all(abs(y - other_y) > 13 or abs(x - other_x) > width + 20 for other_x, other_y in taken):
-            taken.append((x, y))
-            left = x + 10 + width > WIDTH - RIGHT
-            parts.append(
-                f'<text class="name" x="{x - 10 if left else x + 10}" y="{y + 4}" '
-                f'text-anchor="{"end" if left else "start"}">{escape(mark.label.partition(":")[0])}</text>'
-            )
-    return parts
