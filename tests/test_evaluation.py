@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hwnas.errors import UsageError
 from hwnas.predictors import evaluation
 from hwnas.predictors.estimate import Estimate
-from hwnas.predictors.evaluation import evaluate
+from hwnas.predictors.evaluation import best_possible_tau, evaluate, kendall_tau, noise_std
 
 values = st.lists(st.integers(0, 6), min_size=2, max_size=30)
 
@@ -139,3 +139,28 @@ def test_a_report_is_plain_data_for_json() -> None:
 def test_what_cannot_be_compared_is_refused_with_the_rule(actual, estimates, options, rule) -> None:
     with pytest.raises(UsageError, match=rule):
         evaluate(actual, estimates, **options)
+
+
+def test_the_noise_is_pooled_over_the_networks_that_were_measured_again() -> None:
+    # Deviations -1, 1 and -2, 0, 2: (1 + 1 + 4 + 0 + 4) over 1 + 2 degrees of freedom.
+    assert noise_std([[9, 11], [3, 5, 7], [8]]) == pytest.approx((10 / 3) ** 0.5)
+    assert noise_std([[9], [3]]) is None
+
+
+def test_the_best_possible_tau_is_what_knowing_the_truth_gives_on_noisy_measurements() -> None:
+    rng = np.random.default_rng(0)
+    truth, noise = rng.normal(60, 4, size=60), 2.0
+    simulated = []
+    promised = []
+    for _ in range(40):
+        measured = truth + rng.normal(0, noise, size=60)
+        simulated.append(kendall_tau(measured, truth))
+        promised.append(best_possible_tau(measured, noise))
+    assert np.mean(promised) == pytest.approx(np.mean(simulated), abs=0.02)
+    assert 0.6 < np.mean(simulated) < 0.8, "the noise must matter for this to test anything"
+
+
+def test_without_noise_the_best_possible_tau_is_one_and_with_nothing_else_there_is_none() -> None:
+    assert best_possible_tau([1, 2, 3], 0) == 1
+    assert best_possible_tau([1, 2, 3], 5) is None
+    assert best_possible_tau([1], 0) is None

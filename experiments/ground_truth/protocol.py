@@ -89,7 +89,7 @@ def train(
     report: Callable[[str], None],
 ) -> dict[str, Any]:
     """Accuracy by epoch, and what it cost. `state_file` holds the training while it is not finished."""
-    steps = len(data.train) // protocol.batch_size
+    steps = len(data.train) // min(protocol.batch_size, len(data.train))
     with isolated(seed, "weights"):
         network = build(arch)
     network.to(protocol.device).to(memory_format=torch.channels_last)

@@ -49,6 +49,7 @@ def main() -> None:
         default=Path(tempfile.gettempdir()) / "hwnas-ground-truth",
         help="where the training that is going on is kept",
     )
+    parser.add_argument("--table", type=Path, default=table.FILE, help="the table that rows are added to")
     arguments = parser.parse_args()
     protocol = training.PROTOCOLS[arguments.protocol]
     part, parts = map(int, arguments.share.split("/"))
@@ -57,7 +58,7 @@ def main() -> None:
     data = training.read_data(arguments.data, protocol)
 
     for number, (subject, seed) in enumerate(jobs()):
-        finished = {(row["id"], row["seed"]) for row in table.rows(protocol.name)}
+        finished = {(row["id"], row["seed"]) for row in table.rows(protocol.name, arguments.table)}
         if len(finished) >= arguments.trainings:
             break
         if number % parts != part or (subject.arch.id, seed) in finished:
@@ -80,7 +81,8 @@ def main() -> None:
                 "seed": seed,
                 **outcome,
                 "environment": training.environment(protocol),
-            }
+            },
+            arguments.table,
         )
         state_file.unlink()
 

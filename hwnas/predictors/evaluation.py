@@ -24,10 +24,12 @@ __all__ = [
     "Calibration",
     "Report",
     "Scores",
+    "best_possible_tau",
     "coverage_percent",
     "evaluate",
     "kendall_tau",
     "mape_percent",
+    "noise_std",
     "spearman",
     "top_k_regret",
     "within_percent",
@@ -180,6 +182,40 @@ def coverage_percent(actual: ArrayLike, low: ArrayLike, high: ArrayLike) -> floa
     """The share, in percent, of true values from `low` to `high`, ends included."""
     truth = np.asarray(actual, dtype=np.float64)
     return 100 * float(np.mean((np.asarray(low) <= truth) & (truth <= np.asarray(high))))
+
+
+def noise_std(repeats: Sequence[Sequence[float]]) -> float | None:
+    """Standard deviation of one measurement, pooled over what was measured several times.
+
+    `repeats` holds the measurements of each network, a list each; None when none has two.
+    """
+    squares = sum(float(np.sum(np.square(np.subtract(one, np.mean(one))))) for one in repeats if len(one) > 1)
+    freedom = sum(len(one) - 1 for one in repeats if len(one) > 1)
+    return math.sqrt(squares / freedom) if freedom else None
+
+
+def best_possible_tau(actual: ArrayLike, std: ArrayLike) -> float | None:
+    """Kendall's tau that an estimator may expect which knows every true value, on noisy measurements.
+
+    `actual`: what was measured, (n,). `std`: the standard deviation of each, (n,) or one for all, taken
+    as normal. The measurements are drawn towards their mean until their variance is what is left
+    without the noise; then two networks whose true values differ by d are in the right order with
+    probability Phi(d / sqrt(std_i^2 + std_j^2)). None below two values, or when noise explains all.
+    """
+    measured = np.asarray(actual, dtype=np.float64)
+    stds = np.broadcast_to(np.asarray(std, dtype=np.float64), measured.shape)
+    if len(measured) < 2:
+        return None
+    variance = float(np.var(measured, ddof=1))
+    signal = variance - float(np.mean(np.square(stds)))
+    if signal <= 0:
+        return None
+    truth = measured.mean() + (measured - measured.mean()) * math.sqrt(signal / variance)
+    agreements = []
+    for one, other in itertools.combinations(range(len(truth)), 2):
+        apart, noise = abs(truth[one] - truth[other]), math.hypot(stds[one], stds[other])
+        agreements.append(math.erf(apart / (noise * math.sqrt(2))) if noise else float(apart > 0))
+    return sum(agreements) / len(agreements)
 
 
 def _scores(label: str, truth: Floats, given: Sequence[Estimate], k: int, higher_is_better: bool) -> Scores:

@@ -1,0 +1,165 @@
+"""The experiment that estimators are judged on: which networks, in which order, and its table."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "experiments" / "ground_truth"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Loads a script of the experiment; what they import of each other is forgotten afterwards."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    yield load
+    for name in ("networks", "protocol", "table"):
+        if name not in before:
+            sys.modules.pop(name, None)
+
+
+def row(network: str, seed: int, top1_percent: float) -> dict[str, Any]:
+    return {"protocol": "cpu", "id": network, "seed": seed, "top1_percent": top1_percent}
+
+
+def test_any_prefix_of_the_sampled_networks_is_balanced_by_attention_and_latency(script: Any) -> None:
+    networks = script("networks")
+    sampled = [one for one in networks.subjects() if one.origin.startswith("sampled")]
+    assert len(sampled) >= 80
+    bins = len(networks.EDGES_MS) - 1
+    for length in range(5, len(sampled) + 1):
+        kinds = Counter(one.kind for one in sampled[:length])
+        binned = Counter(
+            sum(edge <= one.latency_ms for edge in networks.EDGES_MS) for one in sampled[:length]
+        )
+        assert set(kinds) == set(networks.TYPES) and max(kinds.values()) - min(kinds.values()) <= 1
+        assert set(binned) == set(range(1, bins + 1)) and max(binned.values()) - min(binned.values()) <= 1
+    pairs = {(one.kind, sum(edge <= one.latency_ms for edge in networks.EDGES_MS)) for one in sampled[:20]}
+    assert len(pairs) == 5 * bins
+
+
+def test_a_network_attends_with_the_type_it_is_listed_under(script: Any) -> None:
+    networks = script("networks")
+    for one in networks.subjects():
+        types = {block.type for stage in one.arch.stages for block in stage.blocks if block is not None}
+        assert types == {one.kind} or (one.kind == "mixed" and len(types) != 1)
+
+
+def test_the_first_trainings_hold_published_networks_and_three_seeds_of_four(script: Any) -> None:
+    jobs = list(script("run").jobs())[:32]
+    seeds = Counter(subject.arch.id for subject, _ in jobs)
+    assert len(seeds) == 24 and sorted(seeds.values())[-4:] == [3, 3, 3, 3]
+    assert sum(not subject.origin.startswith("sampled") for subject, seed in jobs if seed == 0) >= 5
+    assert len({(subject.arch.id, seed) for subject, seed in jobs}) == len(jobs)
+
+
+def test_a_line_that_a_kill_has_torn_is_no_row_and_the_next_one_replaces_it(
+    script: Any, tmp_path: Path
+) -> None:
+    table, file = script("table"), tmp_path / "results.jsonl"
+    table.append(row("a", 0, 50.0), file)
+    with file.open("a") as opened:
+        opened.write('{"protocol": "cp')
+    assert table.rows("cpu", file) == [row("a", 0, 50.0)]
+    table.append(row("b", 0, 60.0), file)
+    assert table.rows("cpu", file) == [row("a", 0, 50.0), row("b", 0, 60.0)]
+    assert table.rows("gpu", file) == []
+
+
+def test_an_estimator_is_judged_beside_parameters_macs_and_random(script: Any, tmp_path: Path) -> None:
+    evaluate, table, file = script("evaluate"), script("table"), tmp_path / "results.jsonl"
+    subjects = evaluate.networks.subjects()[:12]
+    sizes = [evaluate.count_params(evaluate.lower(one.arch)) for one in subjects]
+    for subject, size in zip(subjects, sizes, strict=True):
+        table.append(row(subject.arch.id, 0, 40 + size / 1e6), file)
+    table.append(row(subjects[0].arch.id, 1, 40.02 + sizes[0] / 1e6), file)
+    shown = evaluate.judged(evaluate.truth("cpu", file), ["published"])
+    cells = {
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in shown.splitlines()
+        if line.startswith("|")
+    }
+    assert "12 networks, 13 trainings" in shown and "over seeds: 0.01 points" in shown
+    assert cells["parameters"][:4] == ["1.00", "1.00", "1.00", "0.00"], "accuracy follows the parameters here"
+    assert float(cells["random"][0]) < 0.7
+    assert {"MACs", "published", "best possible, given the noise"} <= set(cells)
+
+
+def test_a_killed_training_goes_on_after_its_last_epoch_to_the_same_weights(
+    script: Any, tmp_path: Path
+) -> None:
+    torch = pytest.importorskip("torch")
+    from train_samples import ARCH
+
+    from hwnas.train.pixels import Pixels
+
+    training = script("protocol")
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (24, 3, 16, 16), dtype=torch.uint8, generator=generator)
+    pixels = Pixels(images, torch.arange(24) % 3, ("a", "b", "c"))
+    data = training.Data(pixels, pixels, pixels.first(6))
+    protocol = training.Protocol("cpu", 24, epochs=3, batch_size=8, peak_lr=1e-3, device="cpu", side=16)
+    arch = ARCH.adapted(classes=3)
+
+    class Killed(Exception):
+        pass
+
+    def train(name: str, kill_at: str = "never") -> dict[str, Any]:
+        def report(text: str) -> None:
+            said.append(text)
+            if text.startswith(kill_at):
+                raise Killed
+
+        state = tmp_path / name
+        outcome: dict[str, Any] = training.train(
+            arch, data, protocol, seed=0, state_file=state, report=report
+        )
+        return outcome
+
+    said: list[str] = []
+    whole = train("whole")
+    with pytest.raises(Killed):
+        train("killed", kill_at="epoch 2")
+    resumed = train("killed")
+    assert "resumed after epoch 1" in said
+    for name in ("top1_by_epoch_percent", "loss_by_epoch"):
+        assert resumed[name] == whole[name]
+    kept = [torch.load(tmp_path / name, weights_only=True)["network"] for name in ("whole", "killed")]
+    assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])
+
+
+def test_the_command_trains_in_order_and_goes_on_where_the_table_ends(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from train_samples import squares
+
+    data, run = squares(tmp_path / "data", train=6, test=2), script("run")
+    made = tmp_path / "results.jsonl"
+    asked = ["run.py", "--data", str(data), "--work", str(tmp_path / "work"), "--table", str(made)]
+    for trainings in (1, 2, 2):
+        monkeypatch.setattr(sys, "argv", [*asked, "--trainings", str(trainings)])
+        run.main()
+        rows = run.table.rows("cpu", made)
+        assert [one["id"] for one in rows] == [
+            subject.arch.id for subject in run.networks.subjects()[:trainings]
+        ]
+    assert [len(one["top1_by_epoch_percent"]) for one in rows] == [6, 6]
+    assert all(one["cpu_seconds"] > 0 and one["environment"]["torch"] for one in rows)
+    assert not list((tmp_path / "work").iterdir()), "a finished training leaves nothing behind"
