@@ -1,7 +1,7 @@
 """A runtime plug-in for the tests of the link: no package needed, and it fails as boards do.
 
 The model is what happens: b"die" kills the agent as a kernel out of memory does, b"die:FILE" only
-once, b"slow" takes long, b"memory" finds none left; anything else runs.
+once, b"slow" takes long, b"slow:FILE" only once, b"memory" finds none left; anything else runs.
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ class Session:
                 file.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         elif what == b"slow":
+            file = Path(name.decode())
+            if name and file.exists():
+                return
+            if name:
+                file.touch()
             time.sleep(60)
         elif what == b"memory":
             raise MemoryError("no memory left for the arena")
