@@ -83,8 +83,18 @@ class NcnnSession:
 
     def run(self) -> Any:
         """The output, as ncnn's Mat. Raises RuntimeError when a layer could not run."""
+        return self._extracted(self._mat)
+
+    def compute(self, images: Any) -> Any:
+        """What the network gives for one image: (1, C, H, W) -> (1, ...), both numpy."""
+        import ncnn
+        import numpy as np
+
+        return np.array(self._extracted(ncnn.Mat(np.ascontiguousarray(images[0])).clone()))[None]
+
+    def _extracted(self, mat: Any) -> Any:
         extractor = self._net.create_extractor()
-        extractor.input(self._input, self._mat)
+        extractor.input(self._input, mat)
         code, output = extractor.extract(self._output)
         if code != 0:
             raise RuntimeError(f"ncnn could not run the model: error {code}")

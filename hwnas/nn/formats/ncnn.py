@@ -19,7 +19,7 @@ from hwnas.nn.ncnn_lowering import OPSET, lower_to_ncnn
 from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import OpSpec
 
-__all__ = ["PRECISIONS", "exporter"]
+__all__ = ["PRECISIONS", "exporter", "packed"]
 
 PRECISIONS = ("fp32",)
 
@@ -35,12 +35,12 @@ class _Ncnn:
     def op_model(self, op: OpSpec, *, batch: int = 1) -> bytes:
         """`input` -> `output`. Raises UsageError for a batch other than 1, which ncnn doesn't have."""
         _check_batch(batch)
-        return _packed(export.op_model(op, batch=1, opset=OPSET))
+        return packed(export.op_model(op, batch=1, opset=OPSET))
 
     def network_model(self, arch: ArchSpec, *, batch: int = 1) -> bytes:
         """`images` -> `logits`. Raises UsageError for a batch other than 1, which ncnn doesn't have."""
         _check_batch(batch)
-        return _packed(export.network_model(arch, batch=1, opset=OPSET))
+        return packed(export.network_model(arch, batch=1, opset=OPSET))
 
 
 def _check_batch(batch: int) -> None:
@@ -48,7 +48,8 @@ def _check_batch(batch: int) -> None:
         raise UsageError(f"ncnn: batch must be 1, got {batch}: its tensors have no batch dimension")
 
 
-def _packed(data: bytes) -> bytes:
+def packed(data: bytes) -> bytes:
+    """The piece of bytes for an ONNX model of batch 1, written for `ncnn_lowering.OPSET`."""
     model = onnx.load_from_string(data)
     param, weights = lower_to_ncnn(model).files()
     (source,), (sink,) = model.graph.input, model.graph.output
