@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.common import DeviceOption, HostOption, JsonOption, emit_json, parse_budget_ms, stderr, stdout
+from hwnas.cli.common import HostOption, JsonOption, emit_json, parse_budget_ms, stderr, stdout
+from hwnas.cli.limits import parse_limits
 from hwnas.errors import InfeasibleError, UsageError
 
 if TYPE_CHECKING:
@@ -29,10 +30,48 @@ ROWS_SHOWN = 20
 
 
 def command(
-    device: DeviceOption = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--device",
+            metavar="DEVICE",
+            help="A device, as 'hwnas devices' lists them, or a table's file. Given several times, with a "
+            "--budget for each in the same order, networks are found that keep all budgets.",
+        ),
+    ] = None,
     budget: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option("--budget", metavar="TIME", help="The most a network may take: 20ms, 0.02s, 800us."),
+    ] = None,
+    budget_on: Annotated[
+        str | None,
+        typer.Option(
+            "--budget-on",
+            metavar="p50|p95",
+            help="Hold the budget against the latency (p50, the default) or against its tail, where the "
+            "table knows that.",
+        ),
+    ] = None,
+    max_params: Annotated[
+        str | None, typer.Option("--max-params", metavar="N", help="The most parameters: 6M, 500k.")
+    ] = None,
+    max_macs: Annotated[
+        str | None, typer.Option("--max-macs", metavar="N", help="The most MACs: 600M, 1.2G.")
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            "--max-memory", metavar="SIZE", help="The most memory, weights and activations in fp32: 20MB."
+        ),
+    ] = None,
+    minimise: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--minimise",
+            metavar="NAME",
+            help="Have little of this as well, besides latency: params, macs or memory. May be given "
+            "several times.",
+        ),
     ] = None,
     accuracy: Annotated[
         str | None,
@@ -115,12 +154,15 @@ def command(
         raise UsageError(f"--trials must be at least 1, got {trials}")
     if seed is not None and seed < 0:
         raise UsageError(f"--seed must be at least 0, got {seed}")
-    budget_ms = None if budget is None else parse_budget_ms(budget)
+    limits = parse_limits(params=max_params, macs=max_macs, memory=max_memory)
     options: dict[str, Any] = {
         "trials": trials,
-        "device": device,
+        "device": _one_or_all(device or []),
         "accuracy": accuracy,
-        "budget_ms": budget_ms,
+        "budget_ms": _one_or_all([parse_budget_ms(text) for text in budget or []]),
+        "budget_on": budget_on,
+        "limits": limits or None,
+        "objectives": minimise or None,
         "sampler": sampler,
         "seed": seed,
         "confidence": confidence,
@@ -139,6 +181,11 @@ def command(
         emit_json(document(result))
     else:
         _show(result)
+
+
+def _one_or_all(values: list[Any]) -> Any:
+    """None for none, the value for one, the list for several."""
+    return values if len(values) > 1 else next(iter(values), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +212,7 @@ class _Wanted:
 
         return start_link(self.host, runtime)
 
-    def check(self, device: str) -> None:
+    def check(self, device: str | list[str], budget_on: str = "p50") -> None:
         """Raises UsageError for options without --verify, and when this machine cannot verify."""
         if not self.asked:
             flags = {
@@ -176,6 +223,11 @@ class _Wanted:
             for flag in (flag for flag, given in flags.items() if given):
                 raise UsageError(f"{flag} says how --verify measures: give --verify with it")
             return
+        if not isinstance(device, str) or budget_on != "p50":
+            raise UsageError(
+                "--verify measures one device and holds its median latency against the budget: give one "
+                "--device and leave --budget-on out, or leave --verify out"
+            )
         from hwnas.latency import LatencyTable
         from hwnas.search.verify import verifiable_profile
 
@@ -201,9 +253,10 @@ def _new(out: Path | None, options: dict[str, Any], verification: _Wanted) -> Se
     for flag, name, example in (("--device", "device", "rpi4"), ("--budget", "budget_ms", "20ms")):
         if name not in options:
             raise UsageError(f"a search needs {flag}, such as {flag} {example} (or --resume DIR)")
-    folder = next_folder(Path("runs"), options["device"], options["budget_ms"]) if out is None else out
+    first = [one[0] if isinstance(one, list) else one for one in (options["device"], options["budget_ms"])]
+    folder = next_folder(Path("runs"), *first) if out is None else out
     wanted = options.get("trials", DEFAULT_TRIALS)
-    verification.check(options["device"])
+    verification.check(options["device"], options.get("budget_on", "p50"))
     result = _conducted(
         folder,
         wanted,
@@ -226,8 +279,9 @@ def _resumed(folder: Path, options: dict[str, Any], verification: _Wanted) -> Se
             verification.allow_mismatch or known.mismatch,
             verification.host,
         )
-    device = options.get("device", past.question.device)
-    verification.check(device)
+    known_devices = list(past.question.devices)
+    device = options.get("device", known_devices if len(known_devices) > 1 else past.question.device)
+    verification.check(device, past.question.budget_on)
     wanted = options.get("trials", past.trials_wanted)
     result = _conducted(
         folder,
@@ -367,11 +421,12 @@ def _show(result: SearchResult) -> None:
     question, front, path = result.question, result.front, result.path
     assert path is not None
     verified = result.is_verified
+    also = tuple(front[0].also) if front else ()
     predicted = (
         f"predicted ms ({question.provenance} table)" if verified else f"latency ms, {question.provenance}"
     )
     table = Table(
-        title=f"{len(front)} networks within {question.budget_ms:g} ms on {question.device}, "
+        title=f"{len(front)} networks within {question.within}, "
         f"best of {len(result.trials)} (latency {'measured now' if verified else question.provenance}, "
         f"accuracy estimated by '{question.accuracy}')",
         title_justify="left",
@@ -382,6 +437,7 @@ def _show(result: SearchResult) -> None:
         ("attention", "left"),
         *([("measured ms", "right")] if verified else []),
         (predicted, "right"),
+        *((_titled(name), "right") for name in also),
         (f"accuracy {question.accuracy_unit}, estimated", "right"),
         ("params M", "right"),
         ("MACs M", "right"),
@@ -389,7 +445,7 @@ def _show(result: SearchResult) -> None:
         table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     shown = _spread_over(len(front), ROWS_SHOWN)
     for index in shown:
-        table.add_row(str(index + 1), *_cells(front[index], verified=verified))
+        table.add_row(str(index + 1), *_cells(front[index], verified=verified, also=also))
     console = stdout()
     console.print(table)
     quoted = shlex.quote(f"{path}#1")
@@ -442,7 +498,12 @@ def _verification_lines(result: SearchResult) -> list[str]:
     return lines
 
 
-def _cells(candidate: Candidate, *, verified: bool) -> Sequence[str]:
+def _titled(name: str) -> str:
+    """A column's title for a quantity of `Trial.also`."""
+    return "memory MB" if name == "memory" else f"{name} ms"
+
+
+def _cells(candidate: Candidate, *, verified: bool, also: Sequence[str] = ()) -> Sequence[str]:
     accuracy = candidate.accuracy
     measured = [_latency(candidate.measured)] if verified and candidate.measured is not None else []
     return (
@@ -450,6 +511,10 @@ def _cells(candidate: Candidate, *, verified: bool) -> Sequence[str]:
         ", ".join(candidate.attentions) or "none",
         *measured,
         _latency(candidate.latency),
+        *(
+            f"{candidate.also[name].value / 1e6:.2f}" if name == "memory" else _latency(candidate.also[name])
+            for name in also
+        ),
         f"{accuracy.value:#.4g}" + (f" ± {accuracy.std:.2g}" if accuracy.std else ""),
         f"{candidate.params / 1e6:.2f}",
         f"{candidate.macs / 1e6:.0f}",

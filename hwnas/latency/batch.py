@@ -1,5 +1,7 @@
 """Sums over the ops of many encoded networks at once: gathered from arrays, no loop over ops.
 
+Or the maximum instead of the sum, which what is held in memory at once needs.
+
 In a search space a network's ops come in groups that depend on few decisions: the stem, each stage's
 way in (by the two widths), each block (by its stage's choices and its own), the head. A group's sums
 are computed once, through `lower`, and kept in an array that has an axis per decision, and a last one
@@ -31,10 +33,12 @@ _UNKNOWN = -np.inf  # not computed yet; NaN: computed, an op has no row; +inf: n
 class SpaceIndex:
     """The groups of one space, for some numbers of each op; filled as networks ask for them."""
 
-    def __init__(self, space: SearchSpace, values: OpValues) -> None:
-        """`values` gives an op's numbers, as many for each; raises MissingOpError where there are none."""
+    def __init__(self, space: SearchSpace, values: OpValues, *, combine: np.ufunc = np.add) -> None:
+        """`values` gives an op's numbers, none negative and as many for each; raises MissingOpError where
+        there are none. `combine` is np.add, or np.maximum for the largest instead of the sum."""
         self.space = space
         self._values = values
+        self._combine = combine
         # Filled in by the first networks, when it shows how many numbers an op has.
         self._ends = np.empty(0)
         self._ways_in: list[Floats] = []
@@ -61,11 +65,11 @@ class SpaceIndex:
                 known = self._ways_in[index - 1]
                 place = (resolution, stride, before, width)
                 self._fill(known, place, lambda *at, i=index, **_: self._way_in_ops(i, *at))
-                total += known[place]
+                self._combine(total, known[place], out=total)
             table = self._blocks[index]
             self._fill_blocks(index, (resolution, stride, width, ratio, layout))
             for block in blocks.T:
-                total += table[resolution, stride, width, ratio, layout, block]
+                self._combine(total, table[resolution, stride, width, ratio, layout, block], out=total)
         self._refuse(vectors, total)
         return total
 
@@ -209,7 +213,7 @@ class SpaceIndex:
     def _sums(self, ops: Iterable[OpSpec]) -> Floats | float:
         """The sums over some ops, or NaN where an op has no numbers."""
         try:
-            sums: Floats = np.sum([self._values(op) for op in ops], axis=0)
+            sums: Floats = self._combine.reduce([self._values(op) for op in ops], axis=0)
             return sums
         except MissingOpError:
             return float("nan")

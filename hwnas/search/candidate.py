@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,16 @@ class Trial:
     macs: int
     notes: dict[str, Any] = field(default_factory=dict)
     """What the engine's sampler wants to find again at a resume."""
+    also: Mapping[str, Estimate] = field(default_factory=dict)
+    """What else was bounded or minimised, by name: `latency DEVICE`, `p95`, `memory`."""
+
+    def number(self, quantity: str) -> float:
+        """The quantity of that name; raises KeyError when the search did not want it."""
+        if quantity == "latency":
+            return self.latency.value
+        if quantity in ("params", "macs"):
+            return float(getattr(self, quantity))
+        return self.also[quantity].value
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for one line of the record."""
@@ -39,6 +50,10 @@ class Trial:
             "params": self.params,
             "macs": self.macs,
         }
+        if self.also:
+            data["also"] = {
+                name: [*estimate_values(estimate), estimate.unit] for name, estimate in self.also.items()
+            }
         if self.notes:
             data["notes"] = self.notes
         return data
@@ -55,8 +70,12 @@ class Trial:
                 params=int(data["params"]),
                 macs=int(data["macs"]),
                 notes=dict(data.get("notes", {})),
+                also={
+                    str(name): estimate_from(values[:4], str(values[4]))
+                    for name, values in data.get("also", {}).items()
+                },
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
             raise FileFormatError(f"{source}: not a candidate of a search: {error!r}") from None
 
 
@@ -76,6 +95,8 @@ class Candidate:
     """In ms, as measured on the device when the run was verified; None when it was not."""
     corrected: Estimate | None = None
     """In ms, as the table corrected by the verification predicts it; None without one."""
+    also: Mapping[str, Estimate] = field(default_factory=dict)
+    """What else was bounded or minimised, by name; see `Trial.also`."""
 
     @property
     def attentions(self) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ never interrupted. With other versions it goes on from the same candidates, and 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,9 @@ from hwnas.predictors.estimate import Predictor
 from hwnas.search.candidate import Trial
 from hwnas.search.fastest import require_feasible
 from hwnas.search.output import document
-from hwnas.search.problem import Problem
-from hwnas.search.question import Question
+from hwnas.search.problem import Problem, check_budget
+from hwnas.search.quantities import Latency, Quantity, Size, Tail, Wanted
+from hwnas.search.question import OtherDevice, Question
 from hwnas.search.record import Record, write_atomically
 from hwnas.search.run import (
     CANDIDATES,
@@ -51,8 +53,8 @@ Progress = Callable[[int, int], None]
 def search(
     space: SearchSpace | None = None,
     *,
-    device: str | LatencyTable,
-    budget_ms: float,
+    device: str | LatencyTable | Sequence[str | LatencyTable],
+    budget_ms: float | Sequence[float],
     accuracy: str | Accuracy = "published",
     trials: int = DEFAULT_TRIALS,
     seed: int = 0,
@@ -60,6 +62,9 @@ def search(
     sampler: str = "auto",
     engine: str = "optuna",
     confidence: float | None = None,
+    budget_on: str = "p50",
+    limits: Mapping[str, float] | None = None,
+    objectives: Sequence[str] = (),
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> SearchResult:
@@ -72,19 +77,35 @@ def search(
     `confidence` 0.9, latency is within the budget with that probability, by the table's own error.
     `stop` is asked before each candidate.
 
+    Several devices, each with its budget in the same order, find networks that keep all of them; the
+    first one's latency is `Candidate.latency`, the others' are in `also`. `budget_on` "p95" holds the
+    tails of the latencies against the budgets. `limits` bounds `params`, `macs` or `memory` (bytes), and
+    `objectives` names which of these are minimised besides the latencies.
+
     Raises InfeasibleError when no network is within the budget, UsageError for a wrong option, an
     `out` that cannot be written or holds a run.
     """
     if trials < 1:
         raise UsageError(f"trials must be at least 1, got {trials}")
     space = SearchSpace.default() if space is None else space
-    table = _table(device)
+    devices = [device] if isinstance(device, str) or not isinstance(device, Sequence) else list(device)
+    budgets = list(budget_ms) if isinstance(budget_ms, Sequence) else [budget_ms]
+    if not devices or len(devices) != len(budgets):
+        raise UsageError(
+            f"each device needs a budget, in the same order; got {len(devices)} devices and "
+            f"{len(budgets)} budgets"
+        )
+    tables = [_table(one) for one in devices]
+    names = [one if isinstance(one, str) else one.name for one in devices]
+    if len(set(names)) < len(names):
+        raise UsageError(f"each device may be given once, got {', '.join(names)}")
+    table = tables[0]
     estimator = load_accuracy(accuracy)
     question = Question(
-        device=table.name if not isinstance(device, str) else device,
+        device=names[0],
         table_digest=table.digest,
         provenance=table.provenance,
-        budget_ms=float(budget_ms),
+        budget_ms=float(budgets[0]),
         confidence=confidence,
         accuracy=_name(accuracy),
         accuracy_unit=estimator.unit,
@@ -92,8 +113,15 @@ def search(
         engine=_known("search/engines", engine),
         seed=seed,
         space=space.to_dict(),
+        budget_on=budget_on,
+        others=tuple(
+            OtherDevice(name, other.digest, other.provenance, float(ms))
+            for name, other, ms in zip(names[1:], tables[1:], budgets[1:], strict=True)
+        ),
+        limits={name: float(limit) for name, limit in (limits or {}).items()},
+        objectives=tuple(objectives),
     )
-    problem = Problem(space, table, estimator, budget_ms=budget_ms, confidence=confidence)
+    problem = _problem(question, space, tables, estimator)
     require_feasible(problem, device=question.device, provenance=question.provenance)
     if out is None:
         kept: list[Trial] = []
@@ -108,7 +136,7 @@ def resume(
     path: Path | str,
     *,
     trials: int | None = None,
-    device: str | LatencyTable | None = None,
+    device: str | LatencyTable | Sequence[str | LatencyTable] | None = None,
     accuracy: str | Accuracy | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
@@ -125,13 +153,42 @@ def resume(
     path = Path(path)
     past = load_run(path)
     recorded = past.question
-    table = _table(recorded.device if device is None else device)
+    devices: list[str | LatencyTable] = list(recorded.devices)
+    if device is not None:
+        given = [device] if isinstance(device, str) or not isinstance(device, Sequence) else list(device)
+        if len(given) != len(devices):
+            raise UsageError(
+                f"{path} is a search for {', '.join(recorded.devices)}, got {len(given)} devices. "
+                "Leave them out to resume it, or start a new run"
+            )
+        devices = given
+    tables = [_table(one) for one in devices]
+    table = tables[0]
     estimator = load_accuracy(recorded.accuracy if accuracy is None else accuracy)
     changes = {name: value for name, value in asked.items() if value is not None}
     if isinstance(changes.get("space"), SearchSpace):
         changes["space"] = changes["space"].to_dict()
-    if isinstance(device, str):
-        changes["device"] = device
+    if isinstance(devices[0], str):
+        changes["device"] = devices[0]
+    budgets = changes.get("budget_ms")
+    if isinstance(budgets, Sequence):
+        changes["budget_ms"] = budgets[0]
+    then = [other.budget_ms for other in recorded.others]
+    now_ms = list(budgets[1:]) if isinstance(budgets, Sequence) else then
+    if len(now_ms) != len(then):
+        raise UsageError(
+            f"{path} is a search for {', '.join(recorded.devices)}, got {len(now_ms) + 1} budgets. "
+            "Leave them out to resume it, or start a new run"
+        )
+    changes["others"] = [
+        {
+            "device": one if isinstance(one, str) else other.device,
+            "table_digest": held.digest,
+            "provenance": held.provenance,
+            "budget_ms": float(ms),
+        }
+        for one, held, other, ms in zip(devices[1:], tables[1:], recorded.others, now_ms, strict=True)
+    ]
     if accuracy is not None:
         changes["accuracy"] = _name(accuracy)
     now = Question.from_dict(
@@ -139,11 +196,37 @@ def resume(
         source=str(path),
     )
     now.must_equal(recorded, run=str(path))
-    problem = Problem(
-        past.space, table, estimator, budget_ms=recorded.budget_ms, confidence=recorded.confidence
-    )
+    problem = _problem(recorded, past.space, tables, estimator)
     wanted = past.trials_wanted if trials is None else trials
     return _continue(path, problem, trials=wanted, progress=progress, stop=stop)
+
+
+def _problem(
+    question: Question, space: SearchSpace, tables: Sequence[LatencyTable], accuracy: Predictor
+) -> Problem:
+    """What the question asks, with the tables of its devices in their order."""
+    tail = question.budget_on == "p95"
+    wanted: list[Wanted] = []
+    for other, table in zip(question.others, tables[1:], strict=True):
+        check_budget(other.budget_ms)
+        name = other.quantity(tail=tail)
+        latency = Latency(table, space, name=name, confidence=question.confidence)
+        quantity: Quantity = Tail(latency, table, space, name=name) if tail else latency
+        wanted.append(Wanted(quantity, other.budget_ms, minimised=True))
+    for name in dict.fromkeys((*question.limits, *question.objectives)):
+        limit = question.limits.get(name)
+        if limit is not None and not 0 < limit < math.inf:
+            raise UsageError(f"a limit must be a positive number, got {limit} for {name}")
+        wanted.append(Wanted(Size(name, space), limit, minimised=name in question.objectives))
+    return Problem(
+        space,
+        tables[0],
+        accuracy,
+        budget_ms=question.budget_ms,
+        confidence=question.confidence,
+        budget_on=question.budget_on,
+        wanted=wanted,
+    )
 
 
 def _continue(

@@ -33,12 +33,28 @@ def require_feasible(problem: Problem, *, device: str, provenance: str) -> Vecto
     cost_ms = problem.cost_ms(vector)
     if cost_ms > problem.budget_ms:
         arch = problem.space.decode(vector)
+        if len(problem.bounds) > 1:
+            raise InfeasibleError(_all_bounds(problem, vector, device, provenance))
         raise InfeasibleError(
             f"no network of space '{problem.space.name}' runs within {problem.budget_ms:g} ms on {device}: "
             f"the fastest possible takes {cost_ms:.4g} ms {provenance} (network {arch.id}). "
             f"Give a budget above that, another device, or a space with smaller networks (--space)"
         )
     return vector
+
+
+def _all_bounds(problem: Problem, vector: Vector, device: str, provenance: str) -> str:
+    """What the network that comes nearest to all bounds has of each."""
+    has = [
+        f"{bound.quantity.name}{f' {device}' if bound is problem.bounds[0] else ''} "
+        f"{bound.quantity.held([vector])[0]:.4g} of {bound.limit:.4g} {bound.quantity.unit}".rstrip()
+        for bound in problem.bounds
+    ]
+    return (
+        f"no network of space '{problem.space.name}' was found that keeps all bounds: the one that comes "
+        f"nearest (network {problem.space.decode(vector).id}) has {', '.join(has)} (latencies {provenance}). "
+        f"Raise the bounds that are exceeded, or give a space with smaller networks (--space)"
+    )
 
 
 def _descended(problem: Problem, space: SearchSpace, start: Vector) -> Vector:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from hwnas.search.candidate import Candidate
@@ -19,6 +20,10 @@ def document(result: SearchResult) -> dict[str, Any]:
         "schema": SCHEMA,
         "device": question.device,
         "budget_ms": question.budget_ms,
+        "budget_on": question.budget_on,
+        "others": [dataclasses.asdict(other) for other in question.others],
+        "limits": dict(question.limits),
+        "objectives": list(question.objectives),
         "confidence": question.confidence,
         "provenance": question.provenance,
         "table_digest": question.table_digest,
@@ -104,6 +109,10 @@ def _entry(candidate: Candidate) -> dict[str, Any]:
         "accuracy_std": candidate.accuracy.std,
         "params": candidate.params,
         "macs": candidate.macs,
+        "also": {
+            name: {"value": one.value, "low": one.low, "high": one.high, "unit": one.unit}
+            for name, one in candidate.also.items()
+        },
         "attentions": list(candidate.attentions),
         "arch": candidate.arch.to_dict(),
     }

@@ -50,7 +50,7 @@ __all__ = [
     "resume_command",
 ]
 
-SCHEMA = 1  # 1: the first one
+SCHEMA = 2  # 1: the first one, one device; 2: a question may have others, limits and objectives
 
 RUN, CANDIDATES, FRONT, LOCK = "run.yaml", "candidates.jsonl", "front.json", "lock"
 
@@ -186,7 +186,11 @@ def result_of(
         path=path,
         verification=verification,
     )
-    chosen = best(trials, kind=lambda trial: attention_types(space.decode(trial.vector)))
+    chosen = best(
+        trials,
+        kind=lambda trial: attention_types(space.decode(trial.vector)),
+        minimised=question.minimised,
+    )
     measured, corrected = dict[str, Estimate](), dict[str, Estimate]()
     if verification is not None:
         measured, corrected = verification.latencies, dict(verification.corrected)
@@ -215,6 +219,7 @@ def result_of(
                 macs=trial.macs,
                 measured=measured.get(trial.id),
                 corrected=corrected.get(trial.id),
+                also=trial.also,
             )
         )
     return result

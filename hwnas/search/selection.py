@@ -29,18 +29,28 @@ def as_printed(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
-def best(trials: Sequence[Trial], *, kind: Callable[[Trial], Hashable] = lambda trial: None) -> list[Trial]:
+def best(
+    trials: Sequence[Trial],
+    *,
+    kind: Callable[[Trial], Hashable] = lambda trial: None,
+    minimised: Sequence[str] = ("latency",),
+) -> list[Trial]:
     """The front of the trials, best accuracy first (and so slowest first).
 
     These are networks that no other trial dominates in latency and lower bound. Where values and
     lower bounds order two of them differently, only one can be shown. So the heaviest set without
     such a pair is taken: every network weighs a little, and every `kind` (such as the attention types
     in use) weighs the same in all, lest the most frequent one push the others out.
+
+    `minimised` names what is minimised (`Trial.number`). Of more than one such quantity there is no order
+    to weigh chains in: then the front by lower bounds is taken, and of it the front by values.
     """
+    if len(minimised) > 1:
+        return _best_of_several(trials, minimised)
     by_point: dict[Point, Trial] = {}
     for trial in trials:
         point = (
-            as_printed(trial.latency.value),
+            as_printed(trial.number(minimised[0])),
             -as_printed(trial.accuracy.lower_bound()),
             -as_printed(trial.accuracy.value),
         )
@@ -53,6 +63,23 @@ def best(trials: Sequence[Trial], *, kind: Callable[[Trial], Hashable] = lambda 
     frequency = Counter(kinds)
     weights = [1 / len(points) + 1 / frequency[each] for each in kinds]
     return [by_point[point] for point in reversed(_heaviest_chain(points, weights))]
+
+
+def _best_of_several(trials: Sequence[Trial], minimised: Sequence[str]) -> list[Trial]:
+    """Networks that none other dominates, by lower bound and then by value of the accuracy."""
+    by_point: dict[tuple[float, ...], Trial] = {}
+    for trial in trials:
+        known = tuple(as_printed(trial.number(name)) for name in minimised)
+        accuracy = trial.accuracy
+        point = (*known, -as_printed(accuracy.lower_bound()), -as_printed(accuracy.value))
+        other = by_point.get(point)
+        if other is None or (trial.params, trial.id) < (other.params, other.id):
+            by_point[point] = trial
+    points = list(by_point)
+    for left_out in (-1, -2):
+        places = [place for place in range(len(minimised) + 2) if place != len(minimised) + 2 + left_out]
+        points = [points[i] for i in pareto.front([[point[place] for place in places] for point in points])]
+    return [by_point[point] for point in sorted(points, key=lambda point: (point[-1], point))]
 
 
 def _heaviest_chain(points: Sequence[Point], weights: Sequence[float]) -> list[Point]:

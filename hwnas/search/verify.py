@@ -137,7 +137,13 @@ def verify_front(
     if networks < 1:
         raise UsageError(f"networks to verify must be at least 1, got {networks}")
     path = Path(path)
-    table = _table(load_run(path), device)
+    run = load_run(path)
+    if run.question.others or run.question.budget_on != "p50":
+        raise UsageError(
+            f"a front is verified on one device and by its median latency; {path} asks for "
+            f"{run.question.within}. Time its networks with 'hwnas measure {path}'"
+        )
+    table = _table(run, device)
     with locked(path):
         run = load_run(path)
         if not run.trials:

@@ -36,13 +36,15 @@ def run(
     Ends early when the space has no more networks within the budget.
     """
     import optuna
+    from optuna.study import StudyDirection
 
-    from hwnas.search.samplers._proposing import vector_of
+    from hwnas.search.samplers._proposing import DEVIATION, vector_of
 
     proposer = plugins.load("search/samplers", sampler).sampler(problem, seed=seed)
     ranges = proposer.ranges
     with _quiet():
-        study = optuna.create_study(directions=["minimize", "maximize"], sampler=proposer)
+        directions = [StudyDirection.MINIMIZE] * len(problem.minimised) + [StudyDirection.MAXIMIZE]
+        study = optuna.create_study(directions=directions, sampler=proposer)
     study.add_trials([_finished(problem, trial, ranges) for trial in done])
     evaluated = {trial.id for trial in done}
     repeats = 0
@@ -55,7 +57,8 @@ def run(
             continue
         repeats = 0
         trial = problem.evaluate(vector)
-        told = study.tell(asked, _values(trial))
+        asked.set_user_attr(DEVIATION, trial.accuracy.std)
+        told = study.tell(asked, _values(problem, trial))
         trial = dataclasses.replace(trial, notes=dict(told.system_attrs))
         evaluated.add(trial.id)
         on_trial(trial)
@@ -74,19 +77,21 @@ def _quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def _values(trial: Trial) -> tuple[float, float]:
-    """What the study optimises: latency down, the lower bound of accuracy up."""
-    return trial.latency.value, trial.accuracy.lower_bound()
+def _values(problem: Problem, trial: Trial) -> tuple[float, ...]:
+    """What the study optimises: latency and the like down, the lower bound of accuracy up."""
+    known = (trial.number(quantity.name) for quantity in problem.minimised)
+    return (*known, trial.accuracy.lower_bound())
 
 
 def _finished(problem: Problem, trial: Trial, ranges: dict[str, Any]) -> Any:
     import optuna
 
-    from hwnas.search.samplers._proposing import params_of
+    from hwnas.search.samplers._proposing import DEVIATION, params_of
 
     return optuna.trial.create_trial(
         params=params_of(problem.space, trial.vector),
         distributions=ranges,
-        values=_values(trial),
+        values=_values(problem, trial),
         system_attrs=dict(trial.notes),
+        user_attrs={DEVIATION: trial.accuracy.std},
     )
