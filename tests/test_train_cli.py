@@ -67,6 +67,21 @@ def test_flags_win_over_the_recipe(inputs: Path) -> None:
     assert trained.classes_names == ("blue", "green", "red")
 
 
+def test_any_field_of_the_recipe_can_be_set(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = "train tiny.yaml --data data --recipe quick.yaml --epochs 1 --device cpu"
+    assert run(f"{line} --out teacher") == 0
+    settings = "--set teacher=teacher --set accumulate=2 --set weight_decay=0.032 --set precision=bf16"
+    assert run(f"{line} --out out {settings}") == 0
+    recipe = load("out").recipe
+    assert (recipe.teacher, recipe.accumulate, recipe.precision) == ("teacher", 2, "bf16")
+    assert recipe.weight_decay == 0.032
+    capsys.readouterr()
+    assert run(f"{line} --out other --set weight_decoy=1") == 2
+    assert "--set: weight_decoy: no such field. Did you mean 'weight_decay'?" in capsys.readouterr().err
+    assert run(f"{line} --out other --set compile") == 2
+    assert "--set must be FIELD=VALUE, got 'compile'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
 )

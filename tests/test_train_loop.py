@@ -285,10 +285,10 @@ def test_weights_of_another_training_are_taken_where_they_fit(
 
 def test_biases_and_norms_have_no_weight_decay() -> None:
     from hwnas.nn import build
-    from hwnas.train.loop import _decay_groups
+    from hwnas.train.optimisation import decay_groups
 
     network = build(ARCH.adapted(classes=3))
-    decayed, plain = _decay_groups(network, 0.1)
+    decayed, plain = decay_groups(network, 0.1)
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     without = [names[id(parameter)] for parameter in plain["params"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shlex
 import sys
@@ -49,7 +50,9 @@ def command(
     recipe: Annotated[
         str | None,
         typer.Option(
-            "--recipe", metavar="RECIPE", help=f"imagenet, small or a YAML file; without it {DEFAULT_RECIPE}."
+            "--recipe",
+            metavar="RECIPE",
+            help=f"One of hwnas (imagenet, small, ...) or a YAML file; without it {DEFAULT_RECIPE}.",
         ),
     ] = None,
     out: Annotated[
@@ -66,7 +69,18 @@ def command(
     ] = False,
     init: Annotated[
         str | None,
-        typer.Option("--init", metavar="CKPT", help="Start from a checkpoint's weights where they fit."),
+        typer.Option(
+            "--init",
+            metavar="WEIGHTS",
+            help="Start from weights, sliced and resized where they are larger: a training, a .safetensors "
+            "file, a preset, or published (the preset that fits best).",
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="Any field of the recipe, such as teacher=RUN; repeatable."
+        ),
     ] = None,
     epochs: Annotated[
         int | None,
@@ -124,7 +138,7 @@ def command(
         "workers": workers,
         "seed": seed,
     }
-    chosen, saved_limit = _chosen_recipe(recipe, folder if resume else None, changes, lr)
+    chosen, saved_limit = _chosen_recipe(recipe, folder if resume else None, changes, lr, settings or [])
     limit = saved_limit if limit is None else limit
     on = training_device(device)
     images = open_images(Path(data))
@@ -135,10 +149,12 @@ def command(
         "lr": lr,
         "limit": limit,
         "device": device if device != "auto" else None,
+        "set": settings,
     }
     resume_command = _resume_command(arch, data, folder, options)
     observer = _Terminal()
-    observer.note(f"training {name} ({spec.id}) on {on} into {folder}")
+    if int(os.environ.get("RANK", "0")) == 0:
+        observer.note(f"training {name} ({spec.id}) on {on} into {folder}")
     try:
         result = train(
             spec,
@@ -147,7 +163,7 @@ def command(
             folder,
             name=name,
             resume=resume,
-            init=Path(init) if init else None,
+            init=init,
             limit=limit,
             device=on,
             observer=observer,
@@ -156,6 +172,8 @@ def command(
         observer.note("interrupted; the last finished epoch is kept. To go on:")
         observer.note(f"  {resume_command}")
         raise
+    if int(os.environ.get("RANK", "0")):  # of several processes, the first one speaks
+        return
     last, best = result.history[-1], result.best
     if as_json:
         emit_json({**result.document, "out": str(folder)})
@@ -190,7 +208,11 @@ def _require_packages() -> None:
 
 
 def _chosen_recipe(
-    asked: str | None, resumed: Path | None, changes: dict[str, int | None], lr: float | None
+    asked: str | None,
+    resumed: Path | None,
+    changes: dict[str, int | None],
+    lr: float | None,
+    settings: list[str],
 ) -> tuple[Recipe, int | None]:
     """The recipe with the command line's changes, and the limit of a training that is resumed."""
     from hwnas.train import checkpoint
@@ -210,7 +232,22 @@ def _chosen_recipe(
         given["warmup_epochs"] = min(recipe.warmup_epochs, max(0, given["epochs"]) / 4)
     if lr is not None:
         given |= {"lr": lr, "lr_batch_size": given.get("batch_size", recipe.batch_size)}
-    return dataclasses.replace(recipe, **given), limit
+    recipe = dataclasses.replace(recipe, **given)
+    return (_with_settings(recipe, settings) if settings else recipe), limit
+
+
+def _with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
+    """The recipe with fields given as text; raises UsageError as for a recipe file."""
+    from hwnas import yaml_io
+
+    values = recipe.to_dict()
+    for setting in settings:
+        name, sign, text = setting.partition("=")
+        if not sign:
+            raise UsageError(f"--set must be FIELD=VALUE, got '{setting}'")
+        is_text = isinstance(values.get(name), str)
+        values[name] = text if is_text else yaml_io.parse(f"value: {text}", source="--set")["value"]
+    return type(recipe).from_dict(values, source="--set")
 
 
 def _default_folder(name: str, resume: bool) -> Path:
@@ -234,8 +271,9 @@ def _resume_command(arch: str, data: str, folder: Path, options: dict[str, Any])
     def words() -> Iterator[str]:
         yield from ("hwnas", "train", arch, "--data", data)
         for name, value in options.items():
-            if value is not None:
-                yield from (f"--{name.replace('_', '-')}", str(value))
+            for one in value if isinstance(value, list) else [value]:
+                if one is not None:
+                    yield from (f"--{name.replace('_', '-')}", str(one))
         yield from ("--out", str(folder), "--resume")
 
     return shlex.join(words())

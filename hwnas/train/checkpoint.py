@@ -85,6 +85,8 @@ class TrainingState:
     """Updates so far; the schedule follows from it."""
     scaler: dict[str, Any] = field(default_factory=dict)
     """Loss scaling of float16; empty elsewhere."""
+    average: Tensors = field(default_factory=dict)
+    """The moving average as it is trained, with both heads of a distilled network; empty without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,12 +226,12 @@ def _encoded(checkpoint: Checkpoint) -> bytes:
     }
     if checkpoint.training is not None:
         state = checkpoint.training
-        tensors |= {
-            f"model/{name}": tensor
-            for name, tensor in state.model.items()
-            if tensor.data_ptr()
-            != tensors[f"weights/{name}"].data_ptr()  # without a moving average, the same
-        }
+        for part, weights in (("model", state.model), ("average", state.average)):
+            tensors |= {
+                f"{part}/{name}": tensor
+                for name, tensor in weights.items()
+                if not _is_same(tensor, checkpoint.state_dict.get(name))  # stored once
+            }
         plain: dict[str, dict[str, Any]] = {}
         for index, slots in state.optimizer["state"].items():
             plain[str(index)] = {}
@@ -241,6 +243,7 @@ def _encoded(checkpoint: Checkpoint) -> bytes:
         document["training"] = {
             "updates": state.updates,
             "scaler": state.scaler,
+            "averaged": bool(state.average),
             "optimizer": {"param_groups": state.optimizer["param_groups"], "state": plain},
         }
     metadata = {"hwnas": json.dumps(document), "sha256": _NO_DIGEST}
@@ -307,6 +310,7 @@ def _decoded(document: dict[str, Any], tensors: Tensors, path: Path) -> Checkpoi
             optimizer={"state": slots, "param_groups": state["optimizer"]["param_groups"]},
             updates=state["updates"],
             scaler=state["scaler"],
+            average=weights | _below(tensors, "average/") if state.get("averaged", True) else {},
         )
     return Checkpoint(
         arch=ArchSpec.from_dict(document["arch"], source=f"{path}: arch"),
@@ -319,6 +323,10 @@ def _decoded(document: dict[str, Any], tensors: Tensors, path: Path) -> Checkpoi
         training=training,
         path=path,
     )
+
+
+def _is_same(tensor: torch.Tensor, other: torch.Tensor | None) -> bool:
+    return other is not None and tensor.data_ptr() == other.data_ptr()
 
 
 def _below(tensors: Tensors, prefix: str) -> Tensors:

@@ -80,10 +80,12 @@ class Batches:
         shuffle: bool,
         workers: int,
         pin_memory: bool = False,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
+        """`share` is (rank, processes): each of several processes has its part of each batch."""
         self.count = len(selected)
         batch_size = min(batch_size, self.count)
-        self._order = _Order(self.count, batch_size, seed, shuffle)
+        self._order = _Order(self.count, batch_size, seed, shuffle, share)
         labels = labels_of(selected, classes, images.path)
         self._loader: Any = DataLoader(
             _ImageDataset(images, tuple(selected), labels, transform, seed),
@@ -169,11 +171,12 @@ def evaluation_batches(
     )
 
 
-def worker_count(recipe: Recipe) -> int:
-    """Decoding processes that the recipe asks for on this machine."""
+def worker_count(recipe: Recipe, processes: int = 1) -> int:
+    """Decoding processes that the recipe asks for on this machine, for each of so many trainings' own."""
     if recipe.workers >= 0:
         return recipe.workers
-    return min(8, max(1, len(os.sched_getaffinity(0)) - 1) if hasattr(os, "sched_getaffinity") else 2)
+    spare = len(os.sched_getaffinity(0)) - processes if hasattr(os, "sched_getaffinity") else 2
+    return min(8, max(1, spare // processes))
 
 
 def _keep_a_bit(transform: Any) -> None:
@@ -192,8 +195,9 @@ def _at_least_a_bit(level_fn: Callable[..., tuple[int, ...]], *level: Any) -> tu
 class _Order:
     """The batch sampler: lists of (epoch, number), so that workers know the epoch as well."""
 
-    def __init__(self, count: int, batch_size: int, seed: int, shuffle: bool) -> None:
+    def __init__(self, count: int, batch_size: int, seed: int, shuffle: bool, share: tuple[int, int]) -> None:
         self.count, self.batch_size, self.seed, self.shuffle = count, batch_size, seed, shuffle
+        self.rank, self.processes = share
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -205,7 +209,9 @@ class _Order:
             np.random.default_rng(derived_seed(self.seed, "order", self.epoch)).shuffle(order)
         for batch in range(len(self)):
             numbers = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield [(self.epoch, int(number)) for number in numbers]
+            part = len(numbers) // self.processes
+            mine = numbers[self.rank * part : (self.rank + 1) * part]
+            yield [(self.epoch, int(number)) for number in mine]
 
 
 class _ImageDataset(Dataset[Any]):

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-__all__ = ["derived_seed", "isolated"]
+__all__ = ["derived_seed", "deterministic", "isolated"]
 
 
 def derived_seed(*parts: int | str) -> int:
@@ -38,3 +38,21 @@ def isolated(*parts: int | str) -> Iterator[None]:
         random.setstate(before[0])
         np.random.set_state(before[1])
         torch.set_rng_state(before[2])
+
+
+@contextlib.contextmanager
+def deterministic(device: str) -> Iterator[None]:
+    """On a CPU, sums in a fixed order; without it, the gradient of an attention bias is a race."""
+    if device != "cpu":
+        yield
+        return
+    was_on = torch.are_deterministic_algorithms_enabled()
+    was_warning = torch.is_deterministic_algorithms_warn_only_enabled()
+    was_filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(was_on, warn_only=was_warning)
+        torch.utils.deterministic.fill_uninitialized_memory = was_filling  # type: ignore[attr-defined]

@@ -20,7 +20,8 @@ __all__ = ["FORMAT", "Recipe", "read_recipe", "recipe_names"]
 
 FORMAT = 1  # 1: the first one
 
-PRECISIONS = ("mixed", "fp32")
+PRECISIONS = ("mixed", "bf16", "fp32")
+OPTIMIZERS = ("adamw", "lion", "nadamw", "sgd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Recipe:
     batch_size: int
     """Images an update of the weights sees."""
     lr: float
-    """Peak learning rate of AdamW for a batch of `lr_batch_size` images."""
+    """Peak learning rate for a batch of `lr_batch_size` images."""
     lr_batch_size: int = 512
     """The peak learning rate is `lr * batch_size / lr_batch_size`."""
     min_lr: float = 1e-5
@@ -70,7 +71,20 @@ class Recipe:
     stem_stride: int = 0
     """Image side over feature-map side after the stem; 0 takes the architecture's."""
     precision: str = "mixed"
-    """`mixed`: bfloat16 (or float16) matrix work on a GPU, float32 on a CPU. `fp32`: float32 everywhere."""
+    """`mixed`: bfloat16 (or float16) matrix work on a GPU, float32 on a CPU. `bf16`: bfloat16 matrix
+    work on a CPU, too. `fp32`: float32 everywhere."""
+    optimizer: str = "adamw"
+    """timm's name of the optimiser: adamw, lion, nadamw or sgd (with momentum 0.9)."""
+    accumulate: int = 1
+    """Parts that a batch is computed in, one after the other, where the whole does not fit into memory.
+    The update is of the whole batch; BatchNorm sees a part at a time."""
+    compile: bool = False
+    """Whether torch.compile turns the network into code of its own, which takes a minute at the start."""
+    teacher: str = ""
+    """Whose answers are learnt beside the labels: a checkpoint of hwnas, `timm:NAME` or
+    `timm:NAME:FILE.safetensors`; empty is without. See `hwnas.train.teacher`."""
+    teacher_share: float = 0.5
+    """Share of the teacher's answers in the loss; the labels have the rest."""
     seed: int = 0
     """Decides the initial weights, the order of the images and every augmentation."""
     workers: int = -1
@@ -115,11 +129,11 @@ class Recipe:
             if name not in specs:
                 problems.append(f"{name}: no such field.{did_you_mean(str(name), specs)}")
                 continue
-            wanted = {"int": int, "float": float, "str": str}[str(specs[name].type)]
+            wanted = {"int": int, "float": float, "str": str, "bool": bool}[str(specs[name].type)]
             if wanted is float and type(value) is int:
                 value = float(value)
             if type(value) is not wanted:  # bool is an int for isinstance
-                word = {int: "a whole number", float: "a number", str: "text"}[wanted]
+                word = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[wanted]
                 problems.append(f"{name}: must be {word}, got {value!r} ({type(value).__name__})")
                 continue
             values[name] = value
@@ -186,6 +200,8 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         "random_erasing": (0, 1),
         "color_jitter": (0, 1),
         "horizontal_flip": (0, 1),
+        "accumulate": (1, 1_000_000),
+        "teacher_share": (0, 1),
         "image_size": (0, 2048),
         "seed": (0, 2**63 - 1),
         "workers": (-1, 1024),
@@ -209,5 +225,11 @@ def _problems(recipe: Recipe) -> Iterator[str]:
             f"warmup_epochs: must be at most epochs, got warmup_epochs={recipe.warmup_epochs:g} "
             f"and epochs={recipe.epochs}"
         )
-    if recipe.precision not in PRECISIONS:
-        yield f"precision: must be one of {', '.join(PRECISIONS)}, got '{recipe.precision}'"
+    for name, known in (("precision", PRECISIONS), ("optimizer", OPTIMIZERS)):
+        if getattr(recipe, name) not in known:
+            yield f"{name}: must be one of {', '.join(known)}, got '{getattr(recipe, name)}'"
+    if recipe.accumulate > 1 and recipe.batch_size < 2 * recipe.accumulate:
+        yield (
+            f"accumulate: each part of a batch must hold 2 images, got batch_size={recipe.batch_size} "
+            f"and accumulate={recipe.accumulate}"
+        )

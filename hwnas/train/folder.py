@@ -1,0 +1,100 @@
+"""A training's folder: made, found again, refused when it holds another training.
+
+arch.yaml                  the network, adapted to the images
+recipe.yaml                how it is trained
+last, previous, best       see `hwnas.train.checkpoint`
+history.jsonl              a line an epoch
+result.json                at the end: accuracy, recipe, time, environment
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hwnas.errors import UsageError
+from hwnas.train import checkpoint as checkpoints
+from hwnas.train.checkpoint import Checkpoint, EpochRecord
+from hwnas.train.images import Image, Images
+from hwnas.train.observer import Observer
+from hwnas.whole_file import write_whole
+
+__all__ = ["FREE_TO_CHANGE", "described_data", "prepared_folder", "write_history"]
+
+FREE_TO_CHANGE = ("workers",)
+"""Fields of a recipe that may differ when a training is resumed: they don't change the outcome."""
+
+
+def described_data(
+    images: Images, selected: tuple[Image, ...], evaluated: tuple[Image, ...]
+) -> dict[str, Any]:
+    """What tells one data set from another when a training is resumed."""
+    digest = hashlib.sha256()
+    for image in (*selected, *evaluated):
+        digest.update(f"{image.name} {image.size_bytes}\n".encode())
+    return {
+        "name": images.path.name,
+        "train_images": len(selected),
+        "evaluation_images": len(evaluated),
+        "digest": digest.hexdigest()[:16],
+    }
+
+
+def prepared_folder(out: Path, start: Checkpoint, resume: bool, observer: Observer) -> Checkpoint | None:
+    """Make the folder, or find in it what is to be resumed; refuse what doesn't fit.
+
+    Raises UsageError when the folder cannot be written, holds a training that is not resumed, or
+    another one than asked for; FileFormatError when no checkpoint in it is whole.
+    """
+    files = (checkpoints.LAST, checkpoints.PREVIOUS)
+    held = [file for file in (*files, checkpoints.BEST) if (out / file).exists()]
+    if held and not resume:
+        raise UsageError(f"{out} already holds a training: add --resume to go on, or choose another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for partial in out.glob("*.partial"):
+            partial.unlink()
+        if not held:
+            write_whole(out / "arch.yaml", start.arch.to_yaml())
+            write_whole(out / "recipe.yaml", start.recipe.to_yaml())
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written: {error.strerror}: choose another folder") from None
+    if not any(file in held for file in files):
+        return None
+    saved = checkpoints.resume_point(out)
+    for reason in saved.skipped:
+        observer.note(f"{reason}; going on from the checkpoint before it")
+    if saved.path == out / checkpoints.PREVIOUS and (out / checkpoints.LAST).exists():
+        (out / checkpoints.LAST).replace(out / f"{checkpoints.LAST}.damaged")  # must not become `previous`
+    differences = [*_differences(saved, start)]
+    if differences:
+        raise UsageError(
+            f"{out} holds another training; to resume, ask for the same one:\n" + "\n".join(differences)
+        )
+    observer.note(f"resuming after epoch {saved.epoch} of {start.recipe.epochs}")
+    return saved
+
+
+def write_history(out: Path, history: tuple[EpochRecord, ...]) -> None:
+    """history.jsonl, a line an epoch."""
+    lines = [json.dumps(dataclasses.asdict(record)) for record in history]
+    write_whole(out / "history.jsonl", "\n".join(lines) + "\n")
+
+
+def _differences(saved: Checkpoint, asked: Checkpoint) -> Iterator[str]:
+    if saved.arch.id != asked.arch.id:
+        there, wanted = (f"{side.arch.id} ({side.name})" for side in (saved, asked))
+        yield f"  architecture: {there} there, {wanted} asked for"
+    if saved.classes_names != asked.classes_names:
+        yield f"  classes: {', '.join(saved.classes_names)} there, {', '.join(asked.classes_names)} asked for"
+    for name, value in asked.data.items():
+        if name != "name" and saved.data.get(name) != value:
+            yield f"  data {name}: {saved.data.get(name)} there, {value} asked for"
+    recipe = saved.recipe.to_dict()
+    for name, value in asked.recipe.to_dict().items():
+        if name not in FREE_TO_CHANGE and recipe[name] != value:
+            yield f"  {name}: {recipe[name]} there, {value} asked for"

@@ -1,0 +1,68 @@
+"""Observer: who wants to know how a training goes, and what it is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from hwnas.errors import HwnasError
+from hwnas.train.checkpoint import EpochRecord
+
+__all__ = ["Observer", "Progress", "Silent", "TrainingFailed", "listed"]
+
+
+class TrainingFailed(HwnasError):
+    """The loss is no longer a number; the epoch is not kept, and never becomes the best."""
+
+    @classmethod
+    def because(cls, epoch: int, what: str, value: float) -> TrainingFailed:
+        """The error for a value that is not finite, with what to do about it."""
+        return cls(
+            f"the {what} of epoch {epoch} must be finite, got {value}: the epoch is not kept. "
+            "Lower --lr, or set clip_grad_norm in the recipe, and start anew in another folder"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a training is, within an epoch."""
+
+    epoch: int
+    """1 for the first."""
+    epochs: int
+    step: int
+    """Finished updates of this epoch."""
+    steps: int
+    loss: float
+    """Mean training loss of this epoch so far."""
+    images_per_second: float
+    """Of all processes together."""
+    seconds_left: float
+    """Estimate for the rest of the training, at the speed of this epoch."""
+
+
+class Observer(Protocol):
+    """Who wants to know how a training goes."""
+
+    def note(self, text: str) -> None:
+        """Something a user should know: an unreadable image, a fall-back."""
+
+    def step(self, progress: Progress) -> None:
+        """An update is done."""
+
+    def epoch(self, record: EpochRecord) -> None:
+        """An epoch is done and its checkpoint written."""
+
+
+class Silent:
+    """The observer that looks away."""
+
+    def note(self, text: str) -> None: ...
+    def step(self, progress: Progress) -> None: ...
+    def epoch(self, record: EpochRecord) -> None: ...
+
+
+def listed(what: str, files: list[tuple[str, str]], shown: int = 5) -> str:
+    """'7 WHAT: name (reason); ...; and 2 more'."""
+    some = "; ".join(f"{file} ({reason})" for file, reason in files[:shown])
+    return f"{len(files)} {what}: {some}" + (f"; and {len(files) - shown} more" if len(files) > shown else "")
