@@ -20,7 +20,7 @@ from hwnas.space.search_space import SearchSpace
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Candidates", "draw_candidates", "plan_samples"]
+__all__ = ["Candidates", "compare_networks", "draw_candidates", "plan_samples"]
 
 CANDIDATES = 300
 """Networks drawn, of which a few are measured and the others predicted."""
@@ -45,7 +45,19 @@ class Candidates:
 
 
 def draw_candidates(space: SearchSpace, tables: Sequence[LatencyTable], *, seed: int) -> Candidates:
-    """300 networks of all sizes, the same ones for the same seed.
+    """300 networks of all sizes, the same ones for the same seed; raises as `compare_networks` does."""
+    rng = random.Random(f"{seed}/candidates")
+    archs: dict[str, ArchSpec] = {}
+    for _ in range(20 * CANDIDATES):  # a small space may have fewer
+        if len(archs) == CANDIDATES:
+            break
+        arch = of_any_size(space, rng)
+        archs[f"random-{arch.id}"] = arch
+    return compare_networks(archs, tables)
+
+
+def compare_networks(archs: Mapping[str, ArchSpec], tables: Sequence[LatencyTable]) -> Candidates:
+    """These networks, by label, with what the tables predict for them.
 
     Raises UsageError where there is no table, or one that knows none of them.
     """
@@ -53,13 +65,6 @@ def draw_candidates(space: SearchSpace, tables: Sequence[LatencyTable], *, seed:
 
     if not tables:
         raise UsageError("transfer needs the table of at least one known device, got none")
-    rng = random.Random(f"{seed}/candidates")
-    archs: dict[str, ArchSpec] = {}
-    for _ in range(20 * CANDIDATES):
-        if len(archs) == CANDIDATES:
-            break
-        arch = of_any_size(space, rng)
-        archs[f"random-{arch.id}"] = arch
     lowered = {label: lower(arch) for label, arch in archs.items()}
     known = pd.DataFrame(
         {table.name: [_known_ms(table, ops) for ops in lowered.values()] for table in tables},
@@ -68,11 +73,10 @@ def draw_candidates(space: SearchSpace, tables: Sequence[LatencyTable], *, seed:
     for table in tables:
         if known[table.name].isna().all():
             raise UsageError(
-                f"the table '{table.name}' has rows for no network of the space '{space.name}': "
-                "give other tables with --from"
+                f"the table '{table.name}' has rows for none of these networks: give other tables with --from"
             )
     told = pd.DataFrame([features(ops) | {"ops": len(ops)} for ops in lowered.values()], index=list(archs))
-    return Candidates(archs, tuple(tables), told, known)
+    return Candidates(dict(archs), tuple(tables), told, known)
 
 
 def plan_samples(candidates: Candidates, count: int, *, passes: int, seed: int) -> Plan:
