@@ -1,11 +1,11 @@
-"""`hwnas export`: a network as one ONNX file, BatchNorm folded, checked against torch."""
+"""`hwnas export`: a network as files for a runtime, checked against torch, with a model card beside them."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,8 +14,11 @@ from hwnas.cli.common import JsonOption, emit_json, resolve_arch
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
+    from hwnas.cli.export_images import Comparison
+    from hwnas.nn.deploy import Deployable
     from hwnas.nn.export import Batch
     from hwnas.nn.network import Network
+    from hwnas.train.checkpoint import Checkpoint
 
 __all__ = ["command"]
 
@@ -34,68 +37,156 @@ def command(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="The ONNX file to write, replaced if there; NAME.onnx by default.",
+            help="The file to write, replaced if there; NAME and the format's ending by default.",
         ),
     ] = None,
+    model_format: Annotated[
+        str,
+        typer.Option("--format", metavar="FORMAT", help="onnx, openvino, ncnn or exported-program (torch)."),
+    ] = "onnx",
     batch: Annotated[
         str, typer.Option("--batch", metavar="N|dynamic", help="Images at once, or any number of them.")
     ] = "1",
+    precision: Annotated[
+        str,
+        typer.Option("--precision", metavar="fp32|int8", help="int8 is ONNX, and asks for --calibration."),
+    ] = "fp32",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration", metavar="DATA", help="Images that show how large activations get, 128 of them."
+        ),
+    ] = None,
+    evaluate: Annotated[
+        Path | None,
+        typer.Option("--evaluate", metavar="DATA", help="Labelled images: the accuracy before and after."),
+    ] = None,
     opset: Annotated[
         int, typer.Option("--opset", metavar="N", help="ONNX operator set; older runtimes need a lower one.")
     ] = 17,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a network as one ONNX file.
+    """Write a network as ONNX, OpenVINO, ncnn or a torch program, and a model card beside it.
 
-    The weights are inside, BatchNorm is folded, and ONNX Runtime must give torch's logits: otherwise no
-    file is written. Input `images` (N, 3, side, side), output `logits` (N, classes).
+    The weights are inside, BatchNorm is folded, and the format's runtime must give torch's logits:
+    otherwise no file is written. Input `images` (N, 3, side, side), output `logits` (N, classes).
     """
     images = _batch(batch)
+    _check_precision(precision, calibration)
     if out is not None:
         _check_folder(out)
     for package in ("torch", "onnx", "onnxruntime"):
         plugins.require(package, extra="torch")
-    from hwnas.nn.export import export_onnx
+    from hwnas.cli import export_card
+    from hwnas.nn import deploy
 
     name, network, trained = _network(arch)
-    out = Path(name.replace("#", "-") + ".onnx") if out is None else out
-    _check_folder(out)
-    written = export_onnx(network, out, batch=images, opset=opset)
-    side, classes = network.arch.resolution, network.arch.classes
-    weights = "trained" if trained else "random"
+    if trained is None and (calibration or evaluate):
+        raise UsageError(
+            "--calibration and --evaluate need trained weights, got an architecture: give a checkpoint"
+        )
+    if model_format in deploy.FORMATS and out is None:
+        ending = (".int8" if precision == "int8" else "") + deploy.FORMATS[model_format].suffix
+        out = Path(name.replace("#", "-") + ending)
+        _check_folder(out)
+    model = deploy.prepare(
+        network,
+        model_format=model_format,
+        batch=images,
+        opset=opset,
+        calibration=_calibration(trained, calibration, images),
+    )
+    assert out is not None
+    comparison = _comparison(trained, network, model, evaluate)
+    files = deploy.write(model, out)
+    document = export_card.card(
+        name,
+        network.arch,
+        model,
+        files,
+        batch=images,
+        trained=trained,
+        comparison=comparison,
+        calibration=None if calibration is None else calibration.name,
+    )
+    cards = export_card.write_card(document, out)
     next_command = f"hwnas measure {shlex.quote(arch)}"
     if as_json:
         emit_json(
-            {
-                "schema": 1,
-                "name": name,
-                "id": network.arch.id,
-                "weights": weights,
-                "file": str(written.path),
-                "size_bytes": written.size_bytes,
+            document
+            | {
+                "file": str(out),
+                "cards": [str(card) for card in cards],
                 "batch": images,
-                "resolution": side,
-                "classes": classes,
-                "opset": written.opset,
-                "nodes": written.nodes,
-                "parity_max_abs": written.parity_max_abs,
-                "parity_tolerance": written.parity_tolerance,
+                "opset": opset,
+                "parity_max_abs": model.parity_max_abs,
+                "parity_tolerance": model.parity_tolerance,
                 "next_command": next_command,
             }
         )
         return
     sys.stdout.write(
-        f"{written.path}: {name} (id {network.arch.id}), {weights} weights\n"
-        f"size    {written.size_bytes / 2**20:.2f} MiB, {written.nodes} nodes, opset {written.opset}\n"
-        f"input   images ({batch}, 3, {side}, {side})\n"
-        f"output  logits ({batch}, {classes})\n"
-        f"parity  ONNX Runtime within {written.parity_max_abs:.1e} of torch "
-        f"({written.parity_tolerance:.1e} allowed)\n"
+        f"{out}: {name} (id {network.arch.id}), {document['weights']} weights, {model_format}, {precision}\n"
+        f"size    {model.size_bytes / 2**20:.2f} MiB in {', '.join(file.name for file in files)}\n"
+        f"input   images ({batch}, 3, {network.arch.resolution}, {network.arch.resolution})\n"
+        f"output  logits ({batch}, {network.arch.classes})\n"
+        f"{_judged(model, comparison)}"
+        f"card    {cards[0]}\n"
         f"Next: {next_command}\n"
     )
-    if not trained:
+    if trained is None:
         sys.stderr.write(
             "The weights are random: good for timing, not for use. Export a checkpoint for use.\n"
+        )
+
+
+def _judged(model: Deployable, comparison: Comparison | None) -> str:
+    """How near the file is to the network: by its logits, and by its accuracy where that was asked for."""
+    from hwnas.nn.deploy import FORMATS
+
+    lines = ""
+    if model.parity_max_abs is not None:
+        lines = (
+            f"parity  {FORMATS[model.model_format].runtime} within {model.parity_max_abs:.1e} of torch "
+            f"({model.parity_tolerance:.1e} allowed)\n"
+        )
+    if comparison is not None:
+        lost = comparison.top1_before_percent - comparison.top1_after_percent
+        lines += (
+            f"top-1   {comparison.top1_after_percent:.2f} % on {comparison.images} images of "
+            f"'{comparison.split}', {comparison.top1_before_percent:.2f} % before: {lost:.2f} points lost; "
+            f"the same class for {comparison.agreement_percent:.2f} %\n"
+        )
+    elif model.precision == "int8":
+        lines += "top-1   unknown: --evaluate DATA tells what int8 costs\n"
+    return lines
+
+
+def _calibration(trained: Checkpoint | None, folder: Path | None, batch: Batch) -> list[Any] | None:
+    if trained is None or folder is None:
+        return None
+    from hwnas.cli.export_images import calibration_batches
+
+    return list(calibration_batches(trained, folder, batch=1 if batch == "dynamic" else batch))
+
+
+def _comparison(
+    trained: Checkpoint | None, network: Network, model: Deployable, folder: Path | None
+) -> Comparison | None:
+    if trained is None or folder is None:
+        return None
+    from hwnas.cli.export_images import compare
+
+    return compare(trained, network, model.run, folder)
+
+
+def _check_precision(precision: str, calibration: Path | None) -> None:
+    if precision not in ("fp32", "int8"):
+        raise UsageError(f"--precision must be fp32 or int8, got '{precision}'")
+    if (precision == "int8") != (calibration is not None):
+        raise UsageError(
+            f"--precision int8 and --calibration DATA go together, got {precision} "
+            f"{'without' if calibration is None else 'with'} --calibration"
         )
 
 
@@ -115,8 +206,8 @@ def _check_folder(out: Path) -> None:
         raise UsageError(f"--out: no folder {out.parent}: create it with mkdir -p {out.parent}")
 
 
-def _network(text: str) -> tuple[str, Network, bool]:
-    """(name, network, whether its weights are trained ones)."""
+def _network(text: str) -> tuple[str, Network, Checkpoint | None]:
+    """(name, network, the checkpoint that its weights are from: None where they are random)."""
     from hwnas.nn.network import Network, build
     from hwnas.nn.random_weights import randomise
 
@@ -129,6 +220,6 @@ def _network(text: str) -> tuple[str, Network, bool]:
             sys.stderr.write(f"{reason}; taking another checkpoint of that training\n")
         network = trained_network(checkpoint)
         assert isinstance(network, Network)
-        return checkpoint.name or path.stem, network, True
+        return checkpoint.name or path.stem, network, checkpoint
     name, arch = resolve_arch(text)
-    return name, randomise(build(arch)), False
+    return name, randomise(build(arch)), None
