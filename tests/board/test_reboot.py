@@ -1,4 +1,4 @@
-"""A board that starts anew in the middle of a cell: nothing of ours runs there any more, the build goes on."""
+"""A board that starts anew in the middle of a cell: nothing of ours runs any more, the build goes on."""
 
 from __future__ import annotations
 
