@@ -14,11 +14,11 @@ import torch
 from nn_archs import SHVIT_LIKE
 from train_samples import ARCH, COLOURS, RECIPE, squares
 
-from hwnas.cli.export_images import compare
 from hwnas.nn import build
 from hwnas.nn.random_weights import randomise
 from hwnas.train import checkpoint
 from hwnas.train.checkpoint import Checkpoint, EpochRecord
+from hwnas.train.exported import compare
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from hwnas.cli.common import JsonOption, emit_json, resolve_arch
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
-    from hwnas.cli.export_images import Comparison
     from hwnas.nn.deploy import Deployable
     from hwnas.nn.export import Batch
     from hwnas.nn.network import Network
     from hwnas.train.checkpoint import Checkpoint
+    from hwnas.train.exported import Comparison
 
 __all__ = ["command"]
 
@@ -77,8 +77,8 @@ def command(
         _check_folder(out)
     for package in ("torch", "onnx", "onnxruntime"):
         plugins.require(package, extra="torch")
-    from hwnas.cli import export_card
     from hwnas.nn import deploy
+    from hwnas.train import model_card
 
     name, network, trained = _network(arch)
     if trained is None and (calibration or evaluate):
@@ -99,7 +99,7 @@ def command(
     assert out is not None
     comparison = _comparison(trained, network, model, evaluate)
     files = deploy.write(model, out)
-    document = export_card.card(
+    document = model_card.card(
         name,
         network.arch,
         model,
@@ -109,7 +109,7 @@ def command(
         comparison=comparison,
         calibration=None if calibration is None else calibration.name,
     )
-    cards = export_card.write_card(document, out)
+    cards = model_card.write_card(document, out)
     next_command = f"hwnas measure {shlex.quote(arch)}"
     if as_json:
         emit_json(
@@ -165,7 +165,7 @@ def _judged(model: Deployable, comparison: Comparison | None) -> str:
 def _calibration(trained: Checkpoint | None, folder: Path | None, batch: Batch) -> list[Any] | None:
     if trained is None or folder is None:
         return None
-    from hwnas.cli.export_images import calibration_batches
+    from hwnas.train.exported import calibration_batches
 
     return list(calibration_batches(trained, folder, batch=1 if batch == "dynamic" else batch))
 
@@ -175,7 +175,7 @@ def _comparison(
 ) -> Comparison | None:
     if trained is None or folder is None:
         return None
-    from hwnas.cli.export_images import compare
+    from hwnas.train.exported import compare
 
     return compare(trained, network, model.run, folder)
 

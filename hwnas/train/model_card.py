@@ -18,9 +18,9 @@ from hwnas.space import ArchSpec, lower
 from hwnas.whole_file import write_whole
 
 if TYPE_CHECKING:
-    from hwnas.cli.export_images import Comparison
     from hwnas.nn.deploy import Deployable
     from hwnas.train.checkpoint import Checkpoint
+    from hwnas.train.exported import Comparison
 
 __all__ = ["card", "write_card"]
 
