@@ -135,7 +135,8 @@ def table(results: pd.DataFrame) -> str:
 def summary(results: pd.DataFrame) -> str:
     """A line a set and N: each method's MAPE, and what else is told of transfer; the table of README.md."""
     methods = [
-        "transfer", "transfer, random rows", "blend", "ridge", "gp", "forest", "best_single", "additive", "macs",
+        "transfer", "transfer, random rows", "blend", "ridge", "gp", "forest", "best_single", "additive",
+        "macs",
     ]  # fmt: skip
     told = ["within_5", "within_10", "spearman", "covered"]
     text = ["", "| set | devices | seeds | N | " + " | ".join([*methods, *told]) + " |"]
