@@ -263,6 +263,27 @@ def test_a_search_killed_again_and_again_ends_with_all_trials_and_no_network_twi
     assert (place / "whole" / CANDIDATES).read_bytes() == (run / CANDIDATES).read_bytes()
 
 
+def test_of_six_searches_started_at_once_in_one_folder_one_runs_and_five_are_told_so(place: Path) -> None:
+    six = [
+        command(place, *QUESTION, "--trials", "60", "--seed", str(seed), "--out", "run") for seed in range(6)
+    ]
+    ends = [(process.communicate(timeout=120)[1], process.returncode) for process in six]
+    (winner,) = [seed for seed, (_, code) in enumerate(ends) if code == 0]
+    for err, code in ends[:winner] + ends[winner + 1 :]:
+        assert code == 2
+        assert "holds a run already" in err or "another process is searching in this run" in err
+        assert "Traceback" not in err
+    result = load_run(place / "run")
+    assert result.question.seed == winner
+    assert len({trial.id for trial in result.trials}) == len(result.trials) == 60
+    assert (place / "evaluations").read_text().count("\n") == 60
+
+
+def test_a_lock_file_of_a_process_that_is_gone_holds_nobody_up(run: Path) -> None:
+    (run / "lock").write_text("4194304\n")  # who held it was killed: the system freed the lock itself
+    assert len(resumed(run, trials=41).trials) == 41
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_prints_the_command_that_resumes(
     place: Path, number: signal.Signals, code: int

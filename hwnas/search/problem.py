@@ -25,6 +25,7 @@ Vector = tuple[int, ...]
 
 BUDGET_ON = ("p50", "p95")
 """What a budget may be held against: the latency itself, or the tail of single runs."""
+CACHED_COSTS = 50_000
 ROUNDING = 1e-9
 """One network and many at once may differ by so much in their last digits."""
 
@@ -60,6 +61,7 @@ class Problem:
         first = self._latency if budget_on == "p50" else tail_of(self._latency, latency, space, name="p95")
         self.wanted = (Wanted(first, budget_ms, minimised=True), *wanted)
         self.bounds = tuple(one for one in self.wanted if one.limit is not None)
+        self._costs_ms: dict[Vector, float] = {}
         self.minimised = tuple(one.quantity for one in self.wanted if one.minimised)
 
     def latency(self, vector: Vector) -> Estimate:
@@ -77,7 +79,12 @@ class Problem:
         `budget_ms` if and only if all are kept. Raises UsageError when a confidence is wished and a table
         does not know its error.
         """
-        return float(self.costs_ms([vector])[0])
+        cost = self._costs_ms.get(vector)
+        if cost is None:
+            if len(self._costs_ms) >= CACHED_COSTS:
+                self._costs_ms.clear()
+            cost = self._costs_ms[vector] = float(self.costs_ms([vector])[0])
+        return cost
 
     def costs_ms(self, vectors: NDArray[np.int64] | Sequence[Vector]) -> NDArray[np.float64]:
         """`cost_ms` of many networks, shape (n,)."""

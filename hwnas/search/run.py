@@ -104,12 +104,14 @@ def next_folder(parent: Path, device: str, budget_ms: float) -> Path:
 def create_run(path: Path, question: Question, *, trials: int) -> None:
     """Makes the directory and writes `run.yaml`.
 
-    Raises UsageError when there is a run already, or when the folder cannot be written.
+    Of several processes that make one at once, one does. Raises UsageError when there is a run already,
+    or when the folder cannot be written.
     """
+    held = UsageError(
+        f"{path}: holds a run already. Continue it with '{resume_command(path)}', or name another folder"
+    )
     if (path / RUN).exists():
-        raise UsageError(
-            f"{path}: holds a run already. Continue it with '{resume_command(path)}', or name another folder"
-        )
+        raise held
     data = {
         "schema": SCHEMA,
         "hwnas": hwnas.__version__,
@@ -120,7 +122,12 @@ def create_run(path: Path, question: Question, *, trials: int) -> None:
     }
     try:
         path.mkdir(parents=True, exist_ok=True)
-        write_atomically(path / RUN, yaml_io.dump(data))
+        with locked(path):
+            if (path / RUN).exists():
+                raise held
+            write_atomically(path / RUN, yaml_io.dump(data))
+    except UsageError:
+        raise
     except (OSError, HwnasError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"the folder for the run must be writable: {path}: {reason}") from None
