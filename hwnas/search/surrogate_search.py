@@ -7,11 +7,13 @@ before the next (a Kriging believer; Ginsbourger et al. 2010).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from hwnas.search import pareto
 from hwnas.search.moves import Moves
@@ -72,13 +74,16 @@ class SurrogateSearch:
         self._moves = moves
         self._features = Features(problem.space, moves)
         self._least = problem.known_objectives([fastest])[0]
+        # A few hundred rows are too few to share: threads that wait for each other take 3 to 4 times as long.
+        self._one_thread = functools.partial(ThreadpoolController().limit, limits=1, user_api="blas")
 
     def settings(self, past: Evaluated) -> Settings:
         """What the surrogate believes of its function, given these."""
         past = past[_telling(past, SETTINGS_FROM)]
         scores, scale = _standard(past)
         features = self._features.of(past.vectors)
-        return fitted_settings(features, scores, past.deviations / scale, self._features.groups)
+        with self._one_thread():
+            return fitted_settings(features, scores, past.deviations / scale, self._features.groups)
 
     def batch(
         self,
@@ -93,6 +98,17 @@ class SurrogateSearch:
 
         `pending` are those that are being evaluated now. Fewer come where the search finds no more.
         """
+        with self._one_thread():
+            return self._found(past, settings, number, rng, pending)
+
+    def _found(
+        self,
+        past: Evaluated,
+        settings: Settings,
+        number: int,
+        rng: np.random.Generator,
+        pending: Sequence[Vector],
+    ) -> Ints:
         learnt = past[_telling(past, LEARNT_FROM)]
         scores, scale = _standard(learnt)
         features = self._features.of(learnt.vectors)
