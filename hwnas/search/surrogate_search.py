@@ -184,8 +184,7 @@ class SurrogateSearch:
             gain.add(bred.known[short[row]], float(bred.means[short[row]]))
             learnt = unknown[:, row] / (unknown[row, row] + surrogate.noise**2)
             unknown = unknown - np.outer(learnt, unknown[row])
-        others = np.setdiff1d(order, chosen, assume_unique=True)
-        rest = order[np.isin(order, others)][: number - len(chosen)]
+        rest = order[~np.isin(order, chosen)][: number - len(chosen)]
         return bred.vectors[[*chosen, *rest.tolist()]]
 
     def _ideal(self, past: Evaluated) -> Floats:
