@@ -10,7 +10,15 @@ import typer
 
 from hwnas.cli.common import HostOption, JsonOption, emit_json, resolve_arch, stderr, stdout
 from hwnas.cli.table_building import (
+    BatchOption,
+    DryRunOption,
+    OutOption,
+    PrecisionOption,
     Progress,
+    ProviderOption,
+    RuntimeOption,
+    SpaceOption,
+    ThreadsOption,
     build_and_save,
     check_name,
     check_writable,
@@ -37,14 +45,11 @@ DeviceArgument = Annotated[
 @app.command()
 def build(
     name: Annotated[str, typer.Option(help="What the device is to be called.")],
-    runtime: Annotated[str, typer.Option(help="What executes the networks.")] = "onnxruntime",
-    threads: Annotated[int, typer.Option(min=1, help="Threads a network runs on.")] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="Images a run.")] = 1,
-    precision: Annotated[str, typer.Option(help="What is computed in, as fp32 or int8.")] = "fp32",
-    provider: Annotated[
-        str | None,
-        typer.Option(help="What of the runtime computes, as cuda; the runtime's default when left out."),
-    ] = None,
+    runtime: RuntimeOption = "onnxruntime",
+    threads: ThreadsOption = 1,
+    batch: BatchOption = 1,
+    precision: PrecisionOption = "fp32",
+    provider: ProviderOption = None,
     host: HostOption = "local",
     minutes: Annotated[
         float, typer.Option(min=0.1, help="About how long to measure; ops beyond that are filled in.")
@@ -64,13 +69,13 @@ def build(
         typer.Option(min=1, help="Fresh processes; each times every network, every second one every op."),
     ] = 6,
     seed: Annotated[int, typer.Option(help="Of the random networks and orders.")] = 0,
-    space: Annotated[str, typer.Option(help="The search space: 'default', or a YAML file.")] = "default",
+    space: SpaceOption = "default",
     arch: Annotated[
         list[str] | None, typer.Option(metavar="ARCH", help="Measure this network's ops too; repeatable.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for NAME.yaml and its samples.")] = Path("latency_tables"),
+    out: OutOption = Path("latency_tables"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a build that was stopped.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured, and stop.")] = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Measure this machine: ops and some whole networks, interleaved, calibrated, with held-out error.
 

@@ -1,4 +1,4 @@
-"""What `hwnas table build` and `hwnas table transfer` have in common: names, progress, what to do next."""
+"""What `hwnas table build` and `hwnas table transfer` have in common: options, names, progress, what next."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from hwnas.cli.common import stderr, stdout
 from hwnas.errors import FileFormatError, HwnasError, UsageError
@@ -15,7 +17,34 @@ from hwnas.errors import FileFormatError, HwnasError, UsageError
 if TYPE_CHECKING:
     from hwnas.latency import LatencyTable
 
-__all__ = ["Progress", "build_and_save", "check_name", "check_writable", "duration", "summary"]
+__all__ = [
+    "BatchOption",
+    "DryRunOption",
+    "OutOption",
+    "PrecisionOption",
+    "Progress",
+    "ProviderOption",
+    "RuntimeOption",
+    "SpaceOption",
+    "ThreadsOption",
+    "build_and_save",
+    "check_name",
+    "check_writable",
+    "duration",
+    "summary",
+]
+
+RuntimeOption = Annotated[str, typer.Option(help="What executes the networks.")]
+ThreadsOption = Annotated[int, typer.Option(min=1, help="Threads a network runs on.")]
+BatchOption = Annotated[int, typer.Option(min=1, help="Images a run.")]
+PrecisionOption = Annotated[str, typer.Option(help="What is computed in, as fp32 or int8.")]
+ProviderOption = Annotated[
+    str | None,
+    typer.Option(help="What of the runtime computes, as cuda; the runtime's default when left out."),
+]
+SpaceOption = Annotated[str, typer.Option(help="The search space: 'default', or a YAML file.")]
+OutOption = Annotated[Path, typer.Option(help="Folder for NAME.yaml and its samples.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be measured, and stop.")]
 
 
 class Progress:

@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwnas.cli.common import HostOption, stderr
-from hwnas.cli.table_building import Progress, build_and_save, check_name, check_writable, duration
+from hwnas.cli.table_building import (
+    BatchOption,
+    DryRunOption,
+    OutOption,
+    PrecisionOption,
+    Progress,
+    ProviderOption,
+    RuntimeOption,
+    SpaceOption,
+    ThreadsOption,
+    build_and_save,
+    check_name,
+    check_writable,
+    duration,
+)
 from hwnas.errors import HwnasError, UsageError
 
 if TYPE_CHECKING:
@@ -29,23 +43,20 @@ def command(
             help="A known device to learn from, or a table's file; repeatable. All at hand when left out.",
         ),
     ] = None,
-    runtime: Annotated[str, typer.Option(help="What executes the networks.")] = "onnxruntime",
-    threads: Annotated[int, typer.Option(min=1, help="Threads a network runs on.")] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="Images a run.")] = 1,
-    precision: Annotated[str, typer.Option(help="What is computed in, as fp32 or int8.")] = "fp32",
-    provider: Annotated[
-        str | None,
-        typer.Option(help="What of the runtime computes, as cuda; the runtime's default when left out."),
-    ] = None,
+    runtime: RuntimeOption = "onnxruntime",
+    threads: ThreadsOption = 1,
+    batch: BatchOption = 1,
+    precision: PrecisionOption = "fp32",
+    provider: ProviderOption = None,
     host: HostOption = "local",
     passes: Annotated[
         int, typer.Option(min=1, help="Fresh processes, each of which times every network.")
     ] = 3,
     seed: Annotated[int, typer.Option(help="Of the networks drawn and the orders.")] = 0,
-    space: Annotated[str, typer.Option(help="The search space: 'default', or a YAML file.")] = "default",
-    out: Annotated[Path, typer.Option(help="Folder for NAME.yaml and its samples.")] = Path("latency_tables"),
+    space: SpaceOption = "default",
+    out: OutOption = Path("latency_tables"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with one that was stopped.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured, and stop.")] = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Measure a few whole networks on a board; tell all others from the tables of known devices.
 
