@@ -217,6 +217,12 @@ def test_a_cell_whose_median_stayed_uncertain_is_disturbed() -> None:
     assert disturbed_cells([record("a", 3.0) | {"reach": 0.08}, record("b", 3.0)]) == ["a"]
 
 
+def test_where_all_medians_are_uncertain_only_the_far_more_uncertain_are_disturbed() -> None:
+    reaches = (0.06, 0.07, 0.1, 0.06, 0.3)
+    records = [record(cell, 3.0) | {"reach": reach} for cell, reach in zip("abcde", reaches, strict=True)]
+    assert disturbed_cells(records) == ["e"]
+
+
 def test_a_cell_without_the_cpu_or_on_a_throttled_board_is_disturbed() -> None:
     records = [record("a", 3.0, cpu=0.6), record("b", 3.0), record("c", 3.0) | {"throttled": ["throttled"]}]
     assert disturbed_cells(records) == ["a", "c"]
