@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from latency_fakes import FakeExporter, FakeLink, network_ms, small_space
 
 from hwnas.cli.app import main
-from hwnas.errors import UsageError
+from hwnas.errors import MissingPackageError, UsageError
 from hwnas.latency import DeviceProfile, LatencyTable, Row
 from hwnas.latency.plan import of_any_size, space_ops
 from hwnas.latency.table import Coefficients
@@ -220,6 +221,19 @@ def test_a_transfer_that_cannot_be_is_refused_before_the_work(
     (tmp_path / "taken.yaml").write_text("")
     assert main(["table", "transfer", "--out", str(tmp_path), *arguments]) == 2
     assert told in " ".join(capsys.readouterr().err.split())
+
+
+def test_without_pandas_a_transfer_names_the_extra_that_brings_it_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    monkeypatch.setattr("hwnas.latency.hosts.start_link", lambda *_, **__: pytest.fail("a board was asked"))
+    arguments = ["--name", "x", "--from", "cpu-x86", "--out", str(tmp_path / "out")]
+    assert main(["table", "transfer", *arguments]) == 2
+    assert "pip install 'hwnas[transfer]'" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(MissingPackageError, match=r"'pandas', which is not installed: .*hwnas\[transfer\]"):
+        draw_candidates(SearchSpace.default(), [LatencyTable.load("cpu-x86")], seed=0)
 
 
 def test_a_dry_run_names_the_known_tables_and_measures_nothing(

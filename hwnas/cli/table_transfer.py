@@ -69,6 +69,9 @@ def command(
             f"--name must not be that of a table in {out}, but {out / name}.yaml is there. Choose another "
             "name, or remove it"
         )
+    from hwnas import plugins
+
+    plugins.require("pandas", extra="transfer")
     from hwnas.latency.transfer_candidates import draw_candidates, plan_samples
     from hwnas.latency.transferred import build_transferred
     from hwnas.space import SearchSpace
@@ -88,7 +91,7 @@ def command(
     check_writable(out)
 
     def measure(file: Path, progress: Progress) -> LatencyTable:
-        from hwnas.latency.hosts import start_link
+        from hwnas.latency.hosts import LOCAL, start_link
         from hwnas.latency.on_device import exporter_for
 
         exporter = exporter_for(runtime, precision)
@@ -110,6 +113,7 @@ def command(
                 samples=file,
                 created=datetime.date.today().isoformat(),
                 resume=resume,
+                elsewhere=host != LOCAL,
                 progress=progress,
             )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from hwnas import plugins
 from hwnas.errors import MissingOpError, UsageError
 from hwnas.latency.plan import COMPANION, Plan, of_any_size
 from hwnas.latency.table import LatencyTable
@@ -59,10 +60,10 @@ def draw_candidates(space: SearchSpace, tables: Sequence[LatencyTable], *, seed:
 def compare_networks(archs: Mapping[str, ArchSpec], tables: Sequence[LatencyTable]) -> Candidates:
     """These networks, by label, with what the tables predict for them.
 
-    Raises UsageError where there is no table, or one that knows none of them.
+    Raises UsageError where there is no table, or one that knows none of them, and MissingPackageError
+    without pandas.
     """
-    import pandas as pd
-
+    pd: Any = plugins.require("pandas", extra="transfer")
     if not tables:
         raise UsageError("transfer needs the table of at least one known device, got none")
     lowered = {label: lower(arch) for label, arch in archs.items()}
