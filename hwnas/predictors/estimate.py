@@ -8,7 +8,7 @@ from typing import Protocol
 
 from hwnas.space.arch import ArchSpec
 
-__all__ = ["Estimate", "Predictor"]
+__all__ = ["Estimate", "Predictor", "is_cheap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +47,12 @@ class Predictor(Protocol):
     def predict(self, arch: ArchSpec) -> Estimate:
         """The estimate for one network."""
         ...
+
+
+def is_cheap(predictor: object) -> bool:
+    """Whether an answer costs about a millisecond: less than thinking about what to ask next.
+
+    The predictor says so itself, with an attribute `cheap`; who says nothing is taken to be dear. It is
+    not timed, because what a search proposes must not depend on how busy a machine was.
+    """
+    return bool(getattr(predictor, "cheap", False))

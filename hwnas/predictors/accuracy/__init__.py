@@ -7,6 +7,9 @@ says in `unit` what its numbers are, and its `predict(arch)` gives an Estimate; 
 Anything else that maps an architecture to a number plugs in as `module:function`: a function
 `f(arch: ArchSpec) -> float | Estimate`, in percent unless it has an attribute `unit`. A float is taken
 as exact; give an Estimate with a `std` where it is not, because a search maximises `value - std`.
+
+A predictor or a function that answers within about a millisecond says so with `cheap = True`. A search
+then asks it about hundreds of networks at a time, instead of thinking about each.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import numpy as np
 
 from hwnas import plugins
 from hwnas.errors import HwnasError, UsageError
-from hwnas.predictors.estimate import Estimate, Predictor
+from hwnas.predictors.estimate import Estimate, Predictor, is_cheap
 from hwnas.space.arch import ArchSpec
 
 __all__ = ["AccuracyFunction", "FunctionPredictor", "load_accuracy"]
@@ -39,6 +42,8 @@ class FunctionPredictor:
     name: str
     """What errors call it: `module:function`."""
     unit: str = "%"
+    cheap: bool = False
+    """Whether it answers within about a millisecond; see `hwnas.predictors.estimate.is_cheap`."""
 
     def predict(self, arch: ArchSpec) -> Estimate:
         """What the function says of the network.
@@ -92,4 +97,6 @@ def load_accuracy(reference: str | AccuracyFunction | Predictor) -> Predictor:
 
 
 def _wrapped(function: AccuracyFunction, name: str) -> FunctionPredictor:
-    return FunctionPredictor(function, name, unit=str(getattr(function, "unit", "%")))
+    return FunctionPredictor(
+        function, name, unit=str(getattr(function, "unit", "%")), cheap=is_cheap(function)
+    )

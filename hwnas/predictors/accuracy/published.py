@@ -66,6 +66,11 @@ class PublishedAccuracy:
     def unit(self) -> str:
         return "%"
 
+    @property
+    def cheap(self) -> bool:
+        """An answer takes a fraction of a millisecond."""
+        return True
+
     def predict(self, arch: ArchSpec) -> Estimate:
         """Top-1 accuracy on ImageNet-1K, in percent, trained 300 epochs as the papers do.
 
