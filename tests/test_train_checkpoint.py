@@ -86,6 +86,7 @@ def test_weights_without_a_moving_average_are_stored_once(tmp_path: Path) -> Non
 
 
 def test_a_flipped_bit_anywhere_is_found(tmp_path: Path) -> None:
+    """Fault 42."""
     path = tmp_path / "last.safetensors"
     save(sample(), path)
     content = path.read_bytes()
@@ -100,6 +101,7 @@ def test_a_flipped_bit_anywhere_is_found(tmp_path: Path) -> None:
 
 
 def test_a_cut_off_or_longer_file_is_found(tmp_path: Path) -> None:
+    """Fault 42."""
     path = tmp_path / "last.safetensors"
     save(sample(), path)
     content = path.read_bytes()
@@ -118,6 +120,7 @@ class _Bomb:
 
 
 def test_a_pickle_is_refused_and_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault 43."""
     monkeypatch.chdir(tmp_path)
     plain, zipped, old = tmp_path / "a.safetensors", tmp_path / "b.safetensors", tmp_path / "c.safetensors"
     plain.write_bytes(pickle.dumps(_Bomb()))
@@ -138,6 +141,7 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_last_falls_back_to_the_previous(tmp_path: Path) -> None:
+    """Fault 42: what is damaged is passed over."""
     save(sample(1), tmp_path / checkpoints.LAST)
     save(sample(2), tmp_path / checkpoints.LAST)
     assert resume_point(tmp_path).epoch == 2
@@ -178,32 +182,46 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
     assert [file.name for file in tmp_path.iterdir()] == [checkpoints.LAST]
 
 
-def test_a_kill_while_saving_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
-    """Twenty processes that do nothing but save are killed at random moments (fault 41)."""
+@pytest.mark.parametrize(
+    ("kills", "megabytes"),
+    [(5, 0), pytest.param(20, 0, marks=pytest.mark.slow), pytest.param(20, 24, marks=pytest.mark.slow)],
+)
+def test_a_kill_while_saving_leaves_a_whole_checkpoint(tmp_path: Path, kills: int, megabytes: int) -> None:
+    """Processes that do nothing but save are killed at random moments (fault 41)."""
     script = textwrap.dedent("""
-        import os, random, signal, sys, time
+        import dataclasses, os, random, signal, sys, time
         from pathlib import Path
-        sys.path[:0] = sys.argv[2:]
+        kills, megabytes = int(sys.argv[2]), int(sys.argv[3])
+        sys.path[:0] = sys.argv[4:]
+        import torch
         from test_train_checkpoint import sample
         from hwnas.train.checkpoint import LAST, save
+        ballast = {"ballast": torch.zeros(megabytes, 2**18)} if megabytes else {}
+        def kept(epoch):
+            one = sample(epoch)
+            return dataclasses.replace(one, state_dict=one.state_dict | ballast)
         rng = random.Random(1)
-        for attempt in range(20):
+        for attempt in range(kills):
             last = Path(sys.argv[1], str(attempt), LAST)
             last.parent.mkdir()
-            save(sample(1), last)
+            save(kept(1), last)
             child = os.fork()
             epoch = 2
             while not child:
-                save(sample(epoch), last)
+                save(kept(epoch), last)
                 epoch += 1
-            time.sleep(rng.uniform(0.0, 0.1))
+            time.sleep(rng.uniform(0.0, 0.02 * megabytes + 0.1))
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
     """)
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-    subprocess.run([sys.executable, "-c", script, str(tmp_path), *paths], check=True, timeout=120)
-    for attempt in range(20):
+    command = [sys.executable, "-c", script, str(tmp_path), str(kills), str(megabytes), *paths]
+    subprocess.run(command, check=True, timeout=240)
+    for attempt in range(kills):
         found = resume_point(tmp_path / str(attempt))
         assert found.skipped == ()
         assert torch.equal(found.state_dict["a.count"], torch.tensor(found.epoch))
-    assert max(resume_point(tmp_path / str(attempt)).epoch for attempt in range(20)) > 5, "it did save"
+    folders = [tmp_path / str(attempt) for attempt in range(kills)]
+    assert max(resume_point(folder).epoch for folder in folders) > 2, "it did save"
+    if kills == 20:
+        assert any(list(folder.glob("*.partial")) for folder in folders), "some fell into a write"

@@ -110,6 +110,7 @@ def test_a_training_leaves_its_files(uninterrupted: TrainingResult) -> None:
 def test_resumed_equals_uninterrupted_bit_for_bit(
     data: Path, tmp_path: Path, uninterrupted: TrainingResult, epoch: int
 ) -> None:
+    """Fault 45."""
     with pytest.raises(KeyboardInterrupt):
         train(ARCH, data, RECIPE, tmp_path, name="tiny", observer=Watcher(interrupt_in_epoch=epoch))
     watcher = Watcher()
@@ -221,6 +222,7 @@ class _Exploding(nn.Module):
 def test_a_loss_that_is_no_number_fails_and_is_never_the_best(
     data: Path, tmp_path: Path, healthy_steps: int, epoch: int
 ) -> None:
+    """Fault 44."""
     recipe = dataclasses.replace(RECIPE, ema_decay=0.0)  # 3 updates an epoch
     with pytest.raises(TrainingFailed, match=f"loss of epoch {epoch} must be finite, got nan"):
         train(ARCH, data, recipe, tmp_path, builder=lambda arch: _Exploding(arch, healthy_steps))

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from hwnas import plugins
 from hwnas.cli.common import JsonOption, emit_json
-from hwnas.cli.train import DataOption, training_device
+from hwnas.cli.train import DataOption
+from hwnas.cli.training import TrainingDeviceOption, require_packages, training_device
 
 __all__ = ["command"]
 
@@ -21,14 +21,11 @@ def command(
         typer.Argument(metavar="CKPT", help="A training's folder (its best network) or a .safetensors file."),
     ],
     data: DataOption,
-    device: Annotated[
-        str, typer.Option("--device", metavar="cpu|cuda|auto", help="Where to compute.")
-    ] = "auto",
+    device: TrainingDeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Say how accurate a trained network is: top-1 and top-5 on DATA's val images, or test."""
-    for package in ("torch", "torchvision", "timm", "safetensors"):
-        plugins.require(package, extra="torch")
+    require_packages()
     from hwnas.train.checkpoint import load
     from hwnas.train.evaluation import evaluate_checkpoint
     from hwnas.train.images import open_images

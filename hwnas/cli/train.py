@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import re
 import shlex
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas import plugins
 from hwnas.cli.common import ArchArgument, JsonOption, emit_json, resolve_arch
-from hwnas.errors import UsageError
+from hwnas.cli.training import (
+    BatchOption,
+    EpochsOption,
+    ImageSizeOption,
+    InitOption,
+    LrOption,
+    OutOption,
+    ResumeOption,
+    SeedOption,
+    SetOption,
+    StemStrideOption,
+    Terminal,
+    TrainingDeviceOption,
+    WorkersOption,
+    default_folder,
+    file_name,
+    named_start,
+    require_packages,
+    resume_command,
+    training_device,
+    with_flags,
+)
+from hwnas.errors import HwnasError
 
 if TYPE_CHECKING:
-    from hwnas.train.checkpoint import EpochRecord
-    from hwnas.train.loop import Progress
     from hwnas.train.recipe import Recipe
 
-__all__ = ["DataOption", "command", "training_device"]
+__all__ = ["DataOption", "command"]
 
 DEFAULT_RECIPE = "imagenet"
 
@@ -33,13 +48,8 @@ DataOption = Annotated[
         "--data",
         metavar="DATA",
         help="Images as DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg (or test): a folder, or a .tar, "
-        ".tar.gz, .tar.bz2 or .tar.xz of one.",
-    ),
-]
-TrainingDeviceOption = Annotated[
-    str,
-    typer.Option(
-        "--device", metavar="cpu|cuda|auto", help="Where to compute; auto takes a GPU if there is one."
+        ".tar.gz, .tar.bz2 or .tar.xz of one; shards (DATA/train-*.tar, DATA/val-*.tar); or a set on the "
+        "disk by name: cifar10:PATH, cifar100:PATH, flowers102:PATH, oxford-pet:PATH, imagenet:PATH.",
     ),
 ]
 
@@ -55,55 +65,15 @@ def command(
             help=f"One of hwnas (imagenet, small, ...) or a YAML file; without it {DEFAULT_RECIPE}.",
         ),
     ] = None,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            "--out", metavar="DIR", help="Where checkpoints go; without it trainings/NAME-1 and so on."
-        ),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Go on after the last finished epoch; options not given stay as they were."
-        ),
-    ] = False,
-    init: Annotated[
-        str | None,
-        typer.Option(
-            "--init",
-            metavar="WEIGHTS",
-            help="Start from weights, sliced and resized where they are larger: a training, a .safetensors "
-            "file, a preset, or published (the preset that fits best).",
-        ),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="FIELD=VALUE", help="Any field of the recipe, such as teacher=RUN; repeatable."
-        ),
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option("--epochs", metavar="N", help="Instead of the recipe's; a quarter at most is warm-up."),
-    ] = None,
-    batch: Annotated[
-        int | None, typer.Option("--batch", metavar="N", help="Instead of the recipe's.")
-    ] = None,
-    lr: Annotated[
-        float | None,
-        typer.Option(
-            "--lr", metavar="X", help="Peak learning rate at the batch size, instead of the recipe's."
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option("--image-size", metavar="N", help="Side of the images in pixels.")
-    ] = None,
-    stem_stride: Annotated[
-        int | None,
-        typer.Option(
-            "--stem-stride", metavar="S", help="16, 8 or 4: image side over feature-map side after the stem."
-        ),
-    ] = None,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    init: InitOption = None,
+    settings: SetOption = None,
+    epochs: EpochsOption = None,
+    batch: BatchOption = None,
+    lr: LrOption = None,
+    image_size: ImageSizeOption = None,
+    stem_stride: StemStrideOption = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -112,8 +82,8 @@ def command(
             help="Train on N images only, equally many of each class, drawn by the seed.",
         ),
     ] = None,
-    workers: Annotated[int | None, typer.Option("--workers", metavar="N", help="Decoding processes.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="S", help="Instead of the recipe's.")] = None,
+    workers: WorkersOption = None,
+    seed: SeedOption = None,
     device: TrainingDeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -121,15 +91,17 @@ def command(
 
     The network is adapted to the number of classes, and to --image-size and --stem-stride. After each
     epoch a checkpoint is on the disk; whatever stops the training, --resume repeats at most one epoch.
+    A finished one adds a line to trainings.jsonl beside its folder, which --accuracy learned learns from.
 
     Example: hwnas train uniform-t --data cifar10.tar.xz --recipe small --epochs 4
     """
-    _require_packages()
+    require_packages()
     name, spec = resolve_arch(arch)
     from hwnas.train.images import open_images
     from hwnas.train.loop import train
+    from hwnas.train.trainings import TABLE, remember, row_of
 
-    folder = Path(out) if out else _default_folder(name, resume)
+    folder = Path(out) if out else default_folder(name, resume)
     changes = {
         "epochs": epochs,
         "batch_size": batch,
@@ -151,8 +123,8 @@ def command(
         "device": device if device != "auto" else None,
         "set": settings,
     }
-    resume_command = _resume_command(arch, data, folder, options)
-    observer = _Terminal()
+    again = resume_command("train", arch, data, folder, options)
+    observer = Terminal()
     if int(os.environ.get("RANK", "0")) == 0:
         observer.note(f"training {name} ({spec.id}) on {on} into {folder}")
     try:
@@ -163,17 +135,21 @@ def command(
             folder,
             name=name,
             resume=resume,
-            init=init,
+            init=named_start(init),
             limit=limit,
             device=on,
             observer=observer,
         )
     except KeyboardInterrupt:
         observer.note("interrupted; the last finished epoch is kept. To go on:")
-        observer.note(f"  {resume_command}")
+        observer.note(f"  {again}")
         raise
     if int(os.environ.get("RANK", "0")):  # of several processes, the first one speaks
         return
+    try:
+        remember(row_of(result.document, init=init or ""), folder.parent / TABLE)
+    except HwnasError as error:  # the training is whole without
+        observer.note(str(error))
     last, best = result.history[-1], result.best
     if as_json:
         emit_json({**result.document, "out": str(folder)})
@@ -185,26 +161,7 @@ def command(
         )
     checkpoint = shlex.quote(str(folder))
     observer.note(f"next: hwnas evaluate {checkpoint} --data {shlex.quote(data)}")
-    observer.note(f"      hwnas export {checkpoint} --out {shlex.quote(f'{_file_name(name)}.onnx')}")
-
-
-def training_device(asked: str) -> str:
-    """`cpu` or `cuda`; raises UsageError for anything else, and for a GPU that isn't there."""
-    import torch
-
-    if asked not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"--device must be auto, cpu or cuda here, got '{asked}'")
-    there = torch.cuda.is_available()
-    if asked == "cuda" and not there:
-        raise UsageError(
-            "--device cuda needs a GPU that this torch can use, there is none: 'hwnas doctor' says more"
-        )
-    return "cuda" if there and asked != "cpu" else "cpu"
-
-
-def _require_packages() -> None:
-    for package in ("torch", "torchvision", "timm", "safetensors"):
-        plugins.require(package, extra="torch")
+    observer.note(f"      hwnas export {checkpoint} --out {shlex.quote(f'{file_name(name)}.onnx')}")
 
 
 def _chosen_recipe(
@@ -227,96 +184,4 @@ def _chosen_recipe(
         limit = saved.data.get("limit")
     else:
         recipe = read_recipe(asked or DEFAULT_RECIPE)
-    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
-    if "epochs" in given:  # the recipe's warm-up is meant for its own length
-        given["warmup_epochs"] = min(recipe.warmup_epochs, max(0, given["epochs"]) / 4)
-    if lr is not None:
-        given |= {"lr": lr, "lr_batch_size": given.get("batch_size", recipe.batch_size)}
-    recipe = dataclasses.replace(recipe, **given)
-    return (_with_settings(recipe, settings) if settings else recipe), limit
-
-
-def _with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
-    """The recipe with fields given as text; raises UsageError as for a recipe file."""
-    from hwnas import yaml_io
-
-    values = recipe.to_dict()
-    for setting in settings:
-        name, sign, text = setting.partition("=")
-        if not sign:
-            raise UsageError(f"--set must be FIELD=VALUE, got '{setting}'")
-        is_text = isinstance(values.get(name), str)
-        values[name] = text if is_text else yaml_io.parse(f"value: {text}", source="--set")["value"]
-    return type(recipe).from_dict(values, source="--set")
-
-
-def _default_folder(name: str, resume: bool) -> Path:
-    """trainings/NAME-N: the next free number, or the last one taken when resuming."""
-    parent, stem = Path("trainings"), _file_name(name)
-    taken = [
-        int(folder.name.removeprefix(f"{stem}-"))
-        for folder in parent.glob(f"{stem}-*")
-        if folder.name.removeprefix(f"{stem}-").isdecimal()
-    ]
-    if resume and not taken:
-        raise UsageError(f"there is no training of {name} in {parent} to resume: name its folder with --out")
-    return parent / f"{stem}-{max(taken, default=0) + (not resume)}"
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")
-
-
-def _resume_command(arch: str, data: str, folder: Path, options: dict[str, Any]) -> str:
-    def words() -> Iterator[str]:
-        yield from ("hwnas", "train", arch, "--data", data)
-        for name, value in options.items():
-            for one in value if isinstance(value, list) else [value]:
-                if one is not None:
-                    yield from (f"--{name.replace('_', '-')}", str(one))
-        yield from ("--out", str(folder), "--resume")
-
-    return shlex.join(words())
-
-
-class _Terminal:
-    """Progress on stderr: a line that is rewritten on a terminal, one now and then elsewhere."""
-
-    EVERY_S = 30.0
-
-    def __init__(self) -> None:
-        self._is_live = sys.stderr.isatty()
-        self._last_s = time.monotonic()
-
-    def note(self, text: str) -> None:
-        self._write(text + "\n")
-
-    def step(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now - self._last_s < (0.2 if self._is_live else self.EVERY_S):
-            return
-        self._last_s = now
-        text = (
-            f"epoch {progress.epoch}/{progress.epochs}, update {progress.step}/{progress.steps}: "
-            f"loss {progress.loss:.3f}, {progress.images_per_second:.0f} images/s, "
-            f"about {_duration(progress.seconds_left)} left"
-        )
-        self._write(text if self._is_live else text + "\n")
-
-    def epoch(self, record: EpochRecord) -> None:
-        self._write(
-            f"epoch {record.epoch}: loss {record.loss:.3f}, top-1 {record.top1_percent:.2f} %, "
-            f"lr {record.lr:.2g}, {_duration(record.seconds)}\n"
-        )
-
-    def _write(self, text: str) -> None:
-        sys.stderr.write(("\r\x1b[K" if self._is_live else "") + text)
-        sys.stderr.flush()
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return with_flags(recipe, changes, lr, settings), limit

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import functools
 import io
-import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -20,13 +18,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from hwnas import plugins
 from hwnas.train.images import Image, Images, labels_of
-from hwnas.train.randomness import derived_seed, isolated
+from hwnas.train.order import Order, Place, leave_signals
+from hwnas.train.randomness import isolated
 from hwnas.train.recipe import Recipe
 
 __all__ = ["Batch", "Batches", "UnreadableImageError", "decode", "evaluation_batches", "training_batches"]
 
 Transform = Callable[[PIL.Image.Image], torch.Tensor]
-Place = tuple[int, int]  # epoch, number of the image
 
 
 class UnreadableImageError(ValueError):
@@ -85,7 +83,7 @@ class Batches:
         """`share` is (rank, processes): each of several processes has its part of each batch."""
         self.count = len(selected)
         batch_size = min(batch_size, self.count)
-        self._order = _Order(self.count, batch_size, seed, shuffle, share)
+        self._order = Order(self.count, batch_size, seed, shuffle, share)
         labels = labels_of(selected, classes, images.path)
         self._loader: Any = DataLoader(
             _ImageDataset(images, tuple(selected), labels, transform, seed),
@@ -93,7 +91,7 @@ class Batches:
             collate_fn=_collate,
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=_start_worker,
+            worker_init_fn=leave_signals,
             pin_memory=pin_memory,
         )
 
@@ -171,14 +169,6 @@ def evaluation_batches(
     )
 
 
-def worker_count(recipe: Recipe, processes: int = 1) -> int:
-    """Decoding processes that the recipe asks for on this machine, for each of so many trainings' own."""
-    if recipe.workers >= 0:
-        return recipe.workers
-    spare = len(os.sched_getaffinity(0)) - processes if hasattr(os, "sched_getaffinity") else 2
-    return min(8, max(1, spare // processes))
-
-
 def _keep_a_bit(transform: Any) -> None:
     """Posterising keeps at least one bit: timm's strongest level keeps none, which Pillow refuses."""
     for step in transform.transforms:
@@ -190,28 +180,6 @@ def _keep_a_bit(transform: Any) -> None:
 
 def _at_least_a_bit(level_fn: Callable[..., tuple[int, ...]], *level: Any) -> tuple[int, ...]:
     return tuple(max(1, bits) for bits in level_fn(*level))
-
-
-class _Order:
-    """The batch sampler: lists of (epoch, number), so that workers know the epoch as well."""
-
-    def __init__(self, count: int, batch_size: int, seed: int, shuffle: bool, share: tuple[int, int]) -> None:
-        self.count, self.batch_size, self.seed, self.shuffle = count, batch_size, seed, shuffle
-        self.rank, self.processes = share
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self.count // self.batch_size if self.shuffle else -(-self.count // self.batch_size)
-
-    def __iter__(self) -> Iterator[list[Place]]:
-        order = np.arange(self.count)
-        if self.shuffle:
-            np.random.default_rng(derived_seed(self.seed, "order", self.epoch)).shuffle(order)
-        for batch in range(len(self)):
-            numbers = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            part = len(numbers) // self.processes
-            mine = numbers[self.rank * part : (self.rank + 1) * part]
-            yield [(self.epoch, int(number)) for number in mine]
 
 
 class _ImageDataset(Dataset[Any]):
@@ -244,10 +212,3 @@ def _collate(samples: list[tuple[Any, Any]]) -> Batch:
         labels=torch.tensor([label for _, label in readable], dtype=torch.int64),
         unreadable=tuple(sample for sample in samples if isinstance(sample[0], str)),
     )
-
-
-def _start_worker(_: int) -> None:
-    # A signal to the whole process group is for the training process; it then ends its workers, which
-    # would otherwise be gone first and look like a crash.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

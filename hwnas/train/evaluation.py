@@ -11,8 +11,9 @@ from torch import nn
 
 from hwnas.errors import FileFormatError
 from hwnas.train.checkpoint import Checkpoint, trained_network
-from hwnas.train.data import Batches, evaluation_batches, worker_count
+from hwnas.train.data import Batches, evaluation_batches
 from hwnas.train.images import Images
+from hwnas.train.order import worker_count
 
 __all__ = ["Evaluation", "evaluate", "evaluate_checkpoint"]
 
@@ -83,7 +84,7 @@ def evaluate_checkpoint(checkpoint: Checkpoint, images: Images, *, device: str =
         checkpoint.classes_names,
         checkpoint.recipe,
         size=checkpoint.arch.resolution,
-        workers=worker_count(checkpoint.recipe),
+        workers=worker_count(checkpoint.recipe.workers),
         pin_memory=device != "cpu",
     )
     network = trained_network(checkpoint).to(device).to(memory_format=torch.channels_last)

@@ -12,8 +12,9 @@ import torch
 
 from hwnas.errors import UsageError
 from hwnas.train.checkpoint import Checkpoint
-from hwnas.train.data import evaluation_batches, worker_count
+from hwnas.train.data import evaluation_batches
 from hwnas.train.images import Image, Images, open_images, subset
+from hwnas.train.order import worker_count
 
 if TYPE_CHECKING:
     from hwnas.nn.deploy import Array, Run
@@ -79,7 +80,7 @@ def _batches(trained: Checkpoint, images: Images, chosen: tuple[Image, ...]) -> 
         trained.classes_names,
         trained.recipe,
         size=trained.arch.resolution,
-        workers=worker_count(trained.recipe),
+        workers=worker_count(trained.recipe.workers),
     )
     found = False
     for batch in batches.epoch(0):

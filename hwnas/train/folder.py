@@ -2,7 +2,7 @@
 
 arch.yaml                  the network, adapted to the images
 recipe.yaml                how it is trained
-last, previous, best       see `hwnas.train.checkpoint`
+last, previous, best       see `hwnas.train.checkpoint_folder`
 history.jsonl              a line an epoch
 result.json                at the end: accuracy, recipe, time, environment
 """
@@ -12,21 +12,54 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from hwnas.errors import UsageError
-from hwnas.train import checkpoint as checkpoints
-from hwnas.train.checkpoint import Checkpoint, EpochRecord
+from hwnas.space import ArchSpec
+from hwnas.train.checkpoint_folder import BEST, LAST, PREVIOUS
 from hwnas.train.images import Image, Images
 from hwnas.train.observer import Observer
 from hwnas.whole_file import write_whole
 
-__all__ = ["FREE_TO_CHANGE", "described_data", "prepared_folder", "write_history"]
+__all__ = ["FREE_TO_CHANGE", "Resumable", "described_data", "prepared_folder", "write_history"]
 
 FREE_TO_CHANGE = ("workers",)
 """Fields of a recipe that may differ when a training is resumed: they don't change the outcome."""
+
+
+class PlainRecipe(Protocol):
+    """A recipe, as far as it is kept and compared here."""
+
+    @property
+    def epochs(self) -> int: ...
+    def to_dict(self) -> dict[str, Any]: ...
+    def to_yaml(self) -> str: ...
+
+
+class Resumable(Protocol):
+    """A checkpoint, as far as it is compared with what is asked for."""
+
+    @property
+    def arch(self) -> ArchSpec: ...
+    @property
+    def recipe(self) -> PlainRecipe: ...
+    @property
+    def classes_names(self) -> tuple[str, ...]: ...
+    @property
+    def data(self) -> Mapping[str, Any]: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def path(self) -> Path | None: ...
+    @property
+    def skipped(self) -> tuple[str, ...]: ...
+
+
+Saved = TypeVar("Saved", bound=Resumable)
 
 
 def described_data(
@@ -44,14 +77,18 @@ def described_data(
     }
 
 
-def prepared_folder(out: Path, start: Checkpoint, resume: bool, observer: Observer) -> Checkpoint | None:
+def prepared_folder(
+    out: Path, start: Saved, resume: bool, observer: Observer, resume_point: Callable[[Path], Saved]
+) -> Saved | None:
     """Make the folder, or find in it what is to be resumed; refuse what doesn't fit.
+
+    `resume_point` reads the newest whole checkpoint of a folder.
 
     Raises UsageError when the folder cannot be written, holds a training that is not resumed, or
     another one than asked for; FileFormatError when no checkpoint in it is whole.
     """
-    files = (checkpoints.LAST, checkpoints.PREVIOUS)
-    held = [file for file in (*files, checkpoints.BEST) if (out / file).exists()]
+    files = (LAST, PREVIOUS)
+    held = [file for file in (*files, BEST) if (out / file).exists()]
     if held and not resume:
         raise UsageError(f"{out} already holds a training: add --resume to go on, or choose another folder")
     try:
@@ -65,11 +102,11 @@ def prepared_folder(out: Path, start: Checkpoint, resume: bool, observer: Observ
         raise UsageError(f"{out}: cannot be written: {error.strerror}: choose another folder") from None
     if not any(file in held for file in files):
         return None
-    saved = checkpoints.resume_point(out)
+    saved = resume_point(out)
     for reason in saved.skipped:
         observer.note(f"{reason}; going on from the checkpoint before it")
-    if saved.path == out / checkpoints.PREVIOUS and (out / checkpoints.LAST).exists():
-        (out / checkpoints.LAST).replace(out / f"{checkpoints.LAST}.damaged")  # must not become `previous`
+    if saved.path == out / PREVIOUS and (out / LAST).exists():
+        (out / LAST).replace(out / f"{LAST}.damaged")  # must not become `previous`
     differences = [*_differences(saved, start)]
     if differences:
         raise UsageError(
@@ -79,13 +116,13 @@ def prepared_folder(out: Path, start: Checkpoint, resume: bool, observer: Observ
     return saved
 
 
-def write_history(out: Path, history: tuple[EpochRecord, ...]) -> None:
-    """history.jsonl, a line an epoch."""
+def write_history(out: Path, history: Sequence[Any]) -> None:
+    """history.jsonl, a line an epoch; `history` holds dataclasses."""
     lines = [json.dumps(dataclasses.asdict(record)) for record in history]
     write_whole(out / "history.jsonl", "\n".join(lines) + "\n")
 
 
-def _differences(saved: Checkpoint, asked: Checkpoint) -> Iterator[str]:
+def _differences(saved: Resumable, asked: Resumable) -> Iterator[str]:
     if saved.arch.id != asked.arch.id:
         there, wanted = (f"{side.arch.id} ({side.name})" for side in (saved, asked))
         yield f"  architecture: {there} there, {wanted} asked for"

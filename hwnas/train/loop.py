@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,16 @@ from hwnas.errors import UsageError
 from hwnas.space import ArchSpec
 from hwnas.train import checkpoint as checkpoints
 from hwnas.train.checkpoint import Checkpoint, EpochRecord
-from hwnas.train.data import Batches, evaluation_batches, training_batches, worker_count
+from hwnas.train.data import Batches, evaluation_batches, training_batches
 from hwnas.train.folder import described_data, prepared_folder, write_history
 from hwnas.train.images import Image, Images, open_images, subset
 from hwnas.train.observer import Observer, Progress, Silent, TrainingFailed, listed
+from hwnas.train.order import worker_count
 from hwnas.train.processes import Group, joined
 from hwnas.train.randomness import deterministic
 from hwnas.train.recipe import Recipe
 from hwnas.train.result import result_document
-from hwnas.train.start import find_start, fitted
+from hwnas.train.start import Start, initialise
 from hwnas.train.teacher import load_teacher
 from hwnas.train.trainer import Trainer
 from hwnas.whole_file import write_whole
@@ -64,7 +66,7 @@ def train(
     *,
     name: str = "",
     resume: bool = False,
-    init: Path | str | None = None,
+    init: Path | str | Callable[[ArchSpec], Start] | None = None,
     limit: int | None = None,
     device: str = "cpu",
     builder: Callable[[ArchSpec], nn.Module] | None = None,
@@ -74,7 +76,7 @@ def train(
     """Train `arch`, adapted to the images of `data`, into the folder `out`.
 
     `limit` keeps that many training images, equally many of each class, drawn by the recipe's seed.
-    `init` names weights to start from, as `hwnas.train.start` reads it. With `resume`, goes on
+    `init` names weights to start from, as `hwnas.train.start` reads it, or finds them. With `resume`, goes on
     after the last finished epoch of `out`, or starts when there is none. `builder` makes the network
     (by default hwnas.nn.build). Where torchrun started several processes, each calls this alike.
 
@@ -92,7 +94,7 @@ def train(
         before = None
         for turn in (True, False):  # the first process makes the folder, then the others look at it
             if group.is_first is turn:
-                before = prepared_folder(out, start, resume or not turn, observer)
+                before = prepared_folder(out, start, resume or not turn, observer, checkpoints.resume_point)
             group.wait()
         init = None if before is not None else init
         training, evaluation = _batches(images, start, device, group)
@@ -106,7 +108,7 @@ def train(
             observer,
             group,
             load_teacher(recipe.teacher, start.classes_names).to(device) if recipe.teacher else None,
-            None if init is None else lambda network: _initialise(network, str(init), start.arch, observer),
+            None if init is None else partial(initialise, asked=init, arch=start.arch, observer=observer),
         )
         if before is not None:
             trainer.restore(before)
@@ -149,7 +151,7 @@ def _batches(images: Images, start: Checkpoint, device: str, group: Group) -> tu
     """The training batches, of which each process has a share, and those to evaluate on."""
     options: dict[str, Any] = {
         "size": start.arch.resolution,
-        "workers": worker_count(start.recipe, group.size),
+        "workers": worker_count(start.recipe.workers, group.size),
         "pin_memory": device != "cpu",
     }
     selected = _selected(images, start.data["limit"], start.recipe)
@@ -195,23 +197,6 @@ def _epochs(
             write_history(out, history)
         trainer.observer.epoch(record)
     return history
-
-
-def _initialise(network: nn.Module, asked: str, arch: ArchSpec, observer: Observer) -> None:
-    """Start from other weights, where they fit; says which did. Raises UsageError when none does."""
-    given = find_start(asked, arch)
-    own = network.state_dict()
-    taken = fitted(own, given.weights)
-    if not any(tensor.is_floating_point() and tensor.ndim for tensor in taken.values()):
-        raise UsageError(f"{given.source}: not one of its {len(given.weights)} tensors fits this network")
-    network.load_state_dict(taken, strict=False)
-    changed = sum(given.weights[key].shape != weight.shape for key, weight in taken.items())
-    left = sorted(set(own) - set(taken))
-    observer.note(
-        f"{given.source}: {len(taken)} of {len(own)} tensors taken"
-        + (f", {changed} of them sliced or resized" if changed else "")
-        + (f"; freshly initialised: {', '.join(left[:5])}{' ...' if len(left) > 5 else ''}" if left else "")
-    )
 
 
 def _default_builder() -> Callable[[ArchSpec], nn.Module]:

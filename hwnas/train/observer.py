@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hwnas.errors import HwnasError
-from hwnas.train.checkpoint import EpochRecord
 
-__all__ = ["Observer", "Progress", "Silent", "TrainingFailed", "listed"]
+__all__ = ["FinishedEpoch", "Observer", "Progress", "Silent", "TrainingFailed", "listed"]
 
 
 class TrainingFailed(HwnasError):
@@ -41,6 +40,30 @@ class Progress:
     """Estimate for the rest of the training, at the speed of this epoch."""
 
 
+class FinishedEpoch(Protocol):
+    """What an observer may ask the record of an epoch for, whatever is trained."""
+
+    @property
+    def epoch(self) -> int:
+        """1 for the first."""
+
+    @property
+    def loss(self) -> float:
+        """Mean training loss."""
+
+    @property
+    def outcome(self) -> str:
+        """How good the network is now, in words."""
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the last update."""
+
+    @property
+    def seconds(self) -> float:
+        """Wall clock, evaluation included."""
+
+
 class Observer(Protocol):
     """Who wants to know how a training goes."""
 
@@ -50,7 +73,7 @@ class Observer(Protocol):
     def step(self, progress: Progress) -> None:
         """An update is done."""
 
-    def epoch(self, record: EpochRecord) -> None:
+    def epoch(self, record: FinishedEpoch) -> None:
         """An epoch is done and its checkpoint written."""
 
 
@@ -59,7 +82,7 @@ class Silent:
 
     def note(self, text: str) -> None: ...
     def step(self, progress: Progress) -> None: ...
-    def epoch(self, record: EpochRecord) -> None: ...
+    def epoch(self, record: FinishedEpoch) -> None: ...
 
 
 def listed(what: str, files: list[tuple[str, str]], shown: int = 5) -> str:

@@ -1,19 +1,37 @@
-"""Optimiser and learning-rate schedule of a recipe, both timm's."""
+"""Optimiser and learning-rate schedule of a recipe, both timm's, and what is computed in lower precision."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from hwnas import plugins
-from hwnas.train.recipe import Recipe
 
-__all__ = ["decay_groups", "make_optimizer", "make_schedule"]
+__all__ = ["OptimisationRecipe", "decay_groups", "make_optimizer", "make_schedule", "matrix_precision"]
 
 
-def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+class OptimisationRecipe(Protocol):
+    """The fields of a recipe that are read here; `hwnas.train.recipe.Recipe` says what each is."""
+
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def optimizer(self) -> str: ...
+    @property
+    def peak_lr(self) -> float: ...
+    @property
+    def min_lr(self) -> float: ...
+    @property
+    def warmup_epochs(self) -> float: ...
+    @property
+    def warmup_lr(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+
+
+def make_optimizer(network: nn.Module, recipe: OptimisationRecipe) -> torch.optim.Optimizer:
     """The recipe's optimiser over the network's parameters, at its peak learning rate."""
     timm_optim: Any = plugins.require("timm.optim", extra="torch")
     optimizer: torch.optim.Optimizer = timm_optim.create_optimizer_v2(
@@ -24,7 +42,7 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return optimizer
 
 
-def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> Any:
+def make_schedule(optimizer: torch.optim.Optimizer, recipe: OptimisationRecipe, steps: int) -> Any:
     """Linear warm-up, then a cosine, by updates; `steps` is the updates of an epoch."""
     timm_scheduler: Any = plugins.require("timm.scheduler", extra="torch")
     warmup = round(recipe.warmup_epochs * steps)
@@ -55,3 +73,12 @@ def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]
         {"params": decayed, "weight_decay": weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
+
+
+def matrix_precision(precision: str, device: str) -> torch.dtype | None:
+    """What matrix work is cast to; None leaves it in float32."""
+    if precision == "fp32" or (precision == "mixed" and device == "cpu"):
+        return None
+    if device == "cpu" or torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    return torch.float16

@@ -6,19 +6,17 @@ else that decides the outcome of a training is here, and so inside every checkpo
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hwnas import yaml_io
-from hwnas.errors import FileFormatError, UsageError, did_you_mean
+from hwnas.errors import UsageError
+from hwnas.train import fields
 
-__all__ = ["FORMAT", "Recipe", "read_recipe", "recipe_names"]
-
-FORMAT = 1  # 1: the first one
+__all__ = ["Recipe", "read_recipe", "recipe_names"]
 
 PRECISIONS = ("mixed", "bf16", "fp32")
 OPTIMIZERS = ("adamw", "lion", "nadamw", "sgd")
@@ -103,7 +101,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with every field, so that a later change of a default changes no recipe."""
-        return {"format": FORMAT, **dataclasses.asdict(self)}
+        return fields.to_plain(self)
 
     def to_yaml(self) -> str:
         """The text of a recipe file."""
@@ -112,73 +110,22 @@ class Recipe:
     @classmethod
     def from_dict(cls, data: Any, *, source: str = "recipe") -> Recipe:
         """The recipe in plain data; raises UsageError with a line for each mistake and its field."""
-        if not isinstance(data, Mapping):
-            raise UsageError(f"{source}: a recipe must be a mapping, got {type(data).__name__}")
-        specs = {spec.name: spec for spec in dataclasses.fields(cls)}
-        problems: list[str] = []
-        values: dict[str, Any] = {}
-        version = data.get("format")
-        if type(version) is not int or not 1 <= version <= FORMAT:
-            newer = type(version) is int and version > FORMAT
-            problems.append(
-                f"format: this hwnas reads {FORMAT}, got {version!r}" + (": upgrade hwnas" if newer else "")
-            )
-        for name, value in data.items():
-            if name == "format":
-                continue
-            if name not in specs:
-                problems.append(f"{name}: no such field.{did_you_mean(str(name), specs)}")
-                continue
-            wanted = {"int": int, "float": float, "str": str, "bool": bool}[str(specs[name].type)]
-            if wanted is float and type(value) is int:
-                value = float(value)
-            if type(value) is not wanted:  # bool is an int for isinstance
-                word = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[wanted]
-                problems.append(f"{name}: must be {word}, got {value!r} ({type(value).__name__})")
-                continue
-            values[name] = value
-        for name, spec in specs.items():
-            if spec.default is dataclasses.MISSING and name not in data:
-                problems.append(f"{name}: is required")
-        if not problems:
-            try:
-                return cls(**values)
-            except UsageError as error:
-                problems = [line.removeprefix("recipe: ") for line in str(error).splitlines()]
-        raise UsageError("\n".join(f"{source}: {problem}" for problem in problems))
+        return fields.from_plain(cls, data, source=source)
 
     @classmethod
     def from_yaml(cls, text: str, *, source: str = "recipe") -> Recipe:
         """The recipe in the text of a file; raises UsageError as `from_dict` does."""
-        try:
-            data = yaml_io.parse(text, source=source)
-        except FileFormatError as error:
-            raise UsageError(str(error)) from None
-        return cls.from_dict(data, source=source)
+        return fields.from_text(cls, text, source=source)
 
 
 def recipe_names() -> tuple[str, ...]:
     """The recipes that come with hwnas."""
-    return tuple(sorted(file.stem for file in _folder().glob("*.yaml")))
+    return fields.shipped(_folder())
 
 
 def read_recipe(name_or_path: str) -> Recipe:
     """A recipe by its name or from a YAML file; raises UsageError when there is none such."""
-    if name_or_path in recipe_names():
-        path = _folder() / f"{name_or_path}.yaml"
-    else:
-        path = Path(name_or_path)
-        if path.suffix not in (".yaml", ".yml"):
-            raise UsageError(
-                f"no recipe '{name_or_path}'.{did_you_mean(name_or_path, recipe_names())} "
-                f"Known: {', '.join(recipe_names())}, or a .yaml file"
-            )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise UsageError(f"recipe {path}: cannot be read: {reason}") from None
-    return Recipe.from_yaml(text, source=str(name_or_path))
+    return Recipe.from_yaml(fields.named_text(name_or_path, _folder()), source=name_or_path)
 
 
 def _folder() -> Path:
@@ -206,10 +153,7 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         "seed": (0, 2**63 - 1),
         "workers": (-1, 1024),
     }
-    for name, (low, high) in limits.items():
-        value = getattr(recipe, name)
-        if not low <= value <= high:  # also true of NaN
-            yield f"{name}: must be from {low} to {high}, got {value}"
+    yield from fields.outside(recipe, limits)
     if not (math.isfinite(recipe.lr) and 0 < recipe.lr <= 1e3):
         yield f"lr: must be above 0 and at most 1000, got {recipe.lr}"
     for name in ("label_smoothing", "ema_decay"):

@@ -13,7 +13,7 @@ another image size.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,20 @@ from hwnas.space.presets import preset_info, preset_names
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
-__all__ = ["PUBLISHED", "Start", "donor_preset", "find_start", "fitted", "read_tensors", "resized_bias"]
+    from hwnas.train.observer import Observer
+
+__all__ = [
+    "PUBLISHED",
+    "Start",
+    "donor_preset",
+    "find_start",
+    "fitted",
+    "initialise",
+    "read_tensors",
+    "resized_bias",
+]
 
 PUBLISHED = "published"
 TIMM_NAMES = {"efficientvit": "efficientvit_{}", "shvit": "shvit_{}"}  # by family; the number follows
@@ -66,6 +78,29 @@ def find_start(asked: str, arch: ArchSpec) -> Start:
     from hwnas.train.checkpoint import load
 
     return Start(asked, load(path).state_dict)
+
+
+def initialise(
+    network: nn.Module,
+    asked: Path | str | Callable[[ArchSpec], Start],
+    arch: ArchSpec,
+    observer: Observer,
+) -> None:
+    """Start from other weights, where they fit; says which did. `asked` is as for `find_start`, or finds
+    them itself. Raises UsageError when none does."""
+    given = asked(arch) if callable(asked) else find_start(str(asked), arch)
+    own = network.state_dict()
+    taken = fitted(own, given.weights)
+    if not any(tensor.is_floating_point() and tensor.ndim for tensor in taken.values()):
+        raise UsageError(f"{given.source}: not one of its {len(given.weights)} tensors fits this network")
+    network.load_state_dict(taken, strict=False)
+    changed = sum(given.weights[key].shape != weight.shape for key, weight in taken.items())
+    left = sorted(set(own) - set(taken))
+    observer.note(
+        f"{given.source}: {len(taken)} of {len(own)} tensors taken"
+        + (f", {changed} of them sliced or resized" if changed else "")
+        + (f"; freshly initialised: {', '.join(left[:5])}{' ...' if len(left) > 5 else ''}" if left else "")
+    )
 
 
 def donor_preset(arch: ArchSpec) -> str:

@@ -18,7 +18,7 @@ from hwnas.train.checkpoint import Checkpoint, EpochRecord, TrainingState
 from hwnas.train.data import Batches
 from hwnas.train.evaluation import Evaluation, evaluate
 from hwnas.train.observer import Observer, Progress, TrainingFailed
-from hwnas.train.optimisation import make_optimizer, make_schedule
+from hwnas.train.optimisation import make_optimizer, make_schedule, matrix_precision
 from hwnas.train.processes import Group
 from hwnas.train.randomness import isolated
 from hwnas.train.recipe import Recipe
@@ -77,7 +77,7 @@ class Trainer:
             if recipe.ema_decay
             else None
         )
-        self.cast = _matrix_precision(recipe.precision, device)
+        self.cast = matrix_precision(recipe.precision, device)
         self.scaler = torch.amp.GradScaler(device, enabled=self.cast is torch.float16)
         self.updates = 0
 
@@ -203,12 +203,3 @@ class Trainer:
         self.optimizer.load_state_dict(state.optimizer)
         self.scaler.load_state_dict(state.scaler)
         self.updates = state.updates
-
-
-def _matrix_precision(precision: str, device: str) -> torch.dtype | None:
-    """What matrix work is cast to; None leaves it in float32."""
-    if precision == "fp32" or (precision == "mixed" and device == "cpu"):
-        return None
-    if device == "cpu" or torch.cuda.is_bf16_supported():
-        return torch.bfloat16
-    return torch.float16

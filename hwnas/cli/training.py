@@ -1,0 +1,239 @@
+"""What the verbs that train share: where a training goes, how its progress is shown, how it is resumed."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from hwnas import plugins
+from hwnas.errors import UsageError
+
+if TYPE_CHECKING:
+    from hwnas.dense.recipe import DenseRecipe
+    from hwnas.space import ArchSpec
+    from hwnas.supernet.settings import Settings as SupernetSettings
+    from hwnas.train.observer import FinishedEpoch, Progress
+    from hwnas.train.recipe import Recipe as ClassifierRecipe
+    from hwnas.train.start import Start
+
+__all__ = [
+    "BatchOption",
+    "EpochsOption",
+    "ImageSizeOption",
+    "InitOption",
+    "LrOption",
+    "OutOption",
+    "ResumeOption",
+    "SeedOption",
+    "SetOption",
+    "StemStrideOption",
+    "Terminal",
+    "TrainingDeviceOption",
+    "WorkersOption",
+    "default_folder",
+    "file_name",
+    "named_start",
+    "require_packages",
+    "resume_command",
+    "training_device",
+    "with_fields",
+    "with_flags",
+]
+
+TrainingDeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="cpu|cuda|auto", help="Where to compute; auto takes a GPU if there is one."
+    ),
+]
+InitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--init",
+        metavar="WEIGHTS",
+        help="Start from weights, sliced and resized where they are larger: a training, a .safetensors "
+        "file, a preset, published (the preset that fits best), or supernet:PATH.",
+    ),
+]
+OutOption = Annotated[
+    str | None,
+    typer.Option("--out", metavar="DIR", help="Where checkpoints go; without it trainings/NAME-1 and so on."),
+]
+ResumeOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Go on after the last finished epoch; options not given stay as they were."
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Any field of the recipe, such as weight_decay=0.03; repeatable."
+    ),
+]
+EpochsOption = Annotated[
+    int | None,
+    typer.Option("--epochs", metavar="N", help="Instead of the recipe's; a quarter at most is warm-up."),
+]
+BatchOption = Annotated[int | None, typer.Option("--batch", metavar="N", help="Instead of the recipe's.")]
+LrOption = Annotated[
+    float | None,
+    typer.Option("--lr", metavar="X", help="Peak learning rate at the batch size, instead of the recipe's."),
+]
+ImageSizeOption = Annotated[
+    int | None, typer.Option("--image-size", metavar="N", help="Side of the images in pixels.")
+]
+StemStrideOption = Annotated[
+    int | None,
+    typer.Option(
+        "--stem-stride", metavar="S", help="16, 8 or 4: image side over feature-map side after the stem."
+    ),
+]
+WorkersOption = Annotated[int | None, typer.Option("--workers", metavar="N", help="Decoding processes.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", metavar="S", help="Instead of the recipe's.")]
+
+
+Recipe = TypeVar("Recipe", "ClassifierRecipe", "DenseRecipe", "SupernetSettings")
+
+
+def require_packages() -> None:
+    """Raises MissingPackageError when something that every training needs is not installed."""
+    for package in ("torch", "torchvision", "timm", "safetensors"):
+        plugins.require(package, extra="torch")
+
+
+def training_device(asked: str) -> str:
+    """`cpu` or `cuda`; raises UsageError for anything else, and for a GPU that isn't there."""
+    import torch
+
+    if asked not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device must be auto, cpu or cuda here, got '{asked}'")
+    there = torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        raise UsageError(
+            "--device cuda needs a GPU that this torch can use, there is none: 'hwnas doctor' says more"
+        )
+    return "cuda" if there and asked != "cpu" else "cpu"
+
+
+def with_flags(
+    recipe: Recipe, changes: Mapping[str, int | None], lr: float | None, settings: list[str]
+) -> Recipe:
+    """The recipe with the command line's changes: fields that are not None, the peak learning rate at
+    the batch size, and fields given as FIELD=VALUE. Raises UsageError as for a recipe file."""
+    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    if "epochs" in given:  # the recipe's warm-up is meant for its own length
+        given["warmup_epochs"] = min(recipe.warmup_epochs, max(0, given["epochs"]) / 4)
+    if lr is not None:
+        given |= {"lr": lr, "lr_batch_size": given.get("batch_size", recipe.batch_size)}
+    return with_fields(dataclasses.replace(recipe, **given), settings)
+
+
+def with_fields(recipe: Recipe, settings: list[str]) -> Recipe:
+    """The recipe with fields given as FIELD=VALUE; raises UsageError as for a recipe file."""
+    from hwnas import yaml_io
+
+    if not settings:
+        return recipe
+    values = recipe.to_dict()
+    for setting in settings:
+        name, sign, text = setting.partition("=")
+        if not sign:
+            raise UsageError(f"--set must be FIELD=VALUE, got '{setting}'")
+        is_text = isinstance(values.get(name), str)
+        values[name] = text if is_text else yaml_io.parse(f"value: {text}", source="--set")["value"]
+    return type(recipe).from_dict(values, source="--set")
+
+
+def default_folder(name: str, resume: bool) -> Path:
+    """trainings/NAME-N: the next free number, or the last one taken when resuming."""
+    parent, stem = Path("trainings"), file_name(name)
+    taken = [
+        int(folder.name.removeprefix(f"{stem}-"))
+        for folder in parent.glob(f"{stem}-*")
+        if folder.name.removeprefix(f"{stem}-").isdecimal()
+    ]
+    if resume and not taken:
+        raise UsageError(f"there is no training of {name} in {parent} to resume: name its folder with --out")
+    return parent / f"{stem}-{max(taken, default=0) + (not resume)}"
+
+
+def file_name(name: str) -> str:
+    """A network's name as a file may be called."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")
+
+
+def named_start(asked: str | None) -> str | Callable[[ArchSpec], Start] | None:
+    """What `--init` names, as `hwnas.train` takes it: `supernet:PATH` finds the network's slices there."""
+    name, mark, path = (asked or "").partition(":")
+    if name != "supernet" or not mark:
+        return asked
+    from hwnas.supernet.start import find_start
+
+    return partial(find_start, path)
+
+
+def resume_command(verb: str, arch: str | None, data: str, folder: Path, options: dict[str, Any]) -> str:
+    """The command line that goes on with a training; an option that is None is left out."""
+
+    def words() -> Iterator[str]:
+        yield from ("hwnas", *verb.split(), *([] if arch is None else [arch]), "--data", data)
+        for name, value in options.items():
+            for one in value if isinstance(value, list) else [value]:
+                if one is not None:
+                    yield from (f"--{name.replace('_', '-')}", str(one))
+        yield from ("--out", str(folder), "--resume")
+
+    return shlex.join(words())
+
+
+class Terminal:
+    """Progress on stderr: a line that is rewritten on a terminal, one now and then elsewhere."""
+
+    EVERY_S = 30.0
+
+    def __init__(self) -> None:
+        self._is_live = sys.stderr.isatty()
+        self._last_s = time.monotonic()
+
+    def note(self, text: str) -> None:
+        self._write(text + "\n")
+
+    def step(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._last_s < (0.2 if self._is_live else self.EVERY_S):
+            return
+        self._last_s = now
+        text = (
+            f"epoch {progress.epoch}/{progress.epochs}, update {progress.step}/{progress.steps}: "
+            f"loss {progress.loss:.3f}, {progress.images_per_second:.0f} images/s, "
+            f"about {_duration(progress.seconds_left)} left"
+        )
+        self._write(text if self._is_live else text + "\n")
+
+    def epoch(self, record: FinishedEpoch) -> None:
+        self._write(
+            f"epoch {record.epoch}: loss {record.loss:.3f}, {record.outcome}, "
+            f"lr {record.lr:.2g}, {_duration(record.seconds)}\n"
+        )
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(("\r\x1b[K" if self._is_live else "") + text)
+        sys.stderr.flush()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
