@@ -74,7 +74,7 @@ def test_int8_is_calibrated_and_its_cost_told(
     assert b"QuantizeLinear" in out.read_bytes()
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
     assert session.run(None, {"images": np.zeros((1, 3, 16, 16), np.float32)})[0].shape == (1, 3)
-    card = json.loads((tmp_path / "m.card.json").read_text())
+    card = json.loads((tmp_path / "m.onnx.card.json").read_text())
     assert card["precision"] == "int8" and card["calibration"] == "data"
 
 
@@ -96,14 +96,14 @@ def test_the_card_says_what_is_known_and_what_is_not(
     trained: Checkpoint, hwnas: Callable[..., Any], tmp_path: Path
 ) -> None:
     assert hwnas("export", str(tmp_path / "trained"), "--out", str(tmp_path / "m.onnx")).code == 0
-    card = json.loads((tmp_path / "m.card.json").read_text())
+    card = json.loads((tmp_path / "m.onnx.card.json").read_text())
     assert card["arch"] == trained.arch.to_dict() and card["id"] == trained.arch.id
     assert card["classes_names"] == ["blue", "green", "red"]
     assert card["recipe"] == RECIPE.to_dict() and card["data"] == {"name": "squares"}
     assert card["accuracy"] == {"in_training": {"epoch": 1, "top1_percent": 71.5}, "exported": None}
     assert card["latency"]["measured"] is None
     assert card["versions"]["torch"] == torch.__version__
-    text = (tmp_path / "m.card.md").read_text()
+    text = (tmp_path / "m.onnx.card.md").read_text()
     assert "71.50 % top-1, epoch 1" in text
     assert "| accuracy of this export | unknown |" in text
     assert "Measured: unknown" in text
@@ -115,7 +115,7 @@ def test_a_cards_predicted_latency_is_the_tables(hwnas: Callable[..., Any], tmp_
     from hwnas.space import preset
 
     assert hwnas("export", "uniform-t", "--out", str(tmp_path / "m.onnx")).code == 0
-    card = json.loads((tmp_path / "m.card.json").read_text())
+    card = json.loads((tmp_path / "m.onnx.card.json").read_text())
     rows = {row["device"]: row for row in card["latency"]["predicted"]}
     expected = LatencyTable.load("cpu-x86").predict(preset("uniform-t"))
     assert rows["cpu-x86"]["ms"] == pytest.approx(expected.value, abs=1e-4)

@@ -350,7 +350,7 @@ def test_export_says_what_it_wrote_and_what_comes_next(hwnas: Callable[..., Any]
     answer = hwnas("export", str(source), "--out", str(path), "--batch", "dynamic")
     assert answer.code == 0
     assert "parity  ONNX Runtime within" in answer.out
-    assert f"Next: hwnas measure {source}" in answer.out
+    assert f"Next: hwnas measure {path}" in answer.out
     assert "The weights are random" in answer.err
     assert logits_of(path, torch.zeros(4, 3, 40, 40)).shape == (4, 10)
 

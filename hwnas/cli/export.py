@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas import plugins
-from hwnas.cli.common import JsonOption, emit_json, resolve_arch
+from hwnas.cli.common import JsonOption, emit_json
+from hwnas.cli.subjects import folder_of
+from hwnas.cli.weights import named_network
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
+    from hwnas.latency.measurements import Measurement
     from hwnas.nn.deploy import Deployable
     from hwnas.nn.export import Batch
     from hwnas.nn.network import Network
@@ -37,7 +40,7 @@ def command(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="The file to write, replaced if there; NAME and the format's ending by default.",
+            help="The file to write, replaced if there; CKPT's name and the format's ending by default.",
         ),
     ] = None,
     model_format: Annotated[
@@ -80,15 +83,16 @@ def command(
     from hwnas.nn import deploy
     from hwnas.train import model_card
 
-    name, network, trained = _network(arch)
+    name, network, trained = named_network(arch)
     if trained is None and (calibration or evaluate):
         raise UsageError(
             "--calibration and --evaluate need trained weights, got an architecture: give a checkpoint"
         )
-    if model_format in deploy.FORMATS and out is None:
-        ending = (".int8" if precision == "int8" else "") + deploy.FORMATS[model_format].suffix
-        out = Path(name.replace("#", "-") + ending)
+    if model_format in deploy.FORMATS:
+        ending = (".int8" if precision == "int8" else "") + deploy.FORMATS[model_format].ending
+        out = out or Path(_stem(arch, name, trained) + ending)
         _check_folder(out)
+        deploy.check_path(out, model_format)
     model = deploy.prepare(
         network,
         model_format=model_format,
@@ -108,9 +112,10 @@ def command(
         trained=trained,
         comparison=comparison,
         calibration=None if calibration is None else calibration.name,
+        measured=_measured(arch, network),
     )
     cards = model_card.write_card(document, out)
-    next_command = f"hwnas measure {shlex.quote(arch)}"
+    next_command = f"hwnas measure {shlex.quote(str(out))}"
     if as_json:
         emit_json(
             document
@@ -162,6 +167,22 @@ def _judged(model: Deployable, comparison: Comparison | None) -> str:
     return lines
 
 
+def _stem(text: str, name: str, trained: Checkpoint | None) -> str:
+    """What a file is called by default: as the training's folder, of which one network may have several."""
+    if trained is None:
+        return name.replace("#", "-")
+    path = Path(text).resolve()
+    return path.name if path.is_dir() else path.stem
+
+
+def _measured(text: str, network: Network) -> tuple[Measurement, ...]:
+    """What the run's or training's folder knows of this network's latency."""
+    from hwnas.latency.measurements import recorded
+
+    folder = folder_of(text)
+    return () if folder is None else recorded(folder, network.arch.id)
+
+
 def _calibration(trained: Checkpoint | None, folder: Path | None, batch: Batch) -> list[Any] | None:
     if trained is None or folder is None:
         return None
@@ -204,22 +225,3 @@ def _check_folder(out: Path) -> None:
         raise UsageError(f"--out must be a file, got the folder {out}: try --out {out / 'model.onnx'}")
     if not out.parent.is_dir():
         raise UsageError(f"--out: no folder {out.parent}: create it with mkdir -p {out.parent}")
-
-
-def _network(text: str) -> tuple[str, Network, Checkpoint | None]:
-    """(name, network, the checkpoint that its weights are from: None where they are random)."""
-    from hwnas.nn.network import Network, build
-    from hwnas.nn.random_weights import randomise
-
-    path = Path(text)
-    if path.exists() and path.suffix not in (".yaml", ".yml") and not (path / "run.yaml").exists():
-        from hwnas.train.checkpoint import load, trained_network
-
-        checkpoint = load(path)
-        for reason in checkpoint.skipped:
-            sys.stderr.write(f"{reason}; taking another checkpoint of that training\n")
-        network = trained_network(checkpoint)
-        assert isinstance(network, Network)
-        return checkpoint.name or path.stem, network, checkpoint
-    name, arch = resolve_arch(text)
-    return name, randomise(build(arch)), None

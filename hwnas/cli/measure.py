@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Mapping
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,15 +15,16 @@ from hwnas.cli.common import (
     HostOption,
     JsonOption,
     emit_json,
-    resolve_arch,
     say,
     stderr,
     stdout,
 )
-from hwnas.errors import MissingOpError, UsageError
+from hwnas.cli.subjects import Subject, keep, models_of, subjects
+from hwnas.errors import MissingOpError
 
 if TYPE_CHECKING:
     from hwnas.latency import DeviceProfile, LatencyTable
+    from hwnas.latency.measurements import Measurement
     from hwnas.latency.networks import MeasuredNetwork
     from hwnas.space import ArchSpec
 
@@ -35,9 +37,9 @@ def command(
     archs: Annotated[
         list[str],
         typer.Argument(
-            metavar="ARCH...",
+            metavar="ARCH|FILE...",
             help="Networks as everywhere (a preset, a YAML file, RUN#2, a checkpoint), a run's folder for "
-            "its whole front, or 'presets' for all published networks.",
+            "its whole front, 'presets' for all published networks, or models that hwnas export wrote.",
         ),
     ],
     device: DeviceOption = None,
@@ -59,10 +61,12 @@ def command(
 ) -> None:
     """Time whole networks on this machine, with the prediction of a device's table beside each.
 
-    Networks are interleaved in random order, in three fresh processes. Weights are random: they do
-    not change the time. Example: hwnas measure uniform-t presets --device cpu-x86
+    Networks are interleaved in random order, in three fresh processes. A network is timed in the form
+    that tables are measured on, with random weights, which do not change the time; an exported model as
+    it is. What a file takes goes into its card; what a network of a run or a training takes into their
+    folder. Example: hwnas measure uniform-t presets --device cpu-x86
     """
-    networks = _networks(archs)
+    named = subjects(archs)
     table = None
     if device is not None:
         from hwnas.latency import LatencyTable
@@ -75,50 +79,28 @@ def command(
         "precision": precision,
         "provider": provider,
     }
-    profile, environment = _profile(table, wanted, host, allow_mismatch)
+    settings = _settings(named, table, {name: value for name, value in wanted.items() if value is not None})
+    models = models_of(named, settings)
+    profile, environment = _profile(table, settings, host, allow_mismatch)
     if table is not None and table.profile.board != profile.board:
         stderr().print(
             f"note: this machine is '{profile.board}', the table '{table.name}' ({table.provenance}) is for "
             f"'{table.profile.board}': on another board, the error says nothing about the table"
         )
-    measured = _measure(networks, profile, host, rounds, seed)
-    document = _document(networks, measured, table, profile, environment)
+    measured = _measure(models, profile, host, rounds, seed)
+    document = _document(named, measured, table, profile, environment)
+    written = keep(named, {name: _measurement(named[name], own, profile) for name, own in measured.items()})
+    document["written"] = [str(path) for path in written]
     if as_json:
         emit_json(document)
     else:
         _show(document)
 
 
-def _networks(archs: list[str]) -> dict[str, ArchSpec]:
-    """What the arguments name, each network once, in the order given."""
-    found: dict[str, ArchSpec] = {}
-    for text in archs:
-        if text == "presets":
-            from hwnas.space import preset, preset_names
-
-            found |= {name: preset(name) for name in preset_names()}
-        elif (Path(text) / "run.yaml").is_file():
-            from hwnas.search import load_run
-
-            front = load_run(Path(text)).front
-            if not front:
-                raise UsageError(f"{text}: this run's front is empty, there is nothing to measure")
-            for number, candidate in enumerate(front, start=1):
-                found[f"{Path(text).name}#{number}"] = candidate.arch
-        else:
-            name, arch = resolve_arch(text)
-            found[name] = arch
-    return found
-
-
-def _profile(
-    table: LatencyTable | None, wanted: Mapping[str, Any], host: str, allow_mismatch: bool
-) -> tuple[DeviceProfile, dict[str, Any]]:
-    """What is measured: the device's configuration, unless asked for another."""
-    from hwnas.latency.build import measured_profile
-    from hwnas.latency.hosts import start_link
-
-    known = None if table is None or table.provenance == "estimated" else table.profile
+def _settings(
+    named: Mapping[str, Subject], table: LatencyTable | None, wanted: Mapping[str, Any]
+) -> dict[str, Any]:
+    """How the networks are run: as asked for, else as the device, else as the exported files are made for."""
     settings: dict[str, Any] = {
         "runtime": "onnxruntime",
         "threads": 1,
@@ -126,14 +108,31 @@ def _profile(
         "precision": "fp32",
         "provider": None,
     }
+    known = None if table is None or table.provenance == "estimated" else table.profile
+    files = [subject.file for subject in named.values() if subject.file is not None]
     if known is not None:
         settings = {name: getattr(known, name) for name in settings}
-        if wanted["runtime"] not in (None, known.runtime):
+        if wanted.get("runtime") not in (None, known.runtime):
             settings["provider"] = None
-    settings |= {name: value for name, value in wanted.items() if value is not None}
+    elif files:
+        settings |= {
+            "runtime": files[0].runtime,
+            "precision": files[0].precision,
+            "batch": files[0].batch or 1,
+        }
+    return settings | dict(wanted)
+
+
+def _profile(
+    table: LatencyTable | None, settings: Mapping[str, Any], host: str, allow_mismatch: bool
+) -> tuple[DeviceProfile, dict[str, Any]]:
+    """What is measured on, found out there, and compared with a measured table's own."""
+    from hwnas.latency.build import measured_profile
+    from hwnas.latency.hosts import start_link
+
     profile, environment = measured_profile(start_link(host, settings["runtime"], say=say), **settings)
-    if table is not None and known is not None:
-        known.check(
+    if table is not None and table.provenance != "estimated":
+        table.profile.check(
             table=table.name,
             allow_mismatch=allow_mismatch,
             runtime=profile.runtime,
@@ -147,7 +146,7 @@ def _profile(
 
 
 def _measure(
-    networks: dict[str, ArchSpec], profile: DeviceProfile, host: str, rounds: int, seed: int
+    networks: Mapping[str, ArchSpec | bytes], profile: DeviceProfile, host: str, rounds: int, seed: int
 ) -> dict[str, MeasuredNetwork]:
     from hwnas.latency.hosts import start_link
     from hwnas.latency.on_device import measure_archs
@@ -163,19 +162,33 @@ def _measure(
     return measure_archs(networks, profile, rounds=rounds, seed=seed, start=start, report=progress)
 
 
+def _measurement(subject: Subject, own: MeasuredNetwork, profile: DeviceProfile) -> Measurement:
+    from hwnas.latency.measurements import Measurement
+
+    return Measurement(
+        network=subject.arch.id,
+        ms=own.ms,
+        low_ms=own.low_ms,
+        high_ms=own.high_ms,
+        measured=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        **dataclasses.asdict(profile),
+    )
+
+
 def _document(
-    networks: dict[str, ArchSpec],
+    named: Mapping[str, Subject],
     measured: dict[str, MeasuredNetwork],
     table: LatencyTable | None,
     profile: DeviceProfile,
     environment: dict[str, Any],
 ) -> dict[str, Any]:
     rows = []
-    for name, arch in networks.items():
-        own = measured[name]
+    for name, subject in named.items():
+        own, arch = measured[name], subject.arch
         row: dict[str, Any] = {
             "name": name,
             "id": arch.id,
+            "form": "published" if subject.file is None else subject.file.model_format,
             "measured_ms": own.ms,
             "measured_low_ms": own.low_ms,
             "measured_high_ms": own.high_ms,
@@ -269,3 +282,5 @@ def _show(document: dict[str, Any]) -> None:
         )
     if any(row["cpu_share"] < _BUSY for row in document["networks"]):
         stderr().print("Other programs took the CPU while measuring: these times are too long.")
+    for path in document["written"]:
+        stderr().print(f"kept in {path}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Architectures timed on a device: exported for the profile's runtime, then measured as wholes."""
+"""Networks timed on a device as wholes: architectures, exported for its runtime, and finished models."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def exporter_for(runtime: str, precision: str) -> Exporter:
 
 
 def measure_archs(
-    archs: Mapping[str, ArchSpec],
+    networks: Mapping[str, ArchSpec | bytes],
     profile: DeviceProfile,
     *,
     rounds: int = 3,
@@ -45,8 +45,10 @@ def measure_archs(
     start: Callable[[], Link] | None = None,
     report: Callable[[str, int, int], None] = lambda name, done, total: None,
 ) -> dict[str, MeasuredNetwork]:
-    """Times each architecture, with random weights, in so many fresh processes; by the names given.
+    """Times each network in so many fresh processes; by the names given.
 
+    An architecture is exported with random weights, in the form that tables are measured on; bytes are a
+    model as the runtime takes it (see `hwnas.nn.formats`), of the profile's precision and batch.
     `report` is told (name, timings done, of how many); what it raises ends the measuring.
 
     Raises MissingPackageError where the exporter's packages are not there, UsageError for a precision
@@ -59,9 +61,13 @@ def measure_archs(
     # Exported before anything is timed: exporting would disturb it.
     with one_thread(), tempfile.TemporaryDirectory() as folder:
         files = {}
-        for number, (name, arch) in enumerate(archs.items()):
+        for number, (name, network) in enumerate(networks.items()):
             files[name] = Path(folder) / f"{number}.model"
-            files[name].write_bytes(to_model.network_model(arch, batch=profile.batch))
+            files[name].write_bytes(
+                network
+                if isinstance(network, bytes)
+                else to_model.network_model(network, batch=profile.batch)
+            )
         return measure_networks(
             {name: functools.partial(Path.read_bytes, file) for name, file in files.items()},
             companion=to_model.network_model(preset(COMPANION), batch=1),

@@ -45,6 +45,8 @@ class Format:
 
     suffix: str
     """Of the file that is named when the model is loaded."""
+    ending: str
+    """Of that file's name where the user gives none: files of two formats must not take each other's."""
     runtime: str
     """What checks it."""
     package: str
@@ -53,10 +55,10 @@ class Format:
 
 
 FORMATS = {
-    "onnx": Format(".onnx", "ONNX Runtime", "onnxruntime", 5e-4),
-    "openvino": Format(".xml", "OpenVINO", "openvino", 5e-4),
-    "ncnn": Format(".param", "ncnn", "ncnn", 2e-3),  # Winograd's convolutions round more
-    "exported-program": Format(".pt2", "torch.export", "torch", 5e-4),
+    "onnx": Format(".onnx", ".onnx", "ONNX Runtime", "onnxruntime", 5e-4),
+    "openvino": Format(".xml", ".openvino.xml", "OpenVINO", "openvino", 5e-4),
+    "ncnn": Format(".param", ".ncnn.param", "ncnn", "ncnn", 2e-3),  # Winograd's convolutions round more
+    "exported-program": Format(".pt2", ".pt2", "torch.export", "torch", 5e-4),
 }
 
 
@@ -114,8 +116,9 @@ def prepare(
 def write(model: Deployable, path: Path) -> tuple[Path, ...]:
     """Writes the files, `path` being the one that names the model; each appears whole or not at all.
 
-    Raises UsageError when one cannot be written.
+    Raises UsageError when one cannot be written, or is part of another model.
     """
+    check_path(path, model.model_format)
     written = []
     for suffix, content in model.files:
         file = path if suffix == FORMATS[model.model_format].suffix else path.with_suffix(suffix)
@@ -125,6 +128,18 @@ def write(model: Deployable, path: Path) -> tuple[Path, ...]:
             raise UsageError(f"{file}: cannot be written: {error.strerror}. Choose another --out") from None
         written.append(file)
     return tuple(written)
+
+
+def check_path(path: Path, model_format: str) -> None:
+    """Refuses a path whose weights' file, NAME.bin, another model has: UsageError."""
+    for name, other in FORMATS.items():
+        beside = path.with_suffix(other.suffix)
+        if {name, model_format} == {"openvino", "ncnn"} and beside.exists():
+            raise UsageError(
+                f"{path.with_suffix('.bin')} has the weights of {beside}, which this export would replace: "
+                "choose another name, such as --out "
+                f"{path.with_name(path.stem + FORMATS[model_format].ending)}"
+            )
 
 
 # --- one maker a format ------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwnas import __version__, plugins, yaml_io
-from hwnas.errors import HwnasError, UsageError
+from hwnas.errors import FileFormatError, HwnasError, UsageError
+from hwnas.latency.measurements import Measurement
 from hwnas.space import ArchSpec, lower
 from hwnas.whole_file import write_whole
 
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
     from hwnas.train.checkpoint import Checkpoint
     from hwnas.train.exported import Comparison
 
-__all__ = ["card", "write_card"]
+__all__ = ["add_measured", "card", "card_paths", "read_card", "write_card"]
 
 SCHEMA = 1  # 1: the first one
+PUBLISHED_FORM, THIS_FILE = "published form", "this file"
+"""What a latency was measured of: the network as latency tables know it, or the exported file itself."""
+
 _UNKNOWN = "unknown"
 
 
@@ -38,8 +42,13 @@ def card(
     trained: Checkpoint | None,
     comparison: Comparison | None,
     calibration: str | None,
+    measured: Sequence[Measurement] = (),
 ) -> dict[str, Any]:
-    """The card as plain data. `calibration` says which images an int8 model was quantised with."""
+    """The card as plain data.
+
+    `calibration` says which images an int8 model was quantised with, `measured` what the published form of
+    the network took.
+    """
     ops = lower(arch)
     last = trained.history[-1] if trained is not None and trained.history else None
     return {
@@ -62,7 +71,10 @@ def card(
             "in_training": None if last is None else {"epoch": last.epoch, "top1_percent": last.top1_percent},
             "exported": None if comparison is None else dataclasses.asdict(comparison),
         },
-        "latency": {"predicted": _predicted(arch), "measured": None},
+        "latency": {
+            "predicted": _predicted(arch),
+            "measured": [_row(own, PUBLISHED_FORM) for own in measured] or None,
+        },
         "recipe": None if trained is None else trained.recipe.to_dict(),
         "data": None if trained is None or not trained.data else dict(trained.data),
         "calibration": calibration,
@@ -78,9 +90,14 @@ def card(
     }
 
 
+def card_paths(path: Path) -> tuple[Path, Path]:
+    """Where the card of the model `path` lies: FILE.card.md and FILE.card.json."""
+    return path.with_name(f"{path.name}.card.md"), path.with_name(f"{path.name}.card.json")
+
+
 def write_card(document: Mapping[str, Any], path: Path) -> tuple[Path, Path]:
-    """Writes NAME.card.md and NAME.card.json beside the model `path`; each appears whole or not at all."""
-    written = path.with_suffix(".card.md"), path.with_suffix(".card.json")
+    """Writes the card beside the model `path`; each of its two files appears whole or not at all."""
+    written = card_paths(path)
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         for file, content in zip(written, (_markdown(document), text), strict=True):
@@ -88,6 +105,44 @@ def write_card(document: Mapping[str, Any], path: Path) -> tuple[Path, Path]:
     except OSError as error:
         raise UsageError(f"{path}: its card cannot be written: {error.strerror}") from None
     return written
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The card in a .card.json; raises FileFormatError for anything else."""
+    try:
+        document = json.loads(path.read_bytes())
+        known = document["kind"] == "model card" and document["schema"] == SCHEMA
+        _markdown(document)  # has all that a card has
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        known = False
+    if not known:
+        raise FileFormatError(
+            f"{path}: not a model card that this hwnas reads (schema {SCHEMA}): export the model again"
+        )
+    return dict(document)
+
+
+def add_measured(path: Path, document: Mapping[str, Any], measurement: Measurement) -> tuple[Path, Path]:
+    """Writes the card of the model `path` anew, with what that very file took; an older measurement of the
+    same configuration goes. Raises as `write_card`."""
+    row = _row(measurement, THIS_FILE)
+    same = (*_ROW, "of")
+    kept = [
+        own
+        for own in document["latency"]["measured"] or []
+        if any(own.get(name) != row[name] for name in same)
+    ]
+    latency = {**document["latency"], "measured": [*kept, row]}
+    return write_card({**document, "latency": latency}, path)
+
+
+_ROW = ("board", "runtime", "runtime_version", "provider", "threads", "batch", "precision")
+
+
+def _row(measurement: Measurement, of: str) -> dict[str, Any]:
+    data = measurement.to_dict()
+    del data["network"]
+    return {"of": of, **data}
 
 
 def _predicted(arch: ArchSpec) -> list[dict[str, Any]]:
@@ -162,12 +217,13 @@ def _markdown(document: Mapping[str, Any]) -> str:
             "## Latency",
             "",
             "Predicted for the published form of the network, which the tables are measured on. fp32 files "
-            "for ONNX Runtime, OpenVINO and torch hold a form with fewer nodes. Measured: unknown "
-            "(`hwnas measure` tells).",
+            "for ONNX Runtime, OpenVINO and torch hold a form with fewer nodes.",
             "",
             "| device | ms, predicted | interval | table |",
             "|---|---|---|---|",
             *latency,
+            "",
+            *_measured(document["latency"]["measured"]),
             "",
             "## Recipe",
             "",
@@ -187,3 +243,18 @@ def _accuracy(exported: Mapping[str, Any]) -> str:
         f"'{exported['split']}' ({exported['top1_before_percent']:.2f} % before), the same class for "
         f"{exported['agreement_percent']:.2f} %"
     )
+
+
+def _measured(rows: Sequence[Mapping[str, Any]] | None) -> list[str]:
+    if not rows:
+        return ["Measured: unknown (`hwnas measure FILE` tells, and writes it here)."]
+    return [
+        "| measured | ms | rounds | on | with | threads | batch | precision | when |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {row['of']} | {row['ms']:.3g} | {row['low_ms']:.3g} to {row['high_ms']:.3g} | {row['board']} "
+            f"| {row['runtime']} {row['runtime_version']}, {row['provider']} | {row['threads']} "
+            f"| {row['batch']} | {row['precision']} | {row['measured']} |"
+            for row in rows
+        ),
+    ]

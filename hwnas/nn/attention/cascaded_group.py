@@ -35,7 +35,7 @@ class CascadedGroupAttention(nn.Module):
         super().__init__()
         self.windows = Windows(side, window)
         self.split_sizes = (key_dim, key_dim, c // heads)  # channels of q, k, v
-        self.head_channels = c // heads
+        self.heads, self.head_channels = heads, c // heads
         self.scale = key_dim**-0.5
         self.query_key_value = nn.ModuleList(
             ConvNorm(self.head_channels, 2 * key_dim + self.head_channels) for _ in range(heads)

@@ -36,6 +36,7 @@ class ElementWiseAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.c = c
+        self.heads, self.head_channels = c, 1
         self.scale = (c / scale_channels_over) ** -0.5
         self.over_tokens = softmax == "tokens"
         self.swap_key = swap_key

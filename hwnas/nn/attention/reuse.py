@@ -44,7 +44,7 @@ class ReuseAttention(nn.Module):
         literal = variant == "paper"
         self.windows = Windows(side, window)
         self.query_channels = c if literal else c // 4
-        self.head_channels = c // heads
+        self.heads, self.head_channels = heads, c // heads
         self.scale = c**-0.5 if literal else 16**-0.5
         self.query_key = ConvNorm(c, 2 * self.query_channels)
         self.query_local: nn.Module = nn.Identity()

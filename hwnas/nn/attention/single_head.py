@@ -22,6 +22,7 @@ class SingleHeadAttention(nn.Module):
 
     def __init__(self, *, c: int, side: int, channels: int, key_dim: int = 16) -> None:
         super().__init__()
+        self.heads, self.head_channels = 1, channels
         self.parts = (channels, c - channels)
         self.split_sizes = (key_dim, key_dim, channels)  # channels of q, k, v
         self.scale = key_dim**-0.5

@@ -9,6 +9,7 @@ the layers are the same.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import onnx
 
@@ -19,7 +20,7 @@ from hwnas.nn.ncnn_lowering import OPSET, lower_to_ncnn
 from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import OpSpec
 
-__all__ = ["PRECISIONS", "exporter", "packed"]
+__all__ = ["PRECISIONS", "exporter", "packed", "packed_files"]
 
 PRECISIONS = ("fp32",)
 
@@ -53,10 +54,11 @@ def packed(data: bytes) -> bytes:
     model = onnx.load_from_string(data)
     param, weights = lower_to_ncnn(model).files()
     (source,), (sink,) = model.graph.input, model.graph.output
-    header = {
-        "input": source.name,
-        "shape": [side.dim_value for side in source.type.tensor_type.shape.dim][1:],
-        "output": sink.name,
-        "param_bytes": len(param.encode()),
-    }
-    return _MAGIC + json.dumps(header).encode() + b"\n" + param.encode() + weights
+    shape = [side.dim_value for side in source.type.tensor_type.shape.dim][1:]
+    return packed_files(param.encode(), weights, source=source.name, shape=shape, sink=sink.name)
+
+
+def packed_files(param: bytes, weights: bytes, *, source: str, shape: Sequence[int], sink: str) -> bytes:
+    """The piece of bytes for ncnn's two files; `source` takes what has `shape`, `sink` gives the output."""
+    header = {"input": source, "shape": list(shape), "output": sink, "param_bytes": len(param)}
+    return _MAGIC + json.dumps(header).encode() + b"\n" + param + weights

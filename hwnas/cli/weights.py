@@ -1,0 +1,37 @@
+"""What the verbs that need a network with its weights share: a checkpoint's, or random ones."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hwnas.cli.common import resolve_arch
+
+if TYPE_CHECKING:
+    from hwnas.nn.network import Network
+    from hwnas.train.checkpoint import Checkpoint
+
+__all__ = ["named_network"]
+
+
+def named_network(text: str) -> tuple[str, Network, Checkpoint | None]:
+    """(name, network, the checkpoint that its weights are from: None where they are random).
+
+    Raises as `resolve_arch` and `hwnas.train.checkpoint.load` do.
+    """
+    from hwnas.nn.network import Network, build
+    from hwnas.nn.random_weights import randomise
+
+    path = Path(text)
+    if path.exists() and path.suffix not in (".yaml", ".yml") and not (path / "run.yaml").exists():
+        from hwnas.train.checkpoint import load, trained_network
+
+        checkpoint = load(path)
+        for reason in checkpoint.skipped:
+            sys.stderr.write(f"{reason}; taking another checkpoint of that training\n")
+        network = trained_network(checkpoint)
+        assert isinstance(network, Network)
+        return checkpoint.name or path.stem, network, checkpoint
+    name, arch = resolve_arch(text)
+    return name, randomise(build(arch)), None
