@@ -37,7 +37,10 @@ FLOORS = (
 ALONE = ("hwnas.board", "hwnas.runtimes")
 """What is copied to a board, where there is no hwnas: it imports nothing of it but itself."""
 
-HEAVY = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "optuna", "ray", "sklearn", "scipy", "pandas")
+HEAVY = (
+    "torch", "torchvision", "timm", "onnx", "onnxruntime", "optuna", "ray", "sklearn",
+    "scipy", "pandas", "matplotlib",
+)  # fmt: skip
 
 
 def modules() -> Iterator[tuple[str, Path]]:

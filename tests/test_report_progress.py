@@ -12,7 +12,7 @@ from hwnas.report.choices import preferences, strongest
 from hwnas.report.progress import Box, box_of, progress
 from hwnas.search import SearchResult, pareto, search
 
-BOX = Box(fastest_ms=0, best_accuracy=10, reference_ms=10, reference_accuracy=0)
+BOX = Box(best=(0, 10), reference=(10, 0))
 
 
 def test_the_hypervolume_of_three_networks_is_what_squares_on_paper_say() -> None:
@@ -40,14 +40,21 @@ def test_after_every_evaluation_it_is_the_hypervolume_of_all_so_far(seed: int) -
 def test_the_box_reaches_from_the_best_a_tenth_beyond_the_budget_and_the_lowest_of_the_front() -> None:
     first = np.array([[2.0, 60.0], [5.0, 40.0]])  # the second is beaten: it does not stretch the box
     second = np.array([[8.0, 80.0]])
-    assert box_of([first, second], budget_ms=12) == Box(2, 80, 13, 58)
-    assert box_of([np.empty((0, 2))], budget_ms=12) is None
+    assert box_of([first, second], limits=[12]) == Box((2, 80), (13, 58))
+    assert box_of([np.empty((0, 2))], limits=[12]) is None
 
 
-def test_a_box_of_one_network_still_has_an_area() -> None:
-    box = box_of([np.array([[12.0, 60.0]])], budget_ms=12)
-    assert box is not None and box.area > 0
-    assert progress(np.array([[12.0, 60.0]]), box).final == pytest.approx(1)
+def test_an_objective_without_a_limit_reaches_a_tenth_beyond_the_worst_of_the_front() -> None:
+    points = np.array([[2.0, 1.0, 60.0], [4.0, 6.0, 80.0], [5.0, 20.0, 70.0]])  # the last one is beaten
+    assert box_of([points], limits=[12, None]) == Box((2, 1, 80), (13, 6.5, 58))
+
+
+def test_a_box_of_one_network_still_has_an_extent() -> None:
+    for limits in ([12.0], [None]):
+        points = np.array([[12.0, 60.0]])
+        box = box_of([points], limits=limits)
+        assert box is not None and all(np.array(box.best) != np.array(box.reference))
+        assert progress(points, box).final == pytest.approx(1)
 
 
 @pytest.fixture(scope="module")

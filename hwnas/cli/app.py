@@ -27,6 +27,7 @@ __all__ = ["VERBS", "main"]
 VERBS: Mapping[str, str] = {
     "search": "Search the networks that fit a budget on a device.",
     "report": "Write the HTML report of a run.",
+    "compare": "Compare runs: fronts, hypervolume, coverage, settings.",
     "describe": "Say what a network costs: size, MACs, latency, op by op.",
     "models": "List the published networks at hand.",
     "devices": "List the devices at hand, and how good each one's table is.",

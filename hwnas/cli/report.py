@@ -14,13 +14,20 @@ __all__ = ["command"]
 
 def command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder that 'hwnas search' wrote.")],
+    plots: Annotated[
+        Path | None,
+        typer.Option("--plots", metavar="FOLDER", help="Write the charts there as well, as PNG and SVG."),
+    ] = None,
 ) -> None:
     """Write the HTML report of a run.
 
-    One file without anything to load from elsewhere: RUN/report.html.
+    One file without anything to load from elsewhere: RUN/report.html. With --plots, the charts for a paper,
+    too, one column wide.
 
-    Example: hwnas report runs/rpi4-20ms-1
+    Example: hwnas report runs/rpi4-20ms-1 --plots figures
     """
-    from hwnas.report import write_report
+    from hwnas.report import write_plots, write_report
 
-    stdout().print(str(write_report(run)), soft_wrap=True, markup=False)
+    files = [] if plots is None else write_plots(run, plots)
+    for file in (write_report(run), *files):
+        stdout().print(str(file), soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that loads nothing from elsewhere."""
+"""The report of a run: one HTML file that loads nothing from elsewhere, and its charts as files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hwnas.search import SearchResult
 
-__all__ = ["REPORT", "write_report"]
+__all__ = ["REPORT", "write_plots", "write_report"]
 
 REPORT = "report.html"
 """The file's name in a run directory."""
@@ -17,25 +17,33 @@ REPORT = "report.html"
 def write_report(run: SearchResult | Path | str) -> Path:
     """Writes the report of a run into its directory, and returns the file's path.
 
-    Where the device's table is no longer at hand, or another one by now, the report says so and has
+    Where a device's table is no longer at hand, or another one by now, the report says so and has
     no latencies per op. Raises what `hwnas.search.load_run` raises, and UsageError for a result that
     was kept in memory only.
     """
-    from hwnas.errors import HwnasError, UsageError
-    from hwnas.latency import LatencyTable
+    from hwnas.errors import UsageError
     from hwnas.report.html import report_html
+    from hwnas.report.tables import tables_of
     from hwnas.search import load_run
     from hwnas.search.record import write_atomically
 
     result = load_run(run) if isinstance(run, Path | str) else run
     if result.path is None:
         raise UsageError("a report is written into a run directory: give the search an `out`")
-    try:
-        table = LatencyTable.load(result.question.device)
-    except HwnasError:
-        table = None
-    if table is not None and table.digest != result.question.table_digest:
-        table = None
     path = result.path / REPORT
-    write_atomically(path, report_html(result, table=table))
+    write_atomically(path, report_html(result, tables=tables_of(result)))
     return path
+
+
+def write_plots(run: SearchResult | Path | str, folder: Path | str) -> list[Path]:
+    """Writes the charts of a run for papers, each as PNG and as SVG, and returns the files' paths.
+
+    Needs matplotlib: raises MissingPackageError without it, what `hwnas.search.load_run` raises, and
+    HwnasError when the folder cannot be written.
+    """
+    from hwnas.report.plots import plots
+    from hwnas.report.tables import tables_of
+    from hwnas.search import load_run
+
+    result = load_run(run) if isinstance(run, Path | str) else run
+    return plots(result, Path(folder), tables=tables_of(result))

@@ -28,15 +28,19 @@ def op_bar(ops: Sequence[tuple[OpSpec, float]], *, rest_ms: float, most_ms: floa
     return f'<span class="bar" aria-hidden="true">{pieces}</span>'
 
 
-def op_rows(ops: Sequence[tuple[OpSpec, float]]) -> str:
-    """A table row per op: place, key, milliseconds, a bar against the slowest one."""
-    most = max((ms for _, ms in ops), default=0.0) or 1.0
+def op_rows(ops: Sequence[OpSpec], by_device: Sequence[Sequence[float]]) -> str:
+    """A table row per op: place, key, and for each device milliseconds and a bar against its slowest op."""
+    most = [max(times, default=0.0) or 1.0 for times in by_device]
     return "".join(
         f'<tr><td class="left">{escape(op.place)}</td><td class="left"><code>{escape(op.key)}</code></td>'
-        f"<td>{ms:.3f}</td>"
-        f'<td class="left" style="min-width:7rem"><i class="thin {colour(op.kind)}" '
-        f'style="width:{100 * ms / most:.1f}%"></i></td></tr>'
-        for op, ms in ops
+        + "".join(
+            f"<td>{times[index]:.3f}</td>"
+            f'<td class="left" style="min-width:7rem"><i class="thin {colour(op.kind)}" '
+            f'style="width:{100 * times[index] / longest:.1f}%"></i></td>'
+            for times, longest in zip(by_device, most, strict=True)
+        )
+        + "</tr>"
+        for index, op in enumerate(ops)
     )
 
 

@@ -8,15 +8,29 @@ from html import escape
 
 from hwnas.report.axes import WIDE, Axis, Size, figure, frame
 from hwnas.report.progress import Progress
+from hwnas.search import pareto
 
-__all__ = ["Curve", "Front", "Mark", "agreement_chart", "front_chart", "progress_chart"]
+__all__ = [
+    "SERIES",
+    "Curve",
+    "Front",
+    "Mark",
+    "agreement_chart",
+    "front_chart",
+    "in_sight",
+    "key",
+    "progress_chart",
+]
+
+SERIES = 6
+"""How many fronts or curves have a colour of their own; more begin anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A network in a chart."""
+    """A network in a chart of accuracy against something that should be small."""
 
-    latency_ms: float
+    x: float
     accuracy: float
     label: str
     """What a tooltip says."""
@@ -25,9 +39,9 @@ class Mark:
     low: float | None = None
     """Lower end of the accuracy's interval."""
     high: float | None = None
-    fast_ms: float | None = None
-    """Lower end of the latency's interval."""
-    slow_ms: float | None = None
+    left: float | None = None
+    """Lower end of the interval of `x`."""
+    right: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +52,20 @@ class Front:
     marks: Sequence[Mark]
     number: int = 0
 
+    @property
+    def style(self) -> str:
+        """The class of its colour."""
+        return f"s{self.number % SERIES}"
+
+    @property
+    def chain(self) -> list[Mark]:
+        """Its networks that none other of it beats in this chart, from left to right.
+
+        All of them, where nothing else is minimised.
+        """
+        kept = pareto.front([(mark.x, -mark.accuracy) for mark in self.marks])
+        return sorted((self.marks[index] for index in kept), key=lambda mark: (mark.x, mark.accuracy))
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:
@@ -46,6 +74,11 @@ class Curve:
     name: str
     progress: Progress
     number: int = 0
+
+    @property
+    def style(self) -> str:
+        """The class of its colour."""
+        return f"s{self.number % SERIES}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,51 +110,61 @@ def front_chart(
     fronts: Sequence[Front],
     candidates: Sequence[tuple[float, float]] = (),
     published: Sequence[Mark] = (),
-    budgets_ms: Sequence[float],
-    latency_title: str,
+    bounds: Sequence[tuple[float, str]] = (),
+    x_title: str,
     accuracy_title: str,
 ) -> str:
-    """Fronts as lines with their networks, all candidates faint, published networks by name.
+    """Fronts with their networks, all candidates faint, published networks by name, bounds as lines.
 
-    `candidates` are (latency in ms, accuracy). A front's band is the interval of its latencies.
-    Published networks beyond 1.5 times the largest budget are left out.
+    `candidates` are (x, accuracy); `bounds` are (x, what it is). A line joins the networks that no other
+    of the front beats in this chart; its band is their interval along x. Published networks beyond 1.5
+    times the largest bound, or network where there is none, are left out.
     """
-    most_ms = 1.5 * max(budgets_ms)
-    published = [mark for mark in published if mark.latency_ms <= most_ms]
-    marks = [mark for front in fronts for mark in front.marks]
-    ends = [end for mark in marks for end in (mark.fast_ms, mark.slow_ms) if end is not None]
-    xs = [mark.latency_ms for mark in (*marks, *published)] + [x for x, _ in candidates] + ends
-    xs += budgets_ms
-    ys = [mark.accuracy for mark in (*marks, *published)] + _bulk([y for _, y in candidates])
-    ys = ys or [0.0, 1.0]
+    published, xs, ys = in_sight(fronts, candidates, published, bounds)
 
     def draw(size: Size) -> list[str]:
         x, y = size.horizontal(min(xs), max(xs)), size.vertical(min(ys), max(ys))
-        parts = [frame(size, x, y, x_title=latency_title, y_title=accuracy_title)]
+        parts = [frame(size, x, y, x_title=x_title, y_title=accuracy_title)]
         pixels = dict.fromkeys((round(x.at(a)), round(y.at(b))) for a, b in candidates if b >= y.low)
         if pixels:
             path = "".join(f"M{a} {b}h0" for a, b in pixels)
             parts.append(f'<path class="all" d="{path}"/>')
-        for budget_ms in dict.fromkeys(budgets_ms):
-            parts.append(_budget(size, x, budget_ms))
+        for value, words in dict.fromkeys(bounds):
+            parts.append(_bound(size, x, value, words))
         parts += [_band(front, x, y) for front in fronts]
         names = _Names(size)
         for front in fronts:
             parts += _front(front, x, y)
         for mark in sorted(published, key=lambda mark: -mark.accuracy):
-            a, b = x.at(mark.latency_ms), y.at(mark.accuracy)
+            a, b = x.at(mark.x), y.at(mark.accuracy)
             parts.append(
                 f'<path class="preset" d="M{a} {b - 6}l6 6l-6 6l-6 -6z">'
                 f"<title>{escape(mark.label)}</title></path>"
             )
             parts.append(names.put(a, b, mark.name))
         for front in fronts:
-            parts += [names.put(x.at(one.latency_ms), y.at(one.accuracy), one.name) for one in front.marks]
+            parts += [names.put(x.at(one.x), y.at(one.accuracy), one.name) for one in front.chain[::-1]]
         return parts
 
-    return figure(
-        draw, label=f"{accuracy_title} against {latency_title}; the same numbers are in the table below"
-    )
+    return figure(draw, label=f"{accuracy_title} against {x_title}; the same numbers are in the tables below")
+
+
+def in_sight(
+    fronts: Sequence[Front],
+    candidates: Sequence[tuple[float, float]],
+    published: Sequence[Mark],
+    bounds: Sequence[tuple[float, str]],
+) -> tuple[list[Mark], list[float], list[float]]:
+    """The published networks that a chart of all this shows, and what its two axes must reach."""
+    marks = [mark for front in fronts for mark in front.marks]
+    ends = [end for mark in marks for end in (mark.left, mark.right) if end is not None]
+    at_bounds = [x for x, _ in bounds]
+    own = [mark.x for mark in marks] + [x for x, _ in candidates]
+    most = 1.5 * max(at_bounds or own or [0.0])
+    near = [mark for mark in published if mark.x <= most]
+    xs = [*own, *ends, *at_bounds, *(mark.x for mark in near)]
+    ys = [mark.accuracy for mark in (*marks, *near)] + _bulk([y for _, y in candidates])
+    return near, xs or [0.0, 1.0], ys or [0.0, 1.0]
 
 
 def progress_chart(curves: Sequence[Curve]) -> str:
@@ -140,7 +183,7 @@ def progress_chart(curves: Sequence[Curve]) -> str:
                 height = share
             steps.append(f"H{x.at(max(known.total, 1))}")
             parts.append(
-                f'<path class="line s{curve.number % 4}" d="{"".join(steps)}">'
+                f'<path class="line {curve.style}" d="{"".join(steps)}">'
                 f"<title>{escape(curve.name)}: {known.final:.4f} after {known.total}</title></path>"
             )
         return parts
@@ -178,46 +221,60 @@ def agreement_chart(points: Sequence[tuple[float, float, str]], *, budget_ms: fl
     return figure(draw, label="measured against predicted latency; the same numbers are in the table below")
 
 
-def _budget(size: Size, x: Axis, budget_ms: float) -> str:
-    edge = x.at(budget_ms)
+def key(fronts: Sequence[Front] | Sequence[Curve]) -> str:
+    """Which line and shape is whose."""
+    items = "".join(
+        f'<li><svg class="key" viewBox="0 0 34 14" aria-hidden="true">'
+        f'<path class="line {one.style}" d="M0 7H34"/>{_shape(one.number, 17, 7, one.style)}</svg>'
+        f"{escape(one.name)}</li>"
+        for one in fronts
+    )
+    return f'<ul class="legend">{items}</ul>'
+
+
+def _bound(size: Size, x: Axis, value: float, words: str) -> str:
+    edge = x.at(value)
     top = size.top + 12 if size is WIDE else size.bottom - 8
     return (
         f'<path class="budget" d="M{edge} {size.top}V{size.bottom}"/>'
-        f'<text x="{edge - 6}" y="{top}" text-anchor="end">budget {budget_ms:g} ms</text>'
+        f'<text x="{edge - 6}" y="{top}" text-anchor="end">{escape(words)}</text>'
     )
 
 
 def _band(front: Front, x: Axis, y: Axis) -> str:
-    """The latencies' intervals, joined from network to network."""
+    """The intervals along x, joined from network to network."""
     ends = [
-        (one.fast_ms, one.slow_ms, y.at(one.accuracy))
-        for one in front.marks
-        if one.fast_ms is not None and one.slow_ms is not None
+        (one.left, one.right, y.at(one.accuracy))
+        for one in front.chain
+        if one.left is not None and one.right is not None
     ]
     if len(ends) < 2:
         return ""
     left = " ".join(f"{x.at(fast)},{height}" for fast, _, height in ends)
     right = " ".join(f"{x.at(slow)},{height}" for _, slow, height in reversed(ends))
-    return f'<polygon class="band s{front.number % 4}" points="{left} {right}"/>'
+    return f'<polygon class="band {front.style}" points="{left} {right}"/>'
 
 
 def _front(front: Front, x: Axis, y: Axis) -> list[str]:
-    style = f"s{front.number % 4}"
-    line = " ".join(f"{x.at(mark.latency_ms)},{y.at(mark.accuracy)}" for mark in front.marks)
-    parts = [f'<polyline class="line {style}" points="{line}"/>'] if front.marks else []
+    style, chain = front.style, front.chain
+    line = " ".join(f"{x.at(mark.x)},{y.at(mark.accuracy)}" for mark in chain)
+    parts = [f'<polyline class="line {style}" points="{line}"/>'] if chain else []
+    joined = {id(mark) for mark in chain}
     for mark in front.marks:
-        a, b = x.at(mark.latency_ms), y.at(mark.accuracy)
-        if mark.low is not None and mark.high is not None and mark.high > mark.low:
+        a, b = x.at(mark.x), y.at(mark.accuracy)
+        on_chain = id(mark) in joined
+        if on_chain and mark.low is not None and mark.high is not None and mark.high > mark.low:
             parts.append(f'<path class="error {style}" d="M{a} {y.within(mark.low)}V{y.within(mark.high)}"/>')
-        parts.append(_shape(front.number % 4, a, b, style, f"<title>{escape(mark.label)}</title>"))
+        title = f"<title>{escape(mark.label)}</title>"
+        parts.append(_shape(front.number, a, b, style if on_chain else f"{style} aside", title))
     return parts
 
 
-def _shape(number: int, x: float, y: float, style: str, title: str) -> str:
+def _shape(number: int, x: float, y: float, style: str, title: str = "") -> str:
     """A circle, a square, a triangle or a diamond: fronts differ by more than colour."""
-    if number == 0:
+    if number % 4 == 0:
         return f'<circle class="dot {style}" cx="{x}" cy="{y}" r="5">{title}</circle>'
-    path = {1: "m-4.5 -4.5h9v9h-9z", 2: "m0 -6l5.5 10h-11z", 3: "m0 -6l6 6l-6 6l-6 -6z"}[number]
+    path = {1: "m-4.5 -4.5h9v9h-9z", 2: "m0 -6l5.5 10h-11z", 3: "m0 -6l6 6l-6 6l-6 -6z"}[number % 4]
     return f'<path class="dot {style}" d="M{x} {y}{path}">{title}</path>'
 
 

@@ -5,15 +5,18 @@ The page loads nothing from elsewhere. Everything that comes from a file or a na
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
+from hwnas.report.dimensions import dimensions, shown, within
+from hwnas.report.front import front_section, provenances
 from hwnas.report.measured import verification_section
-from hwnas.report.networks import front_section, networks_section
+from hwnas.report.networks import networks_section
 from hwnas.report.origins import ops_section, provenance_section
 from hwnas.report.style import style_sheet
 from hwnas.report.ways import choices_section, progress_section
-from hwnas.report.words import with_deviation
+from hwnas.report.words import number, with_deviation
 from hwnas.search.run import SearchResult, resume_command
 
 if TYPE_CHECKING:
@@ -32,21 +35,23 @@ SECTIONS = {
 }
 
 
-def report_html(result: SearchResult, *, table: LatencyTable | None) -> str:
-    """The whole page. Without a table there are no presets and no latencies per op, and it says so."""
-    question = result.question
+def report_html(result: SearchResult, *, tables: Mapping[str, LatencyTable]) -> str:
+    """The whole page, with the tables of the run's devices that are at hand, by device.
+
+    Without them there are no published networks and no latencies per op, and it says so.
+    """
     sections = {
-        "front": front_section(result, table),
+        "front": front_section(result, tables),
         "networks": networks_section(result),
         "measured": verification_section(result),
         "progress": progress_section(result),
         "choices": choices_section(result),
-        "time": ops_section(result, table),
-        "provenance": provenance_section(result, table),
+        "time": ops_section(result, tables),
+        "provenance": provenance_section(result, tables),
     }
     links = "".join(f'<a href="#{name}">{SECTIONS[name]}</a> ' for name, text in sections.items() if text)
     return page(
-        f"hwnas: {question.device} within {question.budget_ms:g} ms",
+        f"hwnas: {within(result.question)}",
         f'{_head(result)}<nav aria-label="Sections">{links}</nav><main>{"".join(sections.values())}</main>',
     )
 
@@ -63,10 +68,11 @@ def page(title: str, body: str) -> str:
 
 def _head(result: SearchResult) -> str:
     question, front = result.question, result.front
+    found = dimensions(question)
     facts = {
-        "networks evaluated, all within the budget": str(len(result.trials)),
+        "networks evaluated, all within the bounds": str(len(result.trials)),
         "networks on the front": str(len(front)),
-        "latencies are": question.provenance,
+        "latencies are": provenances(found),
         "accuracies are": f"estimated ({question.accuracy})",
     }
     if front:
@@ -74,11 +80,14 @@ def _head(result: SearchResult) -> str:
         facts["best accuracy, estimated"] = (
             f"{with_deviation(best.accuracy)} {question.accuracy_unit}".strip()
         )
-        if best.measured is not None and result.is_verified:
-            facts["its latency, measured now"] = f"{best.measured.value:#.4g} ms"
-            facts[f"its latency, predicted ({question.provenance} table)"] = f"{best.latency.value:#.4g} ms"
-        else:
-            facts[f"its latency, {question.provenance}"] = f"{best.latency.value:#.4g} ms"
+        for one in found:
+            value = f"{number(one.of(best).value)} {one.unit}"
+            if best.measured is not None and result.is_verified and one.name == "latency":
+                facts["its latency, measured now"] = f"{number(shown(result, best, one).value)} {one.unit}"
+                facts[f"its latency, predicted ({one.provenance} table)"] = value
+            else:
+                how = f", {one.provenance}" if one.provenance else ""
+                facts[f"its {one.noun}{one.place}{how}"] = value
     cells = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(fact)}</dd></div>" for name, fact in facts.items()
     )
@@ -89,7 +98,7 @@ def _head(result: SearchResult) -> str:
         + (f"Go on: <code>{escape(resume_command(result.path))}</code></p>" if result.path else "</p>")
     )
     return (
-        f"<header><h1>Vision transformers for {escape(question.device)} within {question.budget_ms:g} ms</h1>"
+        f"<header><h1>Vision transformers within {escape(within(question))}</h1>"
         f'<p class="soft">Space {escape(str(question.space.get("name", "")))}, '
         f"sampler {escape(question.sampler)}, seed {question.seed}, {escape(result.started)}</p></header>"
         f"{unfinished}"

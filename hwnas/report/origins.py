@@ -2,59 +2,105 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
 from hwnas.report.bars import legend, op_bar, op_rows
+from hwnas.report.dimensions import Dimension, dimensions, within
+from hwnas.report.front import provenances
+from hwnas.report.spread import spread_over
+from hwnas.report.words import number
 from hwnas.search.run import SearchResult, resume_command
 from hwnas.space.ops import lower
 
 if TYPE_CHECKING:
     from hwnas.latency import LatencyTable
+    from hwnas.search.candidate import Candidate
 
 __all__ = ["ops_section", "provenance_section"]
 
+MOST_NETWORKS = 40
+"""Networks whose ops are listed: a front of several objectives may have hundreds."""
 
-def ops_section(result: SearchResult, table: LatencyTable | None) -> str:
-    provenance = escape(result.question.provenance)
-    if table is None:
-        return (
-            '<section id="time"><h2>Where the time goes</h2>'
-            "<p>The latency table this run used is not at hand, or has changed since: no latencies per op. "
-            "'hwnas devices' lists the tables that are.</p></section>"
-        )
-    details, kinds, besides = [], dict[str, None](), list[float]()
-    most_ms = max((candidate.latency.value for candidate in result.front), default=1.0)
-    for rank, candidate in enumerate(result.front, start=1):
-        lowered = lower(candidate.arch)
-        shares_ms, rest_ms = table.shares_ms(lowered)
-        ops = list(zip(lowered, shares_ms, strict=True))
-        besides.append(rest_ms)
-        kinds |= dict.fromkeys(op.kind for op, _ in ops)
-        details.append(
-            f"<details><summary>#{rank} <code>{escape(candidate.id)}</code> "
-            f"{candidate.latency.value:#.4g} ms {provenance}"
-            f"{op_bar(ops, rest_ms=rest_ms, most_ms=most_ms)}</summary>"
-            '<div class="wide"><table><thead><tr><th class="left">op</th><th class="left">key</th>'
-            f"<th>ms, {provenance}</th><th></th></tr></thead>"
-            f"<tbody>{op_rows(ops)}</tbody></table></div></details>"
-        )
-    offset = f" and up to {max(besides):.3g} ms besides them" if any(besides) else ""
+
+def ops_section(result: SearchResult, tables: Mapping[str, LatencyTable]) -> str:
+    """A bar for each network and device, cut into ops; opened, the ops' own milliseconds."""
+    absent = [device for device in result.question.devices if device not in tables]
+    missing = (
+        f"<p>The latency table this run used for {escape(', '.join(absent))} is not at hand, or has changed "
+        "since: no latencies per op. 'hwnas devices' lists the tables that are.</p>"
+        if absent
+        else ""
+    )
+    if not tables:
+        return f'<section id="time"><h2>Where the time goes</h2>{missing}</section>'
+    timed = [one for one in dimensions(result.question) if one.device in tables]
+    devices = list({one.device: one for one in timed}.values())
+    chosen = spread_over(len(result.front), MOST_NETWORKS)
+    shares = {
+        one.device: [tables[one.device].shares_ms(lower(result.front[index].arch)) for index in chosen]
+        for one in devices
+    }
+    most_ms = {
+        device: max((sum(ops) + rest for ops, rest in known), default=1.0) for device, known in shares.items()
+    }
+    details, kinds = [], dict[str, None]()
+    for place, index in enumerate(chosen):
+        own = {one: shares[one.device][place] for one in devices}
+        kinds |= dict.fromkeys(op.kind for op in lower(result.front[index].arch))
+        details.append(_network(index + 1, result.front[index], own, most_ms))
+    besides = max((rest for known in shares.values() for _, rest in known), default=0.0)
+    offset = f" and up to {besides:.3g} ms besides them" if besides else ""
+    some = f" Shown: {len(chosen)} of {len(result.front)}." if len(chosen) < len(result.front) else ""
+    scale = "those of a device on one scale" if len(devices) > 1 else "all on one scale"
+    title = f"Where the time goes, {provenances(devices)}"
     return (
-        f'<section id="time"><h2>Where the time goes, {provenance}</h2>'
-        '<p class="soft">Each bar is a network, all on one scale, cut into its ops in the order they '
-        f"run; a latency is "
-        f"their sum{offset}. Open one for the ops.</p>{legend(sorted(kinds))}{''.join(details)}</section>"
+        f'<section id="time"><h2>{escape(title)}</h2>{missing}'
+        f'<p class="soft">Each bar is a network, {scale}, cut into its ops in the order they '
+        f"run; a latency is their sum{offset}. Open one for the ops.{some}</p>"
+        f"{legend(sorted(kinds))}{''.join(details)}</section>"
     )
 
 
-def provenance_section(result: SearchResult, table: LatencyTable | None) -> str:
+def _network(
+    rank: int,
+    candidate: Candidate,
+    shares: Mapping[Dimension, tuple[Sequence[float], float]],
+    most_ms: Mapping[str, float],
+) -> str:
+    """One network: its bar for each device, and its ops as a table with a column for each device."""
+    ops = lower(candidate.arch)
+    bars = "".join(
+        f"{'<br>' if one.among_devices else ' '}{number(sum(known) + rest)} ms{escape(one.place)} "
+        f"{escape(one.provenance)}"
+        f"{op_bar(list(zip(ops, known, strict=True)), rest_ms=rest, most_ms=most_ms[one.device])}"
+        for one, (known, rest) in shares.items()
+    )
+    headings = "".join(f"<th>ms{escape(one.place)}, {escape(one.provenance)}</th><th></th>" for one in shares)
+    return (
+        f"<details><summary>#{rank} <code>{escape(candidate.id)}</code>{bars}</summary>"
+        '<div class="wide"><table><thead><tr><th class="left">op</th><th class="left">key</th>'
+        f"{headings}</tr></thead>"
+        f"<tbody>{op_rows(ops, [known for known, _ in shares.values()])}</tbody></table></div></details>"
+    )
+
+
+def provenance_section(result: SearchResult, tables: Mapping[str, LatencyTable]) -> str:
+    """Everything that the numbers of the page depend on."""
     question = result.question
+    digests = {question.device: (question.provenance, question.table_digest)} | {
+        other.device: (other.provenance, other.table_digest) for other in question.others
+    }
     facts = {
-        "device": question.device,
-        "latency table": f"{question.provenance}, digest {question.table_digest}",
-        "budget": f"{question.budget_ms:g} ms"
+        f"latency table of {device}": f"{provenance}, digest {digest}"
+        for device, (provenance, digest) in digests.items()
+    }
+    minimised = [one.noun + one.place for one in dimensions(question) if one.minimised]
+    facts |= {
+        "within": within(question)
         + ("" if question.confidence is None else f" with probability {question.confidence:g}"),
+        "minimised": ", ".join(minimised),
         "accuracy estimator": question.accuracy,
         "search space": f"{question.space.get('name', '')} (in full in run.yaml)",
         "sampler, engine, seed": f"{question.sampler}, {question.engine}, {question.seed}",
@@ -68,8 +114,12 @@ def provenance_section(result: SearchResult, table: LatencyTable | None) -> str:
         f'<tr><td class="left">{escape(name)}</td><td class="wrap">{escape(fact)}</td></tr>'
         for name, fact in facts.items()
     )
-    notes = "" if table is None else "".join(f"<li>{escape(note)}</li>" for note in table.notes)
-    about = f'<p>What to know about this table:</p><ul class="soft">{notes}</ul>' if notes else ""
+    about = "".join(
+        f"<p>What to know about the table of {escape(device)}:</p>"
+        f'<ul class="soft">{"".join(f"<li>{escape(note)}</li>" for note in table.notes)}</ul>'
+        for device, table in tables.items()
+        if table.notes
+    )
     return (
         '<section id="provenance"><h2>Where this comes from</h2>'
         f"<table><tbody>{rows}</tbody></table>{about}</section>"

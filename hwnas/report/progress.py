@@ -1,13 +1,14 @@
 """How the hypervolume grew over the evaluations of a run, against a reference point that is said.
 
-Points are (latency in ms, accuracy). The accuracy is the lower bound that a search maximises: the
-estimate less one standard deviation, the estimate itself where the estimator gives none.
+Points hold what is minimised (latency in ms first) and, last, the accuracy: the lower bound that a
+search maximises, which is the estimate less one standard deviation, or the estimate itself where the
+estimator gives none.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,28 +21,31 @@ __all__ = ["Box", "Progress", "box_of", "progress"]
 MARGIN = 0.1
 """How far beyond the worst of a front the reference point lies, in parts of the front's extent."""
 
+SAMPLES = 2**15
+"""Points that a hypervolume of three or more objectives is counted by."""
+
 Points = NDArray[np.float64]
-"""Shape (N, 2): latency in ms, accuracy."""
+"""Shape (N, objectives): what is minimised, then the accuracy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
     """What a hypervolume is measured in: from the best of each objective to the reference point."""
 
-    fastest_ms: float
-    best_accuracy: float
-    reference_ms: float
-    reference_accuracy: float
+    best: tuple[float, ...]
+    """As the points have them: minimised ones, then the accuracy."""
+    reference: tuple[float, ...]
 
-    @property
-    def area(self) -> float:
-        """In ms times the accuracy's unit."""
-        return (self.reference_ms - self.fastest_ms) * (self.best_accuracy - self.reference_accuracy)
+    def units(self, points: Points) -> Points:
+        """The points in parts of the box, all minimised: 0 is the best, 1 the reference."""
+        best, reference = np.array(self.best), np.array(self.reference)
+        units: Points = (points - best) / (reference - best)
+        return units
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The hypervolume after each evaluation that raised it, in parts of the box's area."""
+    """The hypervolume after each evaluation that raised it, in parts of the box."""
 
     evaluations: tuple[int, ...]
     """After how many evaluations, ascending."""
@@ -71,54 +75,88 @@ class Progress:
         return None
 
 
-def box_of(runs: Sequence[Points], *, budget_ms: float) -> Box | None:
+def box_of(runs: Sequence[Points], *, limits: Sequence[float | None]) -> Box | None:
     """The box that all these runs are measured in; None when they have no point.
 
-    It reaches from the fastest and the most accurate of their joint front to the budget and to the
-    lowest accuracy of that front, and a tenth of the way further, so that the ends count, too.
+    It reaches from the best of each objective on their joint front to the limit (one of each minimised
+    objective; None: the worst of that front), and to the lowest accuracy of that front, and a tenth of
+    the way further, so that the ends count, too.
     """
-    points = np.concatenate([np.empty((0, 2)), *runs])
+    points = np.concatenate([np.empty((0, len(limits) + 1)), *runs])
     if len(points) == 0:
         return None
-    best = points[pareto.front(points * (1, -1))]
-    fastest, most = float(best[:, 0].min()), float(best[:, 1].max())
-    slowest, least = max(budget_ms, float(best[:, 0].max())), float(best[:, 1].min())
-    if least == most:  # one network beats all: what it beats says how wide the scale is
-        least = float(points[:, 1].min())
-    return Box(
-        fastest_ms=fastest,
-        best_accuracy=most,
-        reference_ms=slowest + (MARGIN * (slowest - fastest) or MARGIN * slowest),
-        reference_accuracy=least - (MARGIN * (most - least) or 1.0),
-    )
+    signs = np.append(np.ones(len(limits)), -1.0)
+    minimised = points * signs
+    joint = minimised[pareto.front(minimised)]
+    best, worst = joint.min(axis=0), joint.max(axis=0)
+    for place, limit in enumerate(limits):
+        worst[place] = max(worst[place], -np.inf if limit is None else limit)
+    narrow = worst == best  # one network beats all: what it beats says how wide the scale is
+    worst[narrow] = minimised.max(axis=0)[narrow]
+    margins = MARGIN * (worst - best)
+    margins[margins == 0] = 1.0  # all points are equal here: any extent will do
+    return Box(tuple((best * signs).tolist()), tuple(((worst + margins) * signs).tolist()))
 
 
 def progress(points: Points, box: Box) -> Progress:
     """The growth of the hypervolume over points in the order of their evaluation.
 
-    Each point adds what it covers and no earlier one does; O(N log N) in all.
+    Of two objectives exactly. Of more it is the share of `SAMPLES` points spread evenly over the box
+    that some network beats: within half a percent of the box.
     """
-    xs, ys = list[float](), list[float]()  # the front so far: x rises, y (minus accuracy) falls
-    corner_x, corner_y = box.reference_ms, -box.reference_accuracy
-    volume = 0.0
+    units = box.units(points)
+    growth = _areas(units) if units.shape[1] == 2 else _counted(units)
     evaluations, shares = list[int](), list[float]()
-    for count, (x, y) in enumerate(_minimised(points), start=1):
-        before = bisect_right(xs, x) - 1
-        if x >= corner_x or y >= corner_y or (before >= 0 and ys[before] <= y):
-            continue
-        first = last = bisect_left(xs, x)
-        top, left = ys[first - 1] if first else corner_y, x
-        while last < len(xs) and ys[last] >= y:  # those it dominates bound what is new from above
-            volume += (xs[last] - left) * (top - y)
-            top, left = ys[last], xs[last]
-            last += 1
-        right = xs[last] if last < len(xs) else corner_x
-        volume += (right - left) * (top - y)
-        xs[first:last], ys[first:last] = [x], [y]
+    for count, share in growth:
         evaluations.append(count)
-        shares.append(volume / box.area)
+        shares.append(share)
     return Progress(tuple(evaluations), tuple(shares), total=len(points))
 
 
-def _minimised(points: Points) -> Iterable[tuple[float, float]]:
-    return ((x, -accuracy) for x, accuracy in points.tolist())
+def _areas(units: Points) -> Iterator[tuple[int, float]]:
+    """After which point which area is covered. Each adds what no earlier one does; O(N log N) in all."""
+    xs, ys = list[float](), list[float]()  # the front so far: x rises, y falls
+    area = 0.0
+    for count, (x, y) in enumerate(units.tolist(), start=1):
+        before = bisect_right(xs, x) - 1
+        if x >= 1 or y >= 1 or (before >= 0 and ys[before] <= y):
+            continue
+        first = last = bisect_left(xs, x)
+        top, left = ys[first - 1] if first else 1.0, x
+        while last < len(xs) and ys[last] >= y:  # those it dominates bound what is new from above
+            area += (xs[last] - left) * (top - y)
+            top, left = ys[last], xs[last]
+            last += 1
+        right = xs[last] if last < len(xs) else 1.0
+        area += (right - left) * (top - y)
+        xs[first:last], ys[first:last] = [x], [y]
+        yield count, area
+
+
+def _counted(units: Points) -> Iterator[tuple[int, float]]:
+    """After which point which share of the spread points is covered."""
+    left = _spread(SAMPLES, units.shape[1])
+    front = np.empty((0, units.shape[1]))
+    inside = (units < 1).all(axis=1)
+    for index in np.flatnonzero(inside):
+        point = units[index]
+        if (front <= point).all(axis=1).any():
+            continue
+        front = np.vstack([front[~(point <= front).all(axis=1)], point])
+        covered = (point <= left).all(axis=1)
+        if covered.any():
+            left = left[~covered]
+            yield int(index) + 1, 1 - len(left) / SAMPLES
+
+
+def _spread(count: int, objectives: int) -> Points:
+    """Points spread evenly over the unit box, shape (count, objectives), always the same.
+
+    The additive recurrence of M. Roberts, "The unreasonable effectiveness of quasirandom sequences"
+    (2018): steps by powers of the root of x^(d+1) = x + 1, which generalises the golden ratio.
+    """
+    root = 2.0
+    for _ in range(64):
+        root = (1 + root) ** (1 / (objectives + 1))
+    steps = root ** -np.arange(1, objectives + 1)
+    return (0.5 + np.outer(np.arange(1, count + 1), steps)) % 1.0

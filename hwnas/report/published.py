@@ -1,31 +1,38 @@
-"""The published networks beside a front: their latency on its device, their accuracy where it is known."""
+"""The published networks beside a front: what they cost on its devices, their accuracy where it is known."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hwnas.errors import MissingOpError
 from hwnas.latency import LatencyTable
 from hwnas.predictors.estimate import Estimate
+from hwnas.report.dimensions import Dimension, dimensions
+from hwnas.search.quantities import tail_shares
 from hwnas.search.run import SearchResult
-from hwnas.space.ops import count_macs, count_params, lower
+from hwnas.space.ops import OpSpec, count_macs, count_params, lower, peak_activation_bytes
 from hwnas.space.presets import presets
 
 __all__ = ["PublishedNetwork", "is_on_published_scale", "published_networks"]
 
+Ops = Sequence[OpSpec]
+
 
 @dataclass(frozen=True, slots=True)
 class PublishedNetwork:
-    """One preset on the device of a run."""
+    """One preset on the devices of a run."""
 
     name: str
     family: str
     latency: Estimate
-    """In ms, as the device's table predicts it."""
+    """In ms, as the first device's table predicts it."""
     accuracy: float | None
     """In the estimator's unit, comparable with the run's; None when nobody knows it on that scale."""
     params: int
     macs: int
+    also: Mapping[str, Estimate]
+    """What else the run bounds or minimises, by name; see `Trial.also`."""
 
 
 def is_on_published_scale(result: SearchResult) -> bool:
@@ -33,25 +40,55 @@ def is_on_published_scale(result: SearchResult) -> bool:
     return result.question.accuracy == "published"
 
 
-def published_networks(result: SearchResult, table: LatencyTable | None) -> tuple[PublishedNetwork, ...]:
-    """Every preset whose latency the table can predict, fastest first; none without a table.
+def published_networks(
+    result: SearchResult, tables: Mapping[str, LatencyTable]
+) -> tuple[PublishedNetwork, ...]:
+    """Every preset of which the devices' tables can predict what the run asks, fastest first.
 
-    Their accuracy is the published one if the run's estimator speaks of the same, else what the run
-    itself estimated for them, if it did.
+    None where a table is not at hand. Their accuracy is the published one if the run's estimator speaks of
+    the same, else what the run itself estimated for them, if it did.
     """
-    if table is None:
+    found = dimensions(result.question)
+    if any(one.device not in tables for one in found if one.device):
         return ()
+    first = tables[result.question.device]
+    predicted = {
+        one.name: _predictor(one, tables)
+        for one in found
+        if (one.device and one.name != "latency") or one.name == "memory"
+    }
     evaluated = {trial.id: trial.accuracy.value for trial in result.trials}
-    found = []
+    networks = []
     for name, preset in presets().items():
         ops = lower(preset.arch)
         try:
-            latency = table.predict_ops(ops)
+            latency = first.predict_ops(ops)
+            also = {quantity: predict(ops) for quantity, predict in predicted.items()}
         except MissingOpError:
             continue
         published = is_on_published_scale(result)
         accuracy = preset.imagenet_top1_percent if published else evaluated.get(preset.arch.id)
-        found.append(
-            PublishedNetwork(name, preset.family, latency, accuracy, count_params(ops), count_macs(ops))
+        networks.append(
+            PublishedNetwork(name, preset.family, latency, accuracy, count_params(ops), count_macs(ops), also)
         )
-    return tuple(sorted(found, key=lambda network: network.latency.value))
+    return tuple(sorted(networks, key=lambda network: network.latency.value))
+
+
+def _predictor(dimension: Dimension, tables: Mapping[str, LatencyTable]) -> Callable[[Ops], Estimate]:
+    """What says the dimension's number of a network, as `Trial.also` has it."""
+    if not dimension.device:
+        return lambda ops: Estimate(
+            float(sum(op.weight_bytes() for op in ops) + peak_activation_bytes(ops)), unit="bytes"
+        )
+    table = tables[dimension.device]
+    if not dimension.name.startswith("p95"):
+        return table.predict_ops
+    shares = tail_shares(table)
+
+    def tail(ops: Ops) -> Estimate:
+        latency = table.predict_ops(ops)
+        late, usual = (sum(times) for times in zip(*map(shares, ops), strict=True))
+        low, high = (None if end is None else end * late / usual for end in (latency.low, latency.high))
+        return Estimate(latency.value * late / usual, latency.std * late / usual, low, high, "ms")
+
+    return tail

@@ -9,36 +9,57 @@ import numpy as np
 from hwnas.report.bars import legend, paired_rows, stacked
 from hwnas.report.chart import Curve, progress_chart
 from hwnas.report.choices import Preference, preferences, strongest
-from hwnas.report.progress import Points, box_of, progress
+from hwnas.report.dimensions import dimensions
+from hwnas.report.progress import Box, Points, box_of, progress
 from hwnas.report.words import percent
+from hwnas.search.question import Question
 from hwnas.search.run import SearchResult
 
-__all__ = ["choices_section", "points_of", "progress_section"]
+__all__ = ["box_text", "choices_section", "limits_of", "points_of", "progress_section"]
 
 OPEN = ("kernels", "width")
 
 
 def points_of(result: SearchResult) -> Points:
-    """All evaluations, in order: latency in ms, and the lower bound of the accuracy."""
-    points = [(trial.latency.value, trial.accuracy.lower_bound()) for trial in result.trials]
-    return np.array(points, dtype=float).reshape(len(points), 2)
+    """All evaluations, in order: what is minimised, in the report's units, and the accuracy's lower bound."""
+    minimised = [one for one in dimensions(result.question) if one.minimised]
+    points = [
+        [*(trial.number(one.name) / one.per_unit for one in minimised), trial.accuracy.lower_bound()]
+        for trial in result.trials
+    ]
+    return np.array(points, dtype=float).reshape(len(points), len(minimised) + 1)
+
+
+def limits_of(question: Question) -> list[float | None]:
+    """The limit of each minimised dimension, in the report's units."""
+    return [one.limit for one in dimensions(question) if one.minimised]
+
+
+def box_text(box: Box, question: Question) -> str:
+    """From where to where a box reaches, in words."""
+    units = [one.unit for one in dimensions(question) if one.minimised] + [question.accuracy_unit]
+    best, reference = (
+        "; ".join(f"{value:.4g} {unit}".strip() for value, unit in zip(corner, units, strict=True))
+        for corner in (box.best, box.reference)
+    )
+    return f"the box from ({best}) to the reference point ({reference})"
 
 
 def progress_section(result: SearchResult) -> str:
     """The curve of the hypervolume, and the reference point it is measured against."""
     points = points_of(result)
-    box = box_of([points], budget_ms=result.question.budget_ms)
+    box = box_of([points], limits=limits_of(result.question))
     if box is None:
         return ""
     known = progress(points, box)
     near = known.first_with(0.99 * known.final)
-    unit = escape(result.question.accuracy_unit)
+    minimised = [one.noun + one.place for one in dimensions(result.question) if one.minimised]
+    counted = ", counted by points spread evenly over it" if len(minimised) > 1 else ""
     return (
         f'<section id="progress"><h2>How it got there</h2>{progress_chart([Curve("hypervolume", known)])}'
         f"<p>99 % of the final hypervolume was there after {near} of {known.total} evaluations.</p>"
-        '<p class="soft">Hypervolume of latency and accuracy (less one standard deviation), in parts of the '
-        f"box from {box.fastest_ms:.4g} ms and {box.best_accuracy:.4g} {unit} to the reference point at "
-        f"{box.reference_ms:.4g} ms and {box.reference_accuracy:.4g} {unit}: in the end "
+        f'<p class="soft">Hypervolume of {escape(", ".join(minimised))} and accuracy (less one standard '
+        f"deviation), in parts of {escape(box_text(box, result.question))}{counted}: in the end "
         f"{known.final:.4f}.</p></section>"
     )
 

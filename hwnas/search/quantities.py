@@ -7,7 +7,7 @@ them below a limit and minimises some. All take many networks at once, in arrays
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist, median
@@ -25,7 +25,7 @@ from hwnas.space.search_space import SearchSpace
 if TYPE_CHECKING:
     from hwnas.latency import LatencyTable
 
-__all__ = ["SIZES", "Latency", "Quantity", "Size", "Tail", "Wanted", "cost_ms", "tail_of"]
+__all__ = ["SIZES", "Latency", "Quantity", "Size", "Tail", "Wanted", "cost_ms", "tail_of", "tail_shares"]
 
 Vector = tuple[int, ...]
 Floats = NDArray[np.float64]
@@ -156,19 +156,7 @@ class Tail:
         """Raises UsageError when the table has no 95th percentiles."""
         self.name = name
         self._latency = latency
-        tails = {key: row.p95_ms / row.ms for key, row in table.rows.items() if row.p95_ms is not None}
-        if not tails:
-            raise UsageError(
-                f"the table '{table.name}' knows no 95th percentiles: leave --budget-on p95 out, or "
-                "measure the device (hwnas table build)"
-            )
-        usual = median(tails.values())
-
-        def shares(op: OpSpec) -> tuple[float, float]:
-            share = table.op_latency_ms(op)
-            return share * tails.get(op.key, usual), share
-
-        self._shares = SpaceIndex(space, shares)
+        self._shares = SpaceIndex(space, tail_shares(table))
 
     def of(self, vectors: Vectors) -> Floats:
         return self._latency.of(vectors) * self._ratio(vectors)
@@ -184,6 +172,26 @@ class Tail:
     def _ratio(self, vectors: Vectors) -> Floats:
         sums = self._shares.sums(np.asarray(vectors, dtype=np.int64))
         return np.asarray(sums[:, 0] / sums[:, -1]) if len(sums) else np.zeros(0)
+
+
+def tail_shares(table: LatencyTable) -> Callable[[OpSpec], tuple[float, float]]:
+    """What an op adds to a network on a device, in ms: at its 95th percentile, and usually.
+
+    Raises UsageError when the table has no 95th percentiles.
+    """
+    tails = {key: row.p95_ms / row.ms for key, row in table.rows.items() if row.p95_ms is not None}
+    if not tails:
+        raise UsageError(
+            f"the table '{table.name}' knows no 95th percentiles: leave --budget-on p95 out, or "
+            "measure the device (hwnas table build)"
+        )
+    usual = median(tails.values())
+
+    def shares(op: OpSpec) -> tuple[float, float]:
+        share = table.op_latency_ms(op)
+        return share * tails.get(op.key, usual), share
+
+    return shares
 
 
 def tail_of(latency: Latency, predictor: Predictor, space: SearchSpace, *, name: str) -> Tail:

@@ -1,0 +1,161 @@
+"""Dimensions: what a search bounds or minimises besides accuracy, in the words and units of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from hwnas.predictors.estimate import Estimate
+from hwnas.report.words import number
+from hwnas.search.question import Question
+from hwnas.search.run import SearchResult
+
+__all__ = ["Dimension", "Network", "dimensions", "shown", "within"]
+
+SIZES = {"params": ("parameters", "M", 1e6), "macs": ("MACs", "M", 1e6), "memory": ("memory", "MB", 1e6)}
+"""Noun, unit, and how much of what is recorded makes one of it."""
+
+
+class Network(Protocol):
+    """What numbers are read from: a trial, a candidate, a published network."""
+
+    @property
+    def latency(self) -> Estimate: ...
+
+    @property
+    def params(self) -> int: ...
+
+    @property
+    def macs(self) -> int: ...
+
+    @property
+    def also(self) -> Mapping[str, Estimate]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """One number of each network; smaller is better."""
+
+    name: str
+    """As `Trial.number` takes it: `latency`, `p95 jetson-nano`, `memory`."""
+    noun: str
+    """What it is, as `latency`."""
+    unit: str
+    """`ms`, `M` (million), `MB`."""
+    per_unit: float = 1.0
+    """How much of what is recorded makes one of the unit."""
+    limit: float | None = None
+    """The most that a network may have, in the unit; None: any."""
+    minimised: bool = True
+    device: str = ""
+    """Whose latency it is; empty for what the architecture alone says."""
+    provenance: str = ""
+    """`measured`, `transferred` or `estimated`: what that device's latencies are; empty without one."""
+    among_devices: bool = False
+    """Whether there are other devices, so that this one must be named."""
+
+    @property
+    def place(self) -> str:
+        """` on rpi4` where there are several devices, else nothing."""
+        return f" on {self.device}" if self.device and self.among_devices else ""
+
+    @property
+    def title(self) -> str:
+        """For a chart's axis: `latency on rpi4, estimated (ms)`."""
+        return f"{self.noun}{self.place}{self._provenance} ({self.unit})"
+
+    @property
+    def column(self) -> str:
+        """For a column of a table: `latency ms on rpi4, estimated`."""
+        return f"{self.noun} {self.unit}{self.place}{self._provenance}"
+
+    @property
+    def bound(self) -> str:
+        """The limit in words: `budget 20 ms`, `limit 6 M`; empty without one."""
+        if self.limit is None:
+            return ""
+        return f"{'budget' if self.device else 'limit'} {self.limit:g} {self.unit}"
+
+    def of(self, network: Network) -> Estimate:
+        """The network's number in the unit; raises KeyError when nobody recorded it."""
+        if self.name == "latency":
+            return network.latency
+        if self.name in ("params", "macs"):
+            return Estimate(getattr(network, self.name) / self.per_unit, unit=self.unit)
+        known = network.also[self.name]
+        if self.per_unit == 1:
+            return known
+        low, high = (None if end is None else end / self.per_unit for end in (known.low, known.high))
+        return Estimate(known.value / self.per_unit, known.std / self.per_unit, low, high, self.unit)
+
+    def said(self, value: float, *, provenance: str | None = None) -> str:
+        """The number in words: `19.44 ms estimated`, `7.310 ms on jetson-nano estimated`, `5.301 M MACs`."""
+        how = self.provenance if provenance is None else provenance
+        if not self.device:
+            return f"{number(value)} {self.unit} {self.noun}"
+        noun = "" if self.noun == "latency" else f"{self.noun} "
+        return f"{noun}{number(value)} {self.unit}{self.place} {how}"
+
+    @property
+    def _provenance(self) -> str:
+        return f", {self.provenance}" if self.provenance else ""
+
+
+def dimensions(question: Question) -> tuple[Dimension, ...]:
+    """Every dimension of a search: minimised ones first, as `Question.minimised` has them, then the rest.
+
+    Where the budget is on the tail of the latency, the latency itself is the last of them.
+    """
+    devices = {question.device: (question.budget_ms, question.provenance)} | {
+        other.device: (other.budget_ms, other.provenance) for other in question.others
+    }
+    tail = question.budget_on == "p95"
+    timed = [
+        Dimension(
+            name,
+            "p95 latency" if tail else "latency",
+            "ms",
+            limit=budget_ms,
+            device=device,
+            provenance=provenance,
+            among_devices=len(devices) > 1,
+        )
+        for name, (device, (budget_ms, provenance)) in zip(question.minimised, devices.items(), strict=False)
+    ]
+    sized = [
+        _size(name, question.limits.get(name), minimised=name in question.objectives)
+        for name in dict.fromkeys((*question.objectives, *question.limits))
+    ]
+    besides = [replace(timed[0], name="latency", noun="latency", limit=None, minimised=False)] if tail else []
+    return (*timed, *sized, *besides)
+
+
+def shown(result: SearchResult, candidate: Network, dimension: Dimension) -> Estimate:
+    """The number that the page goes by: the measured latency, once the front is verified."""
+    measured: Estimate | None = getattr(candidate, "measured", None)
+    if dimension.name == "latency" and result.is_verified and measured is not None:
+        return measured
+    return dimension.of(candidate)
+
+
+def within(question: Question) -> str:
+    """The bounds in words: `20 ms on rpi4, 8 ms on jetson-nano, 6 M parameters`."""
+    texts = []
+    for one in dimensions(question):
+        if one.limit is not None:
+            what = f"{'(p95) ' if one.noun != 'latency' else ''}on {one.device}" if one.device else one.noun
+            texts.append(f"{one.limit:g} {one.unit} {what}")
+    return ", ".join(texts)
+
+
+def _size(name: str, limit: float | None, *, minimised: bool) -> Dimension:
+    noun, unit, per_unit = SIZES.get(name, (name, "", 1.0))
+    return Dimension(
+        name,
+        noun,
+        unit,
+        per_unit=per_unit,
+        limit=None if limit is None else limit / per_unit,
+        minimised=minimised,
+    )

@@ -1,0 +1,100 @@
+"""What the tests of the report share: a page read back, and runs of several devices and objectives."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from search_fakes import all_vectors, by_size, less_sure_when_large, small_space, table
+
+from hwnas.latency import Coefficients, LatencyTable, Row
+from hwnas.search import SearchResult, search
+from hwnas.space.ops import lower
+
+EMPTY = {"meta", "br"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page; fails on a tag that is not closed in its place."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in EMPTY:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open[-1:] != ["style"]:
+            self.text += data + "\n"
+
+    def charts(self) -> list[str]:
+        """What each chart is said to show; those for narrow screens, which say the same, are left out."""
+        return [
+            attributes["aria-label"] or ""
+            for tag, attributes in self.tags
+            if tag == "svg" and attributes.get("class") == "wide-only"
+        ]
+
+
+def loads_nothing(text: str) -> bool:
+    """Whether a page is whole by itself."""
+    page = Page(text)
+    return (
+        not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object"}
+        and not {name for _, attributes in page.tags for name in attributes} & {"src", "srcset"}
+        and all((attributes.get("href") or "#").startswith("#") for _, attributes in page.tags)
+        and not any(word in text for word in ("http:", "https:", "url(", "@import"))
+    )
+
+
+def other_board(name: str = "dear-nodes") -> LatencyTable:
+    """A board on which a node is dear and a MAC is cheap: it orders networks otherwise than `toy`."""
+    return dataclasses.replace(table(name), coefficients=Coefficients((2e-8, 2e-8, 2e-8, 0.0, 0.0, 0.03)))
+
+
+@cache
+def board_with_tails() -> LatencyTable:
+    """A measured board with a row for every op of the small space, each slower now and then than usual."""
+    rows: dict[str, Row] = {}
+    for vector in all_vectors():
+        for op in lower(small_space().decode(vector)):
+            ms = table().op_latency_ms(op)
+            rows[op.key] = Row(ms, 0.9 * ms, 1.1 * ms, p95_ms=(1.05 + 0.05 * (len(op.key) % 7)) * ms)
+    return dataclasses.replace(
+        table("tailed"), rows=rows, coefficients=None, provenance="measured", notes=("a note of tailed",)
+    )
+
+
+def run_of_two_devices(out: Path | None = None, **options: Any) -> SearchResult:
+    """A search for two boards that also minimises parameters, within a limit of memory."""
+    settings: dict[str, Any] = {
+        "device": [table(), other_board()],
+        "budget_ms": [0.9, 1.7],
+        "accuracy": less_sure_when_large,
+        "objectives": ["params"],
+        "limits": {"memory": 1_000_000},
+        "trials": 60,
+    }
+    return search(small_space(), out=out, **settings | options)
+
+
+def run_of_one(out: Path | None = None, **options: Any) -> SearchResult:
+    """A search for the toy board."""
+    settings: dict[str, Any] = {"device": table(), "budget_ms": 0.9, "accuracy": by_size, "trials": 60}
+    return search(small_space(), out=out, **settings | options)

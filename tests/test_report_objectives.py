@@ -1,0 +1,210 @@
+"""The report of a run of several devices and objectives: each has its axis, its column, its bars."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+from report_fakes import Page, board_with_tails, loads_nothing, other_board, run_of_one, run_of_two_devices
+from search_fakes import table
+
+from hwnas.report import write_report
+from hwnas.report.chart import Front, Mark
+from hwnas.report.dimensions import dimensions, within
+from hwnas.report.html import report_html
+from hwnas.report.origins import MOST_NETWORKS
+from hwnas.report.published import PublishedNetwork, published_networks
+from hwnas.report.spread import spread_over
+from hwnas.search import SearchResult
+from hwnas.search.pareto import dominates
+from hwnas.space.presets import presets
+
+
+@pytest.fixture(scope="module")
+def result() -> SearchResult:
+    return run_of_two_devices()
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, object]:
+    return {"toy": table(), "dear-nodes": other_board()}
+
+
+@pytest.fixture(scope="module")
+def text(result: SearchResult, tables: dict[str, object]) -> str:
+    return report_html(result, tables=tables)  # type: ignore[arg-type]
+
+
+def test_every_objective_has_a_chart_of_its_own_and_there_is_one_of_all(text: str) -> None:
+    against = [label.partition(";")[0] for label in Page(text).charts() if "against" in label]
+    assert against == [
+        "accuracy, estimated (%) against latency on toy, estimated (ms)",
+        "accuracy, estimated (%) against latency on dear-nodes, estimated (ms)",
+        "accuracy, estimated (%) against parameters (M)",
+    ]
+    assert sum("over all objectives" in label for label in Page(text).charts()) == 1
+    assert loads_nothing(text)
+
+
+def test_every_bound_is_said_and_drawn_where_it_belongs(result: SearchResult, text: str) -> None:
+    assert within(result.question) == "0.9 ms on toy, 1.7 ms on dear-nodes, 1 MB memory"
+    page = Page(text)
+    assert f"Vision transformers within {within(result.question)}" in page.text
+    assert page.text.count("budget 0.9 ms") == page.text.count("budget 1.7 ms") == 2  # wide and narrow
+
+
+def test_a_network_of_the_front_has_all_its_numbers_in_one_row(result: SearchResult, text: str) -> None:
+    section = text[text.index('<section id="networks"') :]
+    rows = re.findall(r"<tr>(<td>\d.*?)</tr>", section)
+    assert len(rows) >= len(result.front)
+    for candidate, row in zip(result.front, rows, strict=False):
+        for value in (
+            candidate.latency.value,
+            candidate.also["latency dear-nodes"].value,
+            candidate.also["memory"].value / 1e6,
+        ):
+            assert f"<td>{value:#.4g}</td>" in row
+        assert f"<td>{candidate.params / 1e6:.2f}</td>" in row
+
+
+def test_bars_sum_up_to_the_latency_on_their_own_device(result: SearchResult, text: str) -> None:
+    bars = re.findall(r'<span class="bar" aria-hidden="true">(.*?)</span>', text)
+    assert len(bars) == 2 * len(result.front)  # few enough for all to be shown
+    known = [(one.latency.value, one.also["latency dear-nodes"].value) for one in result.front]
+    most = [max(column) for column in zip(*known, strict=True)]
+    for place, values in enumerate(known):
+        for device in (0, 1):
+            widths = re.findall(r"width:([\d.]+)%", bars[2 * place + device])
+            assert sum(map(float, widths)) / 100 * most[device] == pytest.approx(values[device], rel=1e-3)
+
+
+def test_the_line_of_a_chart_joins_what_is_not_beaten_in_that_chart_alone(result: SearchResult) -> None:
+    marks = [Mark(one.params, one.accuracy.value, one.id) for one in result.front]
+    points = [(mark.x, -mark.accuracy) for mark in marks]
+    unbeaten = [m for m, p in zip(marks, points, strict=True) if not any(dominates(q, p) for q in points)]
+    chain = Front("front", marks).chain
+    assert sorted(mark.label for mark in chain) == sorted(mark.label for mark in unbeaten)
+    assert [mark.x for mark in chain] == sorted(mark.x for mark in chain)
+    assert 0 < len(chain) < len(marks)  # some are on the front for another objective
+
+
+def test_in_the_chart_of_all_objectives_the_best_of_each_is_at_the_top(
+    result: SearchResult, text: str
+) -> None:
+    chart = re.search(r'<svg class="wide-only"[^>]*all objectives.*?</svg>', text, re.DOTALL)
+    assert chart
+    lines = re.findall(r'<polyline class="thread" points="([^"]+)"', chart.group())
+    heights = [[float(point.split(",")[1]) for point in line.split()] for line in lines]
+    assert len(heights) == len(result.front)
+    columns = [
+        [-one.accuracy.value for one in result.front],
+        [one.latency.value for one in result.front],
+        [one.also["latency dear-nodes"].value for one in result.front],
+        [float(one.params) for one in result.front],
+    ]
+    for axis, numbers in enumerate(columns):
+        drawn = [line[axis] for line in heights]
+        assert numbers[drawn.index(min(drawn))] == pytest.approx(min(numbers), rel=1e-3)
+        assert numbers[drawn.index(max(drawn))] == pytest.approx(max(numbers), rel=1e-3)
+
+
+def test_a_device_whose_table_is_gone_is_named_and_the_others_are_shown(result: SearchResult) -> None:
+    text = report_html(result, tables={"dear-nodes": other_board()})
+    assert "this run used for toy is not at hand" in Page(text).text
+    assert len(re.findall(r'<span class="bar" aria-hidden="true">', text)) == len(result.front)
+
+
+def test_the_hypervolume_is_of_all_objectives_and_names_its_reference(text: str) -> None:
+    said = Page(text).text
+    found = re.search(r"to the reference point \((.*?)\)", said)
+    assert found
+    units = [part.split()[-1] for part in found.group(1).split("; ")]
+    assert units == ["ms", "ms", "M", "%"]
+    assert "counted by points spread evenly over it" in said
+
+
+def test_published_networks_are_predicted_on_every_device(
+    result: SearchResult, tables: dict[str, object]
+) -> None:
+    found = published_networks(result, tables)  # type: ignore[arg-type]
+    assert len(found) == len(presets())
+    for one in found:
+        arch = presets()[one.name].arch
+        assert one.latency.value == pytest.approx(table().predict(arch).value)
+        assert one.also["latency dear-nodes"].value == pytest.approx(other_board().predict(arch).value)
+
+
+def test_a_published_network_is_beaten_only_by_one_that_is_as_good_in_every_objective(
+    result: SearchResult,
+) -> None:
+    from hwnas.report.front import _better
+
+    twin = result.front[2]
+    network = PublishedNetwork(
+        "twin", "none", twin.latency, twin.accuracy.value, twin.params, twin.macs, twin.also
+    )
+    found = dimensions(result.question)
+    assert _better(result, network, found) == "#3"
+    assert _better(result, dataclasses.replace(network, params=1), found) == ""
+    assert _better(result, dataclasses.replace(network, macs=1), found) == "#3"  # nobody minimises MACs
+
+
+def test_what_is_said_of_a_published_network_is_what_a_search_says_of_a_candidate() -> None:
+    """Tail and memory are computed from ops there, and in arrays over the space here."""
+    from hwnas.report.published import _predictor
+    from hwnas.space.ops import lower
+
+    board = board_with_tails()
+    result = run_of_one(device=board, budget_on="p95", budget_ms=1.2, objectives=["memory"])
+    wanted = {one.name: one for one in dimensions(result.question)}
+    assert list(wanted) == ["p95", "memory", "latency"]
+    for name in ("p95", "memory"):
+        predict = _predictor(wanted[name], {"tailed": board})
+        for candidate in result.front[:5]:
+            said, known = predict(lower(candidate.arch)), candidate.also[name]
+            assert (said.value, said.std) == pytest.approx((known.value, known.std))
+            assert (said.low is None) == (known.low is None)
+
+
+def test_a_run_on_the_tail_shows_the_tail_the_latency_and_what_both_are() -> None:
+    result = run_of_one(device=board_with_tails(), budget_on="p95", budget_ms=1.2)
+    text = report_html(result, tables={"tailed": board_with_tails()})
+    page = Page(text)
+    assert "accuracy, estimated (%) against p95 latency, measured (ms)" in page.charts()[0]
+    for column in ("p95 latency ms, measured", "latency ms, measured"):
+        assert f"<th>{column}</th>" in text
+    best = result.front[0]
+    assert f"<td>{best.also['p95'].value:#.4g}</td>" in text
+    assert f"<td>{best.latency.value:#.4g}</td>" in text
+    assert "a note of tailed" in page.text
+
+
+def test_of_many_networks_some_have_their_ops_listed_and_the_report_says_how_many(
+    result: SearchResult, tables: dict[str, object]
+) -> None:
+    many = dataclasses.replace(result, front=result.front * 30)
+    text = report_html(many, tables=tables)  # type: ignore[arg-type]
+    assert text.count("<details><summary>#") == MOST_NETWORKS
+    assert f"Shown: {MOST_NETWORKS} of {len(many.front)}" in Page(text).text
+
+
+def test_what_is_spread_over_many_has_both_ends_and_even_steps() -> None:
+    assert spread_over(3, 5) == [0, 1, 2]
+    assert spread_over(101, 5) == [0, 25, 50, 75, 100]
+
+
+def test_the_report_of_a_run_finds_the_tables_of_all_its_devices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HWNAS_TABLES", str(tmp_path))
+    table().save(tmp_path / "toy.yaml")
+    other_board().save(tmp_path / "dear-nodes.yaml")
+    run_of_two_devices(tmp_path / "run", trials=20)
+    text = write_report(tmp_path / "run").read_text()
+    assert "not at hand" not in text
+    assert re.search(r"ms on dear-nodes, estimated", text)
+    changed = dataclasses.replace(other_board(), name="dear-nodes", notes=("changed since",))
+    changed.save(tmp_path / "dear-nodes.yaml")
+    assert "this run used for dear-nodes is not at hand" in write_report(tmp_path / "run").read_text()
