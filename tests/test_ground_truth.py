@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import math
+import statistics
 import sys
 from collections import Counter
 from pathlib import Path
@@ -10,6 +12,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from hwnas.predictors.accuracy import load_accuracy
+from hwnas.predictors.estimate import Estimate
+from hwnas.train.trainings import read_trainings
 
 FOLDER = Path(__file__).parent.parent / "experiments" / "ground_truth"
 
@@ -29,13 +35,21 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
         return module
 
     yield load
-    for name in ("networks", "protocol", "table"):
+    for name in ("estimate", "networks", "protocol", "table", "truth"):
         if name not in before:
             sys.modules.pop(name, None)
 
 
 def row(network: str, seed: int, top1_percent: float) -> dict[str, Any]:
-    return {"protocol": "cpu", "id": network, "seed": seed, "top1_percent": top1_percent}
+    return {
+        "protocol": "cpu",
+        "id": network,
+        "seed": seed,
+        "top1_percent": top1_percent,
+        "top1_by_epoch_percent": [top1_percent],
+        "cpu_seconds": 100.0,
+        "wall_seconds": 100.0,
+    }
 
 
 def test_any_prefix_of_the_sampled_networks_is_balanced_by_attention_and_latency(script: Any) -> None:
@@ -84,21 +98,127 @@ def test_a_line_that_a_kill_has_torn_is_no_row_and_the_next_one_replaces_it(
 
 def test_an_estimator_is_judged_beside_parameters_macs_and_random(script: Any, tmp_path: Path) -> None:
     evaluate, table, file = script("evaluate"), script("table"), tmp_path / "results.jsonl"
-    subjects = evaluate.networks.subjects()[:12]
+    subjects = evaluate.estimate.networks.subjects()[:12]
     sizes = [evaluate.count_params(evaluate.lower(one.arch)) for one in subjects]
     for subject, size in zip(subjects, sizes, strict=True):
         table.append(row(subject.arch.id, 0, 40 + size / 1e6), file)
     table.append(row(subjects[0].arch.id, 1, 40.02 + sizes[0] / 1e6), file)
-    shown = evaluate.judged(evaluate.truth("cpu", file), ["published"])
+    asked = tmp_path / "estimates.jsonl"
+    evaluate.estimate.ask("published", lambda: load_accuracy("published"), subjects, asked)
+    document = evaluate.judged(evaluate.truth("cpu", file), asked)
+    assert (document["networks"], document["trainings"]) == (12, 13)
+    assert document["noise_std_points"] == pytest.approx(0.02 / 2**0.5)
+    assert document["cpu_seconds_a_training"] == 100
+    by_name = {one["name"]: one for one in document["estimators"]}
+    figures = by_name["parameters"]
+    assert figures["kendall_tau"] == figures["kendall_tau_within_bins"] == 1, "accuracy follows them here"
+    assert figures["kendall_tau_error"] == 0 and figures["top_k_regret_points"] == 0
+    assert by_name["random"]["kendall_tau"] < 0.7
+    assert [level["level"] for level in by_name["published"]["calibration"]] == [0.5, 0.8, 0.9, 0.95]
+    assert 0.9 < document["best_possible"]["kendall_tau"] <= 1
     cells = {
         line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
-        for line in shown.splitlines()
+        for line in evaluate.shown(document).splitlines()
         if line.startswith("|")
     }
-    assert "12 networks, 13 trainings" in shown and "over seeds: 0.01 points" in shown
-    assert cells["parameters"][:4] == ["1.00", "1.00", "1.00", "0.00"], "accuracy follows the parameters here"
-    assert float(cells["random"][0]) < 0.7
-    assert {"MACs", "published", "best possible, given the noise"} <= set(cells)
+    assert cells["parameters"][:4] == ["1.00 ± 0.00", "1.00 ± 0.00", "1.00", "0.00"]
+    assert {"MACs", "random", "published", "best possible, given the noise"} <= set(cells)
+
+
+def test_what_can_be_learnt_from_the_trainings_is_judged_on_networks_left_out(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sklearn")
+    evaluate, table, file = script("evaluate"), script("table"), tmp_path / "results.jsonl"
+    monkeypatch.setattr(evaluate, "PARTS", 4)
+    for subject in evaluate.estimate.networks.subjects()[:24]:
+        table.append(row(subject.arch.id, 0, 40 + 5 * math.log(subject.latency_ms)), file)
+    document = evaluate.judged(evaluate.truth("cpu", file), tmp_path / "none.jsonl")
+    by_name = {one["name"]: one for one in document["estimators"]}
+    assert 0.6 < by_name["learned, cross-validated"]["kendall_tau"] < 1
+
+
+def test_the_error_of_a_tau_is_the_jackknifes(script: Any) -> None:
+    evaluate = script("evaluate")
+    # Of a mean, the jackknife's error is the usual one: the deviation over the root of n.
+    values = [3.0, 5.0, 8.0, 12.0]
+    others = [(sum(values) - value) / 3 for value in values]
+    assert evaluate._jackknife(others) == pytest.approx(statistics.stdev(values) / 2)
+
+
+def test_an_estimate_is_asked_for_once_and_what_is_missing_after_a_stop(script: Any, tmp_path: Path) -> None:
+    estimate, file = script("estimate"), tmp_path / "estimates.jsonl"
+    asked: list[str] = []
+
+    class Counting:
+        unit = "%"
+
+        def predict(self, arch: Any) -> Estimate:
+            asked.append(arch.id)
+            return Estimate(float(len(asked)), 0.5, unit="%")
+
+    subjects = estimate.networks.subjects()[:5]
+    assert estimate.ask("mine", Counting, subjects, file, enough=lambda: len(asked) == 2) == 2
+    assert estimate.ask("mine", Counting, subjects, file) == 3
+    assert estimate.ask("mine", Counting, subjects, file) == 0
+    assert asked == [subject.arch.id for subject in subjects]
+    rows = estimate.estimates(file)["mine"]
+    assert estimate.as_estimate(rows[subjects[4].arch.id]) == Estimate(5.0, 0.5, unit="%")
+
+
+def test_the_ground_truth_is_a_table_that_learned_reads(script: Any, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    export, table, file = script("as_trainings"), script("table"), tmp_path / "results.jsonl"
+    subjects = export.networks.subjects()[:3]
+    for number, subject in enumerate(subjects):
+        table.append(row(subject.arch.id, 0, 50.0 + number), file)
+    table.append(row("picked", 0, 70.0), file)
+    for line in export.trainings("cpu", file):
+        export.remember(line, tmp_path / "trainings.jsonl")
+    trainings = read_trainings(tmp_path)
+    assert [one.arch for one in trainings] == [subject.trained for subject in subjects]
+    assert [one.top1_percent for one in trainings] == [50.0, 51.0, 52.0]
+    (condition,) = {one.condition for one in trainings}
+    assert (condition.resolution, condition.stem_stride, condition.classes) == (32, 4, 10)
+
+
+def test_a_search_picks_its_best_network_within_the_budget_in_pieces(script: Any, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    picks = script("picks")
+    first = picks.picked("published", "published", 2.2, 12, tmp_path / "run", 0.0)
+    assert first is None, "no time, no network"
+    pick = picks.picked("published", "published", 2.2, 12, tmp_path / "run", 1e9)
+    assert pick.latency_ms <= 2.2 and (pick.by, pick.name) == ("published", "12 evaluated")
+    assert pick.latency_ms == pytest.approx(picks.LatencyTable.load("cpu-x86").predict(pick.arch).value)
+
+
+def test_a_pick_is_compared_with_the_best_preset_within_its_budget(script: Any, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    picks, table = script("picks"), script("table")
+    device = picks.LatencyTable.load("cpu-x86")
+    presets = list(picks.best_presets(3.2, device))
+    assert len(presets) >= 2 and all(one.latency_ms <= 3.2 for one in presets)
+    for one in presets:  # no preset of the family within the budget is slower
+        family = picks.preset_info(one.name).family
+        others = [
+            device.predict(picks.preset(name)).value
+            for name in picks.preset_names()
+            if picks.preset_info(name).family == family
+        ]
+        assert one.latency_ms == max(latency_ms for latency_ms in others if latency_ms <= 3.2)
+    mine = picks.Pick("mine", 3.2, "9 evaluated", 3.0, picks.networks.subjects()[0].arch)
+    file, results = tmp_path / "picks.jsonl", tmp_path / "results.jsonl"
+    for pick in (*presets, mine):
+        table.append(pick.to_dict(), file)
+    assert picks.picks(file)[-1] == mine
+    assert len(picks.to_train(file)) == 3 * (len(presets) + 1)
+    for number, pick in enumerate(presets):
+        for seed in (0, 1):
+            table.append(row(pick.arch.id, seed, 50.0 + number + seed), results)
+    table.append(row(mine.arch.id, 0, 60.0), results)
+    best = 50.5 + len(presets) - 1
+    last = picks.report("cpu", file, results).splitlines()[-1]
+    assert last == f"| 3.2 | mine | 9 evaluated | 3.00 | 60.00 | 1 | {60 - best:+.2f} |"
 
 
 def test_a_killed_training_goes_on_after_its_last_epoch_to_the_same_weights(

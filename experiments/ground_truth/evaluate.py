@@ -1,155 +1,221 @@
 """Judges accuracy estimators on results.jsonl: parameters, MACs and random always beside them.
 
-    python experiments/ground_truth/evaluate.py published [REFERENCE ...]
+    python experiments/ground_truth/evaluate.py
 
-A REFERENCE is what `hwnas search --accuracy` takes. Order is judged over all networks, and among
-networks of one bin of predicted latency on cpu-x86, where size no longer explains everything.
+Judged is every estimator that estimate.py has asked about all trained networks, and what can be learnt
+from the trainings, by cross-validation. Order is judged over all networks, and among networks of one bin
+of predicted latency on cpu-x86, where size no longer explains everything. Writes evaluation-PROTOCOL.json
+and prints it as a table.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import random
+import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import networks
+import estimate
+import numpy as np
 import table
+from truth import Truth, truth
 
-from hwnas.predictors.accuracy import load_accuracy
+from hwnas.predictors.accuracy.learned import left_out
 from hwnas.predictors.estimate import Estimate
 from hwnas.predictors.evaluation import Report, best_possible_tau, evaluate, noise_std
-from hwnas.space import ArchSpec, count_macs, count_params, lower
+from hwnas.space import count_macs, count_params, lower
 
 K = 5
 """Networks that the regret lets an estimator choose."""
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """The networks of the ground truth with what their trainings came to."""
-
-    subjects: tuple[networks.Subject, ...]
-    top1_percent: tuple[tuple[float, ...], ...]
-    """Of each network, one for each seed."""
-
-    @property
-    def means_percent(self) -> list[float]:
-        """Mean over the seeds."""
-        return [sum(one) / len(one) for one in self.top1_percent]
-
-    @property
-    def bins(self) -> list[str]:
-        """Each network's bin of predicted latency."""
-        return [_bin(subject.latency_ms) for subject in self.subjects]
-
-
-def truth(protocol: str, file: Path = table.FILE) -> Truth:
-    """What is in the table so far, in the order of the networks."""
-    by_id: dict[str, list[float]] = {}
-    for row in table.rows(protocol, file):
-        by_id.setdefault(row["id"], []).append(row["top1_percent"])
-    trained = [subject for subject in networks.subjects() if subject.arch.id in by_id]
-    return Truth(tuple(trained), tuple(tuple(by_id[subject.arch.id]) for subject in trained))
+FEWEST_TO_LEARN = 16
+"""Networks from which on what can be learnt is judged: cross-validation needs some to learn from."""
+PARTS = 10
+"""Of the cross-validation."""
 
 
 def within_bins_tau(report: Report) -> float | None:
     """The bins' Kendall tau, each weighted by its number of pairs."""
-    known = [
-        (one.count * (one.count - 1) / 2, one.kendall_tau)
-        for one in report.bins
-        if one.kendall_tau is not None
-    ]
+    return weighted_by_pairs([(one.count, one.kendall_tau) for one in report.bins])
+
+
+def weighted_by_pairs(taus: Sequence[tuple[int, float | None]]) -> float | None:
+    """The mean of (networks, tau), each weighted by how many pairs so many networks make."""
+    known = [(count * (count - 1) / 2, tau) for count, tau in taus if tau is not None]
     weight = sum(pairs for pairs, _ in known)
-    return sum(pairs * tau for pairs, tau in known) / weight if known else None
+    return sum(pairs * tau for pairs, tau in known) / weight if weight else None
 
 
-def estimators(references: Sequence[str]) -> dict[str, Callable[[ArchSpec], Estimate | float]]:
-    """The baselines and the estimators that were asked for, by name."""
+def answers(known: Truth, file: Path = estimate.FILE) -> dict[str, tuple[list[Estimate], float]]:
+    """What each estimator says of the trained networks, and what that cost in CPU seconds a network."""
+    archs = [subject.arch for subject in known.subjects]
     rng = random.Random(0)
-    found: dict[str, Callable[[ArchSpec], Estimate | float]] = {
-        "random": lambda arch: rng.random(),
-        "parameters": lambda arch: float(count_params(lower(arch))),
-        "MACs": lambda arch: float(count_macs(lower(arch))),
+    found: dict[str, tuple[list[Estimate], float]] = {
+        "random": ([Estimate(rng.random()) for _ in archs], 0.0),
+        "parameters": ([Estimate(count_params(lower(arch))) for arch in archs], 0.0),
+        "MACs": ([Estimate(count_macs(lower(arch))) for arch in archs], 0.0),
     }
-    return found | {reference: load_accuracy(reference).predict for reference in references}
+    for name, rows in estimate.estimates(file).items():
+        if all(arch.id in rows for arch in archs):
+            chosen = [rows[arch.id] for arch in archs]
+            seconds = statistics.median(row["cpu_seconds"] for row in chosen)
+            found[name] = [estimate.as_estimate(row) for row in chosen], seconds
+    if len(archs) >= FEWEST_TO_LEARN:
+        started = time.process_time()
+        learnt = left_out(archs, known.means_percent, parts=PARTS)
+        found["learned, cross-validated"] = learnt, (time.process_time() - started) / len(archs)
+        single = [one for name, one in found.items() if ",proxy=" in name]
+        if single:
+            scores = np.array([[each.value for each in estimates] for estimates, _ in single]).T
+            started = time.process_time()
+            learnt = left_out(archs, known.means_percent, parts=PARTS, scores=scores)
+            seconds = (time.process_time() - started) / len(archs) + sum(cost for _, cost in single)
+            found["learned with zero-cost scores, cross-validated"] = learnt, seconds
+    return found
 
 
-def judged(known: Truth, references: Sequence[str]) -> str:
-    """The table, as Markdown."""
+def judged(known: Truth, file: Path = estimate.FILE) -> dict[str, Any]:
+    """Plain data: the noise, what it allows, and each estimator's figures."""
     noise = noise_std(known.top1_percent)
+    document: dict[str, Any] = {
+        "networks": len(known.subjects),
+        "trainings": sum(map(len, known.top1_percent)),
+        "top1_percent": [min(known.means_percent), max(known.means_percent)],
+        "cpu_seconds_a_training": known.cpu_seconds,
+        "noise_std_points": noise,
+        "estimators": [
+            _figures(known, name, estimates, seconds)
+            for name, (estimates, seconds) in answers(known, file).items()
+        ],
+    }
+    if noise is not None:
+        stds = [noise / math.sqrt(len(one)) for one in known.top1_percent]
+        document["best_possible"] = {
+            "kendall_tau": best_possible_tau(known.means_percent, stds),
+            "kendall_tau_within_bins": _best_within_bins(known, stds),
+        }
+    return document
+
+
+def shown(document: dict[str, Any]) -> str:
+    """The same as Markdown."""
+    noise = document["noise_std_points"]
+    low, high = document["top1_percent"]
     lines = [
-        f"{len(known.subjects)} networks, {sum(map(len, known.top1_percent))} trainings. Accuracy "
-        f"{min(known.means_percent):.2f} to {max(known.means_percent):.2f} %. Standard deviation over seeds: "
+        f"{document['networks']} networks, {document['trainings']} trainings. "
+        f"Accuracy {low:.2f} to {high:.2f} %. Standard deviation over seeds: "
         + ("not known yet" if noise is None else f"{noise:.2f} points")
-        + ".",
+        + f". A training takes {document['cpu_seconds_a_training']:.0f} CPU s.",
         "",
         f"| estimator | tau | tau within bins | Spearman | regret of the best of {K} (points) "
-        "| within 90 % interval by std | s a network |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| in 90 % interval | CPU s a network | of a training |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for name, predict in estimators(references).items():
-        started = time.perf_counter()
-        estimates = [predict(subject.arch) for subject in known.subjects]
-        seconds = (time.perf_counter() - started) / len(estimates)
-        report = evaluate(known.means_percent, estimates, bins=known.bins, k=K, higher_is_better=True)
-        held = [one.observed for one in report.overall.calibration if one.level == 0.9]
+    for one in document["estimators"]:
+        held = [level["observed"] for level in one["calibration"] if level["level"] == 0.9]
         figures = [
-            _shown(report.overall.kendall_tau),
-            _shown(within_bins_tau(report)),
-            _shown(report.overall.spearman),
-            _shown(report.overall.top_k_regret),
+            _with_error(one["kendall_tau"], one["kendall_tau_error"]),
+            _with_error(one["kendall_tau_within_bins"], one["kendall_tau_within_bins_error"]),
+            _number(one["spearman"]),
+            _number(one["top_k_regret_points"]),
             f"{100 * held[0]:.0f} %" if held else "-",
-            f"{seconds:.2g}",
+            f"{one['cpu_seconds']:.2g}" if one["cpu_seconds"] else "-",
+            f"{100 * one['cpu_seconds'] / document['cpu_seconds_a_training']:.2g} %"
+            if one["cpu_seconds"] and document["cpu_seconds_a_training"]
+            else "-",
         ]
-        lines.append(f"| {name} | " + " | ".join(figures) + " |")
-    if noise is not None:
-        stds = [noise / len(one) ** 0.5 for one in known.top1_percent]
+        lines.append(f"| {one['name']} | " + " | ".join(figures) + " |")
+    if "best_possible" in document:
+        best = document["best_possible"]
         lines.append(
-            f"| best possible, given the noise | {_shown(best_possible_tau(known.means_percent, stds))} "
-            f"| {_shown(_best_within_bins(known, stds))} | - | - | - | - |"
+            f"| best possible, given the noise | {_number(best['kendall_tau'])} "
+            f"| {_number(best['kendall_tau_within_bins'])} | - | - | - | - | - |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _figures(known: Truth, name: str, estimates: Sequence[Estimate], seconds: float) -> dict[str, Any]:
+    def report(places: Sequence[int]) -> Report:
+        return evaluate(
+            [known.means_percent[place] for place in places],
+            [estimates[place] for place in places],
+            bins=[known.bins[place] for place in places],
+            k=K,
+            higher_is_better=True,
+        )
+
+    every = range(len(estimates))
+    whole = report(every)
+    # Without one network each: what the figures would be with other networks (jackknife).
+    others = [report([place for place in every if place != left]) for left in every]
+    accuracies = estimates[0].unit == "%"
+    return {
+        "name": name,
+        "unit": estimates[0].unit,
+        "cpu_seconds": seconds,
+        "kendall_tau": whole.overall.kendall_tau,
+        "kendall_tau_error": _jackknife([one.overall.kendall_tau for one in others]),
+        "kendall_tau_within_bins": within_bins_tau(whole),
+        "kendall_tau_within_bins_error": _jackknife([within_bins_tau(one) for one in others]),
+        "spearman": whole.overall.spearman,
+        "top_k_regret_points": whole.overall.top_k_regret,
+        "mean_absolute_error_points": whole.overall.mean_absolute_error if accuracies else None,
+        "calibration": [
+            {"level": one.level, "observed": one.observed} for one in whole.overall.calibration if accuracies
+        ],
+        "bins": [
+            {"name": one.label, "networks": one.count, "kendall_tau": one.kendall_tau} for one in whole.bins
+        ],
+    }
+
+
+def _jackknife(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    if len(known) < 3:
+        return None
+    return math.sqrt((len(known) - 1) * statistics.pvariance(known))
 
 
 def _best_within_bins(known: Truth, stds: Sequence[float]) -> float | None:
     best = []
     for name in dict.fromkeys(known.bins):
         places = [place for place, bin_ in enumerate(known.bins) if bin_ == name]
-        tau = best_possible_tau(
-            [known.means_percent[place] for place in places], [stds[place] for place in places]
-        )
-        if tau is not None:
-            best.append((len(places) * (len(places) - 1) / 2, tau))
-    weight = sum(pairs for pairs, _ in best)
-    return sum(pairs * tau for pairs, tau in best) / weight if best else None
+        accuracies = [known.means_percent[place] for place in places]
+        best.append((len(places), best_possible_tau(accuracies, [stds[place] for place in places])))
+    return weighted_by_pairs(best)
 
 
-def _bin(latency_ms: float) -> str:
-    return f"from {max((edge for edge in networks.EDGES_MS if edge <= latency_ms), default=0):g} ms"
-
-
-def _shown(value: float | None) -> str:
+def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    return _number(value) + ("" if error is None else f" ± {error:.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("references", nargs="*", default=["published"], help="accuracy estimators")
     parser.add_argument("--protocol", default="cpu")
+    parser.add_argument("--table", type=Path, default=table.FILE, help="the table of the trainings")
+    parser.add_argument("--out", type=Path, help="the JSON file that is written")
     arguments = parser.parse_args()
-    known = truth(arguments.protocol)
+    known = truth(arguments.protocol, arguments.table)
     if len(known.subjects) < 2:
         raise SystemExit(
             f"order needs at least 2 trained networks, got {len(known.subjects)}: "
             "run experiments/ground_truth/run.py first"
         )
-    print(judged(known, arguments.references))
+    document = judged(known)
+    out = arguments.out or Path(__file__).with_name(f"evaluation-{arguments.protocol}.json")
+    out.write_text(json.dumps(document, indent=1) + "\n")
+    print(shown(document))
 
 
 if __name__ == "__main__":

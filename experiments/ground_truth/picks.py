@@ -1,0 +1,231 @@
+"""What a search picks with each estimator, trained beside the families' presets within the same budget.
+
+    python experiments/ground_truth/picks.py presets
+    python experiments/ground_truth/picks.py search published
+    python experiments/ground_truth/picks.py search zero-cost:DATA,side=32,stem=4 --data DATA --trials 200
+    python experiments/ground_truth/picks.py train --data DATA
+    python experiments/ground_truth/picks.py report
+
+Each may be stopped at any time and goes on where it was. Budgets are of predicted latency on cpu-x86; the
+networks are trained under the ground truth's protocol, with three seeds, into the same results.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import networks
+import protocol as training
+import table
+
+from hwnas.errors import HwnasError
+from hwnas.latency import LatencyTable
+from hwnas.search import resume, search
+from hwnas.space import ArchSpec, SearchSpace, lower, preset, preset_info, preset_names
+
+FILE = Path(__file__).with_name("picks.jsonl")
+BUDGETS_MS = (2.2, 3.2, 4.7)
+"""Of predicted latency on cpu-x86: the inner edges of the ground truth's bins."""
+SEEDS = (0, 1, 2)
+TRIALS = 2000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pick:
+    """A network that is to be trained, and who wants it."""
+
+    by: str
+    """The estimator that the search asked, or 'preset'."""
+    budget_ms: float
+    name: str
+    """The preset's name, or how many networks were evaluated."""
+    latency_ms: float
+    arch: ArchSpec
+    """As searched."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "id": self.arch.id, "arch": self.arch.to_dict()}
+
+
+def picks(file: Path = FILE) -> tuple[Pick, ...]:
+    """The networks picked so far."""
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return tuple(
+        Pick(row["by"], row["budget_ms"], row["name"], row["latency_ms"], ArchSpec.from_dict(row["arch"]))
+        for row in rows
+    )
+
+
+def best_presets(budget_ms: float, device: LatencyTable) -> Iterator[Pick]:
+    """Of each family, the slowest preset within the budget that can be adapted to the images."""
+    by_family: dict[str, Pick] = {}
+    for name in preset_names():
+        arch = preset(name)
+        latency_ms = device.predict(arch).value
+        try:
+            lower(arch.adapted(resolution=networks.RESOLUTION, stem_stride=networks.STEM_STRIDE, classes=10))
+        except HwnasError:
+            continue
+        family = preset_info(name).family
+        if latency_ms <= budget_ms and (family not in by_family or latency_ms > by_family[family].latency_ms):
+            by_family[family] = Pick("preset", budget_ms, name, latency_ms, arch)
+    yield from by_family.values()
+
+
+def picked(by: str, reference: str, budget_ms: float, trials: int, out: Path, seconds: float) -> Pick | None:
+    """The first network of the search's front; None when time was up before the search's end."""
+    started = time.monotonic()
+    space = dataclasses.replace(SearchSpace.default(), resolution=(224,))
+
+    def stop() -> bool:
+        return time.monotonic() - started > seconds
+
+    if (out / "run.yaml").exists():
+        result = resume(out, trials=trials, stop=stop)
+    else:
+        result = search(
+            space,
+            device="cpu-x86",
+            budget_ms=budget_ms,
+            accuracy=reference,
+            trials=trials,
+            out=out,
+            stop=stop,
+        )
+    if not result.is_complete:
+        return None
+    best = result.front[0]
+    return Pick(by, budget_ms, f"{trials} evaluated", best.latency.value, best.arch)
+
+
+def to_train(file: Path = FILE) -> list[tuple[Pick, int]]:
+    """(network, seed), each once, the first seeds of all before the second ones."""
+    every = {pick.arch.id: pick for pick in picks(file)}
+    return [(pick, seed) for seed in SEEDS for pick in every.values()]
+
+
+def report(protocol: str, file: Path = FILE, results: Path = table.FILE) -> str:
+    """The picks and presets of each budget with their accuracy, as Markdown."""
+    by_id: dict[str, list[float]] = {}
+    for row in table.rows(protocol, results):
+        if row["seed"] in SEEDS:
+            by_id.setdefault(row["id"], []).append(row["top1_percent"])
+    lines = [
+        "| budget (ms) | picked by | network | ms (estimated) | top-1 (%) | seeds | over the best preset |"
+    ]
+    lines.append("|---:|---|---|---:|---:|---:|---:|")
+    for budget_ms in BUDGETS_MS:
+        within = [pick for pick in picks(file) if pick.budget_ms == budget_ms]
+        known = [
+            statistics.fmean(by_id[pick.arch.id])
+            for pick in within
+            if pick.by == "preset" and pick.arch.id in by_id
+        ]
+        for pick in within:
+            found = by_id.get(pick.arch.id, [])
+            shown = [f"{budget_ms:g}", pick.by, pick.name, f"{pick.latency_ms:.2f}"]
+            if found:
+                mean = statistics.fmean(found)
+                spread = f" ± {statistics.stdev(found):.2f}" if len(found) > 1 else ""
+                shown += [f"{mean:.2f}{spread}", str(len(found))]
+                shown.append(f"{mean - max(known):+.2f}" if known and pick.by != "preset" else "-")
+            else:
+                shown += ["-", "0", "-"]
+            lines.append("| " + " | ".join(shown) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("step", choices=("presets", "search", "train", "report"))
+    parser.add_argument(
+        "estimator", nargs="?", default="published", help="DATA and WORK stand for the options"
+    )
+    parser.add_argument("--budget", type=float, choices=BUDGETS_MS, help="one of them; without, all three")
+    parser.add_argument("--trials", type=int, default=TRIALS, help="networks that a search evaluates")
+    parser.add_argument("--data", default="", help="CIFAR-10 as JPEG files: a folder or a tar")
+    parser.add_argument("--protocol", choices=training.PROTOCOLS, default="cpu")
+    parser.add_argument(
+        "--seconds", type=float, default=1e9, help="stop a search, or training, after so many"
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "hwnas-ground-truth",
+        help="where searches and the training that is going on are kept",
+    )
+    asked = parser.parse_args(arguments)
+    asked.work.mkdir(parents=True, exist_ok=True)
+    budgets = BUDGETS_MS if asked.budget is None else (asked.budget,)
+    if asked.step == "report":
+        print(report(asked.protocol))
+    elif asked.step == "train":
+        _train(asked)
+    else:
+        known = {(pick.by, pick.budget_ms) for pick in picks()}
+        for budget_ms in budgets:
+            if asked.step == "presets":
+                found: list[Pick | None] = (
+                    []
+                    if ("preset", budget_ms) in known
+                    else list(best_presets(budget_ms, LatencyTable.load("cpu-x86")))
+                )
+            else:
+                found = [] if (asked.estimator, budget_ms) in known else [_search(asked, budget_ms)]
+            for pick in found:
+                if pick is not None:
+                    table.append(pick.to_dict(), FILE)
+
+
+def _search(asked: argparse.Namespace, budget_ms: float) -> Pick | None:
+    reference = asked.estimator.replace("DATA", asked.data).replace("WORK", str(asked.work))
+    folder = "".join(letter if letter.isalnum() else "-" for letter in asked.estimator)
+    out = asked.work / "picks" / f"{folder}-{budget_ms:g}"
+    return picked(asked.estimator, reference, budget_ms, asked.trials, out, asked.seconds)
+
+
+def _train(asked: argparse.Namespace) -> None:
+    protocol = training.PROTOCOLS[asked.protocol]
+    started = time.monotonic()
+    data = training.read_data(Path(asked.data), protocol)
+    for pick, seed in to_train():
+        if (pick.arch.id, seed) in {(row["id"], row["seed"]) for row in table.rows(protocol.name)}:
+            continue
+        if time.monotonic() - started > asked.seconds:
+            break
+        state_file = asked.work / f"picks-{protocol.name}.pt"
+        label = f"{pick.by} within {pick.budget_ms:g} ms, seed {seed}"
+
+        def say(text: str, label: str = label) -> None:
+            print(f"{label}: {text}", flush=True)
+
+        arch = pick.arch.adapted(resolution=networks.RESOLUTION, stem_stride=networks.STEM_STRIDE, classes=10)
+        outcome = training.train(arch, data, protocol, seed=seed, state_file=state_file, report=say)
+        table.append(
+            {
+                "protocol": protocol.name,
+                "id": pick.arch.id,
+                "number": None,
+                "origin": pick.name if pick.by == "preset" else f"picked by {pick.by}",
+                "kind": networks.kind_of(pick.arch),
+                "seed": seed,
+                **outcome,
+                "environment": training.environment(protocol),
+            }
+        )
+        state_file.unlink()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""What the trainings of results.jsonl came to, network by network: what estimators are judged against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import networks
+import table
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The networks of the ground truth with what their trainings came to."""
+
+    subjects: tuple[networks.Subject, ...]
+    top1_percent: tuple[tuple[float, ...], ...]
+    """Of each network, one for each seed."""
+    cpu_seconds: float
+    """That one training took, on average."""
+
+    @property
+    def means_percent(self) -> list[float]:
+        """Mean over the seeds."""
+        return [sum(one) / len(one) for one in self.top1_percent]
+
+    @property
+    def bins(self) -> list[str]:
+        """Each network's bin of predicted latency."""
+        return [bin_of(subject.latency_ms) for subject in self.subjects]
+
+
+def truth(protocol: str, file: Path = table.FILE) -> Truth:
+    """What is in the table so far of the networks of networks.jsonl, in their order."""
+    rows = table.rows(protocol, file)
+    by_id: dict[str, list[float]] = {}
+    for row in rows:
+        by_id.setdefault(row["id"], []).append(row["top1_percent"])
+    trained = [subject for subject in networks.subjects() if subject.arch.id in by_id]
+    seconds = [row["cpu_seconds"] for row in rows]
+    return Truth(
+        tuple(trained),
+        tuple(tuple(by_id[subject.arch.id]) for subject in trained),
+        sum(seconds) / max(1, len(seconds)),
+    )
+
+
+def bin_of(latency_ms: float) -> str:
+    """The bin of predicted latency that a network is in."""
+    return f"from {max((edge for edge in networks.EDGES_MS if edge <= latency_ms), default=0):g} ms"

@@ -1,0 +1,129 @@
+"""Scores of the untrained network on the user's own images: no training, seconds a network.
+
+`zero-cost:DATA` is the mean of all proxies in `proxies`, each in standard deviations among reference
+networks; `zero-cost:DATA,proxy=zico` is one of them. The unit is `sd`: 0 is a usual network of the
+default space, 1 is better than five in six. It is an order, not an accuracy: `learned` makes percents.
+
+How good the order is: experiments/ground_truth.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, pstdev, stdev
+from typing import TYPE_CHECKING
+
+from hwnas.errors import UsageError
+from hwnas.predictors.accuracy._argument import parsed
+from hwnas.predictors.accuracy._samples import Samples, open_samples
+from hwnas.predictors.accuracy.proxies import load_proxy, proxy_names
+from hwnas.predictors.estimate import Estimate
+from hwnas.space.arch import ArchSpec
+from hwnas.space.search_space import SearchSpace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["ZeroCost", "estimator", "scores"]
+
+OPTIONS = {"proxy": "all", "images": 64, "inits": 2, "side": None, "stem": None}
+BATCHES = 4
+"""That the images are parted into: ZiCo needs several."""
+REFERENCES = 16
+"""Random networks of the default space that set the scale of each proxy."""
+
+Batches = Sequence[tuple["Tensor", "Tensor"]]
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroCost:
+    """Estimates an order of networks; made by `estimator`."""
+
+    samples: Samples
+    proxies: tuple[str, ...]
+    images: int
+    inits: int
+    """Initialisations that each network is scored with."""
+    _scales: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Mean and deviation of each proxy among the references; filled when first asked."""
+
+    @property
+    def unit(self) -> str:
+        return "sd"
+
+    def predict(self, arch: ArchSpec) -> Estimate:
+        """The mean of the proxies over the initialisations, in deviations among the references.
+
+        `std` is that mean's standard error: from how the proxies disagree (where there are several),
+        and from how the initialisations do.
+        """
+        scales = self._reference_scales()
+        rows = [
+            [(score - scales[name][0]) / scales[name][1] for name, score in self.scores(arch, seed).items()]
+            for seed in range(self.inits)
+        ]
+        by_init = [fmean(row) for row in rows]
+        by_proxy = [fmean(column) for column in zip(*rows, strict=True)]
+        variance = stdev(by_init) ** 2 / len(by_init) if len(by_init) > 1 else 0.0
+        if len(by_proxy) > 1:
+            variance += stdev(by_proxy) ** 2 / len(by_proxy)
+        return Estimate(fmean(by_init), math.sqrt(variance), unit=self.unit)
+
+    def scores(self, arch: ArchSpec, seed: int) -> dict[str, float]:
+        """Each proxy's own number, for one initialisation."""
+        fitted = self.samples.adapted(arch)
+        return scores(fitted, self._batches(fitted.resolution), self.proxies, seed=seed)
+
+    def _batches(self, side: int) -> Batches:
+        pixels = self.samples.pixels("train", self.images, side)
+        if len(pixels) < 2 * BATCHES:
+            raise UsageError(f"proxies need at least {2 * BATCHES} images, got {len(pixels)}")
+        return list(pixels.evaluation_batches(len(pixels) // BATCHES))[:BATCHES]
+
+    def _reference_scales(self) -> Mapping[str, tuple[float, float]]:
+        if not self._scales:
+            rng, space = random.Random(0), SearchSpace.default()
+            rows = [self.scores(space.sample(rng), 0) for _ in range(REFERENCES)]
+            for name in self.proxies:
+                found = [row[name] for row in rows]
+                self._scales[name] = (fmean(found), pstdev(found) or 1.0)
+        return self._scales
+
+
+def scores(arch: ArchSpec, batches: Batches, proxies: Sequence[str], *, seed: int) -> dict[str, float]:
+    """Each proxy's number of a freshly initialised network of `arch`, which fits the batches.
+
+    Raises UsageError, naming proxy and network, for a number that is not finite.
+    """
+    from hwnas.nn import build
+    from hwnas.predictors.accuracy.proxies._layers import awakened
+    from hwnas.train.randomness import isolated
+
+    found = {}
+    for name in proxies:
+        with isolated(seed, "weights"):
+            network = awakened(build(arch))
+        found[name] = load_proxy(name).score(network, batches)
+        if not math.isfinite(found[name]):
+            raise UsageError(
+                f"a proxy must give a finite number, got {found[name]} from '{name}' for network {arch.id}: "
+                "look for images that are in the data twice, or name other proxies with proxy=..."
+            )
+    return found
+
+
+def estimator(argument: str | None = None) -> ZeroCost:
+    """The estimator for `DATA[,proxy=NAME][,images=64][,inits=2][,side=PIXELS][,stem=STRIDE]`.
+
+    `proxy` may be several names joined by +. Raises UsageError for anything else, and for data that is
+    none.
+    """
+    data, options = parsed("zero-cost", argument, OPTIONS)
+    samples = open_samples("zero-cost", data, side=options["side"], stem_stride=options["stem"])
+    names = proxy_names() if options["proxy"] == "all" else tuple(options["proxy"].split("+"))
+    for name in names:
+        load_proxy(name)
+    return ZeroCost(samples, names, options["images"], options["inits"])
