@@ -41,7 +41,7 @@ def evaluated(method: str, problem: Problem, *, wanted: int, seed: int) -> list[
         seed=seed,
         wanted=wanted,
         done=(),
-        on_trial=trials.append,
+        on_trials=trials.extend,
         stop=lambda: False,
     )
     return trials

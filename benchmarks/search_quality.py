@@ -4,7 +4,11 @@
 
 Each objective of `search_objectives.py` at two budgets, each method of `search_methods.py`, ten seeds,
 500 evaluations. A run that is done is a line in the file --runs; the same command goes on where it was
-interrupted.
+interrupted. In pieces and side by side:
+
+    python benchmarks/search_quality.py --seeds 0-4 --runs a.jsonl --seconds 200   # until it says nothing
+    python benchmarks/search_quality.py --seeds 5-9 --runs b.jsonl --seconds 200
+    python benchmarks/search_quality.py --seeds 0-9 --runs a.jsonl --also b.jsonl --json FILE
 
 Hypervolume lies between a corner (the budget; in true score, the median of random networks that were
 shrunk until they are within it) and the networks that a search would show after so many evaluations:
@@ -51,32 +55,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--device", default="rpi4", help="latency table (default: rpi4)")
     parser.add_argument("--budgets", default="20,40", help="in ms, comma between (default: 20,40)")
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", default="0-9", help="which, such as 0-9 or 3 (default: 0-9)")
     parser.add_argument("--methods", default=",".join(METHODS), help="names, comma between (default: all)")
     parser.add_argument("--objectives", default=",".join(each.name for each in OBJECTIVES))
     parser.add_argument("--runs", type=Path, default=Path("search_quality.runs.jsonl"), help="what is done")
+    parser.add_argument("--also", type=Path, nargs="*", default=[], help="what others have done")
+    parser.add_argument("--seconds", type=float, help="begin no run after so many; print nothing but that")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
     table = LatencyTable.load(options.device)
     budgets_ms = [float(text) for text in options.budgets.split(",")]
     objectives = [each for each in OBJECTIVES if each.name in options.objectives.split(",")]
     methods = options.methods.split(",")
+    first, _, last = options.seeds.partition("-")
+    seeds = range(int(first), int(last or first) + 1)
     wanted = [
         (objective, budget_ms, method, seed)
-        for seed in range(options.seeds)
+        for seed in seeds
         for objective in objectives
         for budget_ms in budgets_ms
         for method in methods
     ]
+    began = time.monotonic()
+    left = 0
     with Record(options.runs) as record:
-        done = {_key(run) for run in read_record(options.runs)}
+        done = {_key(run) for run in _runs(options)}
         for objective, budget_ms, method, seed in wanted:
             if (table.digest, objective.name, budget_ms, method, seed) in done:
+                continue
+            if options.seconds is not None and time.monotonic() - began > options.seconds:
+                left += 1
                 continue
             record.append(_one_run(table, objective, budget_ms, method, seed))
             record.flush()
             print(f"{objective.name}, {budget_ms:g} ms, {method}, seed {seed}", file=sys.stderr)
-    runs = [run for run in read_record(options.runs) if run["table_digest"] == table.digest]
+    if left:
+        raise SystemExit(f"{left} runs are left of {len(wanted)}: give the same command again")
+    if options.seconds is not None:
+        return
+    runs = [run for run in _runs(options) if run["table_digest"] == table.digest and run["seed"] in seeds]
     rows = [
         row
         for objective in objectives
@@ -85,8 +102,13 @@ def main() -> None:
     ]
     _print(rows)
     if options.json:
-        document = {"device": options.device, "table_digest": table.digest, "seeds": options.seeds}
+        document = {"device": options.device, "table_digest": table.digest, "seeds": len(seeds)}
         options.json.write_text(json.dumps(document | {"rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def _runs(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """All that is done, here and by others."""
+    return [run for path in (options.runs, *options.also) for run in read_record(path)]
 
 
 def _key(run: dict[str, Any]) -> tuple[Any, ...]:

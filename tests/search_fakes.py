@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import signal
 import time
 from functools import cache
 from pathlib import Path
@@ -69,6 +70,14 @@ def by_size(arch: ArchSpec) -> float:
     return 40 + 6 * math.log(macs / 1e6) + attending + int(arch.id, 16) % 97 / 1000
 
 
+def cheap_by_size(arch: ArchSpec) -> float:
+    """As `by_size`, and says that it costs nothing."""
+    return by_size(arch)
+
+
+cheap_by_size.cheap = True  # type: ignore[attr-defined]
+
+
 def less_sure_when_large(arch: ArchSpec) -> Estimate:
     """As `by_size`, with a standard deviation that grows faster than the gain."""
     value = by_size(arch)
@@ -81,6 +90,54 @@ def slow(arch: ArchSpec) -> float:
     if counted := os.environ.get("EVALUATIONS"):
         with Path(counted).open("a") as file:
             file.write(f"{arch.id}\n")
+    return by_size(arch)
+
+
+# --- estimators for several workers: each notes what it was asked, and by which process it was answered
+
+
+def noted(arch: ArchSpec) -> int:
+    """Adds a line to the file that $EVALUATIONS names; how many it has then."""
+    path = Path(os.environ["EVALUATIONS"])
+    with path.open("a") as file:
+        file.write(f"{arch.id} {os.getpid()}\n")
+    return path.read_text().count("\n")
+
+
+def uneven(arch: ArchSpec) -> float:
+    """As `by_size`, after 1 to 30 ms, by the network."""
+    noted(arch)
+    time.sleep(0.001 * (1 + int(arch.id, 16) % 30))
+    return by_size(arch)
+
+
+def dies_once(arch: ArchSpec) -> float:
+    """As `uneven`, but its process is killed at the tenth network, once."""
+    if noted(arch) == 10:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return by_size(arch)
+
+
+def dies_at_tenth(arch: ArchSpec) -> float:
+    """Its process is killed at the tenth network, whoever is asked for it."""
+    noted(arch)
+    lines = Path(os.environ["EVALUATIONS"]).read_text().splitlines()
+    if list(dict.fromkeys(line.split()[0] for line in lines)).index(arch.id) == 9:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return by_size(arch)
+
+
+def raises_at_tenth(arch: ArchSpec) -> float:
+    """Fails at the tenth network."""
+    if noted(arch) == 10:
+        raise ValueError("no such weights")
+    return by_size(arch)
+
+
+def stuck(arch: ArchSpec) -> float:
+    """Takes a minute."""
+    noted(arch)
+    time.sleep(60)
     return by_size(arch)
 
 

@@ -190,10 +190,10 @@ def test_the_command_line_takes_several_devices_limits_and_objectives(
 
 def test_one_network_and_many_at_once_cost_the_same() -> None:
     from hwnas.predictors.accuracy import load_accuracy
-    from hwnas.search.conduct import _problem
+    from hwnas.search.posing import problem_of
 
     result = search(small_space(), trials=3, **asked(confidence=0.9))
-    problem = _problem(result.question, small_space(), [table(), depthwise_board()], load_accuracy(by_size))
+    problem = problem_of(result.question, small_space(), [table(), depthwise_board()], load_accuracy(by_size))
     some = all_vectors()[::53]
     assert problem.costs_ms(some) == pytest.approx([problem.cost_ms(vector) for vector in some])
     assert problem.fit(some).tolist() == [problem.fits(vector) for vector in some]

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from search_commands import QUESTION, command, furnish, wait_for_candidates
 from search_fakes import SMALL, by_size, small_space, table
 
-from hwnas.errors import FileFormatError, UsageError
+from hwnas.errors import FileFormatError, HwnasError, UsageError
 from hwnas.search import SearchResult, load_run, resume, search
 from hwnas.search.run import CANDIDATES, FRONT, RUN, locked, next_folder
 
@@ -192,75 +191,8 @@ def test_folders_are_numbered_by_device_and_budget(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """A folder with a toy board's table and the small space, to search from."""
-    (tmp_path / "tables").mkdir()
-    table().save(tmp_path / "tables" / "toy.yaml")
-    (tmp_path / "small.yaml").write_text(yaml.safe_dump(SMALL))
-    yield tmp_path
-
-
-def command(place: Path, *arguments: str) -> subprocess.Popen[str]:
-    root = Path(__file__).resolve().parent
-    environment = os.environ | {
-        "HWNAS_TABLES": str(place / "tables"),
-        "PYTHONPATH": os.pathsep.join([str(root.parent), str(root)]),
-        "EVALUATIONS": str(place / "evaluations"),
-    }
-    return subprocess.Popen(
-        [sys.executable, "-m", "hwnas", "search", *arguments],
-        cwd=place,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-QUESTION = (
-    "--device",
-    "toy",
-    "--budget",
-    "0.9ms",
-    "--space",
-    "small.yaml",
-    "--accuracy",
-    "search_fakes:slow",
-)
-
-
-def wait_for_candidates(run: Path, count: int) -> None:
-    for _ in range(2000):
-        path = run / CANDIDATES
-        if path.exists() and path.read_bytes().count(b"\n") >= count:
-            return
-        time.sleep(0.01)
-    raise AssertionError("the search wrote nothing for 20 s")
-
-
-def test_a_search_killed_again_and_again_ends_with_all_trials_and_no_network_twice(place: Path) -> None:
-    moments = random.Random(0)
-    run = place / "run"
-    first = command(place, *QUESTION, "--trials", "250", "--out", "run")
-    wait_for_candidates(run, 1)
-    first.kill()
-    first.communicate()
-    for _ in range(3):
-        process = command(place, "--resume", "run")
-        wait_for_candidates(run, (run / CANDIDATES).read_bytes().count(b"\n") + 1)
-        time.sleep(moments.uniform(0, 0.1))
-        process.kill()
-        process.communicate()
-    out, err = command(place, "--resume", "run", "--json").communicate()
-    front = json.loads(out)
-    assert err == ""
-    assert front["trials"] == 250
-    assert json.loads((run / FRONT).read_text()) == front
-    assert len({trial.id for trial in load_run(run).trials}) == 250
-    whole = command(place, *QUESTION, "--trials", "250", "--out", "whole")
-    _, err = whole.communicate()
-    assert whole.returncode == 0, err
-    assert (place / "whole" / CANDIDATES).read_bytes() == (run / CANDIDATES).read_bytes()
+def place(tmp_path: Path) -> Path:
+    return furnish(tmp_path)
 
 
 def test_of_six_searches_started_at_once_in_one_folder_one_runs_and_five_are_told_so(place: Path) -> None:
@@ -277,6 +209,57 @@ def test_of_six_searches_started_at_once_in_one_folder_one_runs_and_five_are_tol
     assert result.question.seed == winner
     assert len({trial.id for trial in result.trials}) == len(result.trials) == 60
     assert (place / "evaluations").read_text().count("\n") == 60
+
+
+def test_of_six_that_take_a_run_up_at_once_one_does_and_nothing_is_evaluated_twice(place: Path) -> None:
+    first = command(place, *QUESTION, "--trials", "20", "--out", "run")
+    assert first.communicate(timeout=120)[1] == ""
+    six = [command(place, "--resume", "run", "--trials", "150", "--json") for _ in range(6)]
+    ends = [(process.communicate(timeout=120), process.returncode) for process in six]
+    assert 0 in [code for _, code in ends]
+    for (out, err), code in ends:
+        if code == 0:  # it came first, or after the one that did was done
+            assert json.loads(out)["trials"] == 150
+        else:
+            assert code == 2
+            assert "another process is searching in this run" in err
+    assert len({trial.id for trial in load_run(place / "run").trials}) == 150
+    assert (place / "evaluations").read_text().count("\n") == 150
+
+
+def test_a_disk_that_fills_up_ends_the_search_with_all_that_was_written_intact(
+    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, room = os.write, 5000
+
+    def write(file: int, data: bytes) -> int:
+        nonlocal room
+        if room <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = real(file, bytes(data)[:room])
+        room -= written
+        return written
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hwnas.search.record.os.write", write)
+        patch.setattr("hwnas.search.record.FLUSH_EVERY_S", 0.0)
+        with pytest.raises(HwnasError, match="No space left on device.*stays valid"):
+            started(tmp_path / "full")
+    kept = load_run(tmp_path / "full").trials
+    assert 3 < len(kept) < 40
+    assert resumed(tmp_path / "full").trials == load_run(run).trials
+
+
+def test_a_run_of_the_first_version_is_taken_up_as_it_is(run: Path) -> None:
+    whole = load_run(run)
+    header = yaml.safe_load((run / RUN).read_text())
+    for name in ("budget_on", "others", "limits", "objectives"):
+        del header["question"][name]
+    del header["work"]
+    (run / RUN).write_text(yaml.safe_dump(header | {"schema": 1}))
+    lines = (run / CANDIDATES).read_text().splitlines(keepends=True)
+    (run / CANDIDATES).write_text("".join(lines[:31]))
+    assert resumed(run).trials == whole.trials
 
 
 def test_a_lock_file_of_a_process_that_is_gone_holds_nobody_up(run: Path) -> None:

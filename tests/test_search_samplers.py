@@ -32,7 +32,7 @@ def run(
         seed=seed,
         wanted=wanted,
         done=done,
-        on_trial=trials.append,
+        on_trials=trials.extend,
         stop=lambda: False,
     )
     return trials

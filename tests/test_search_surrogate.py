@@ -138,7 +138,7 @@ def test_noise_of_half_a_point_costs_little() -> None:
         some = Problem(small_space(), table(), load_accuracy(noisy), budget_ms=0.9)
         trials: list[object] = []
         engine.run(
-            some, sampler=sampler, seed=0, wanted=80, done=(), on_trial=trials.append, stop=lambda: False
+            some, sampler=sampler, seed=0, wanted=80, done=(), on_trials=trials.extend, stop=lambda: False
         )
         true = [(t.latency.value, -by_size(small_space().decode(t.vector))) for t in trials]  # type: ignore[attr-defined]
         return hypervolume(true, (0.9, 0.0))

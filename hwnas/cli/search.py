@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import threading
@@ -16,6 +17,7 @@ import typer
 
 from hwnas.cli.common import HostOption, JsonOption, emit_json, parse_budget_ms, stderr, stdout
 from hwnas.cli.limits import parse_limits
+from hwnas.cli.workers import AddressOption, EngineOption, GpusOption, WorkersOption, evaluated_where
 from hwnas.errors import InfeasibleError, UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +80,8 @@ def command(
         typer.Option(
             "--accuracy",
             metavar="ESTIMATOR",
-            help="Who says how accurate a network is: 'published' (default), or module:function, "
+            help="Who says how accurate a network is: 'published' (default), zero-cost:DATA, "
+            "short-training:DATA, learned, supernet:PATH (see docs/accuracy.md), or module:function, "
             "a function of an ArchSpec that gives a number or an Estimate.",
         ),
     ] = None,
@@ -97,6 +100,10 @@ def command(
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="S", help="The same seed finds the same front (0).")
     ] = None,
+    engine: EngineOption = None,
+    workers: WorkersOption = None,
+    address: AddressOption = None,
+    gpus: GpusOption = None,
     confidence: Annotated[
         float | None,
         typer.Option(
@@ -115,6 +122,14 @@ def command(
     ] = None,
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="DIR", help="Go on with the run in this directory.")
+    ] = None,
+    optuna_journal: Annotated[
+        Path | None,
+        typer.Option(
+            "--optuna-journal",
+            metavar="FILE",
+            help="When done, write the run there too as a study that optuna-dashboard opens.",
+        ),
     ] = None,
     verify: Annotated[
         bool,
@@ -169,18 +184,29 @@ def command(
         "space": _space(space),
     }
     options = {name: value for name, value in options.items() if value is not None}
+    if optuna_journal is not None and not os.access(optuna_journal.parent, os.W_OK):
+        raise UsageError(f"the folder of --optuna-journal must be there and writable: {optuna_journal}")
+    where = {"engine": engine, "workers": workers, "address": address, "gpus": gpus}
     if resume is not None:
         if out is not None:
             raise UsageError("--resume names the run directory already: leave --out out")
-        result = _resumed(resume, options, verification)
+        result = _resumed(resume, options, where, verification)
     else:
-        result = _new(out, options, verification)
+        result = _new(out, options, where, verification)
+    if optuna_journal is not None:
+        from hwnas.search.optuna_export import export_study
+
+        export_study(result, optuna_journal)
     if json_:
         from hwnas.search import document
 
         emit_json(document(result))
     else:
         _show(result)
+
+
+def _say(message: str) -> None:
+    stderr().print(message, soft_wrap=True, markup=False)
 
 
 def _one_or_all(values: list[Any]) -> Any:
@@ -247,7 +273,9 @@ def _space(name: str | None) -> Any:
     return SearchSpace.from_yaml(name)
 
 
-def _new(out: Path | None, options: dict[str, Any], verification: _Wanted) -> SearchResult:
+def _new(
+    out: Path | None, options: dict[str, Any], where: dict[str, Any], verification: _Wanted
+) -> SearchResult:
     from hwnas.search import DEFAULT_TRIALS, next_folder, search
 
     for flag, name, example in (("--device", "device", "rpi4"), ("--budget", "budget_ms", "20ms")):
@@ -256,6 +284,7 @@ def _new(out: Path | None, options: dict[str, Any], verification: _Wanted) -> Se
     first = [one[0] if isinstance(one, list) else one for one in (options["device"], options["budget_ms"])]
     folder = next_folder(Path("runs"), *first) if out is None else out
     wanted = options.get("trials", DEFAULT_TRIALS)
+    options |= evaluated_where(given=where, recorded={}, say=_say)
     verification.check(options["device"], options.get("budget_on", "p50"))
     result = _conducted(
         folder,
@@ -266,7 +295,9 @@ def _new(out: Path | None, options: dict[str, Any], verification: _Wanted) -> Se
     return _verified(folder, options["device"], verification) if verification.asked else result
 
 
-def _resumed(folder: Path, options: dict[str, Any], verification: _Wanted) -> SearchResult:
+def _resumed(
+    folder: Path, options: dict[str, Any], where: dict[str, Any], verification: _Wanted
+) -> SearchResult:
     from hwnas.search import load_run, resume
 
     past = load_run(folder)
@@ -279,6 +310,7 @@ def _resumed(folder: Path, options: dict[str, Any], verification: _Wanted) -> Se
             verification.allow_mismatch or known.mismatch,
             verification.host,
         )
+    options |= evaluated_where(given=where, recorded=past.work, say=_say)
     known_devices = list(past.question.devices)
     device = options.get("device", known_devices if len(known_devices) > 1 else past.question.device)
     verification.check(device, past.question.budget_on)

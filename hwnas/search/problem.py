@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import HwnasError, UsageError
-from hwnas.predictors.estimate import Estimate, Predictor
+from hwnas.predictors.estimate import Estimate, Predictor, is_cheap
 from hwnas.search.candidate import Trial
-from hwnas.search.quantities import Latency, Wanted, cost_ms, tail_of
+from hwnas.search.quantities import FEW, Latency, Size, Wanted, cost_ms, tail_of
 from hwnas.space.ops import count_macs, count_params, lower
 from hwnas.space.search_space import SearchSpace
 
@@ -56,9 +56,11 @@ class Problem:
             raise UsageError(f"a budget is on {' or '.join(BUDGET_ON)}, got '{budget_on}'")
         self.space = space
         self.budget_ms = budget_ms
-        self._accuracy = accuracy
+        self.accuracy = accuracy
+        """Who says how good a network is."""
         self._latency = Latency(latency, space, confidence=confidence)
         first = self._latency if budget_on == "p50" else tail_of(self._latency, latency, space, name="p95")
+        self._params, self._macs = Size("params", space), Size("macs", space)
         self.wanted = (Wanted(first, budget_ms, minimised=True), *wanted)
         self.bounds = tuple(one for one in self.wanted if one.limit is not None)
         self._costs_ms: dict[Vector, float] = {}
@@ -110,30 +112,56 @@ class Problem:
         """
         return np.stack([quantity.of(vectors) for quantity in self.minimised], axis=1)
 
+    @property
+    def is_cheap(self) -> bool:
+        """Whether evaluating a network costs less than choosing it with care."""
+        return is_cheap(self.accuracy)
+
     def evaluate(self, vector: Vector) -> Trial:
-        """The network with everything that a front needs; the one place that asks for accuracy.
+        """The network with everything that a front needs; asks for its accuracy.
 
         Raises HwnasError when the network breaks a bound (a sampler's mistake), and what the
         estimator raises.
         """
-        cost = self.cost_ms(vector)
-        if cost > self.budget_ms * (1 + ROUNDING):
+        self._check([vector])  # before the estimator is troubled
+        return self.evaluated([vector], [self.accuracy.predict(self.space.decode(vector))])[0]
+
+    def evaluated(self, vectors: Sequence[Vector], accuracies: Sequence[Estimate]) -> list[Trial]:
+        """The networks with everything that a front needs, their accuracies known from elsewhere.
+
+        Raises HwnasError when one breaks a bound.
+        """
+        self._check(vectors)
+        if len(vectors) < FEW:
+            ops = [lower(self.space.decode(vector)) for vector in vectors]
+            params, macs = [count_params(each) for each in ops], [count_macs(each) for each in ops]
+        else:
+            params, macs = self._params.of(vectors).tolist(), self._macs.of(vectors).tolist()
+        quantities = [one.quantity for one in self.wanted if one.quantity.name not in OF_EVERY_TRIAL]
+        columns = [quantity.estimates(vectors) for quantity in quantities]
+        return [
+            Trial(
+                id=self.space.decode(vector).id,
+                vector=vector,
+                latency=latency,
+                accuracy=accuracy,
+                params=int(own_params),
+                macs=int(own_macs),
+                also={one.name: column[row] for one, column in zip(quantities, columns, strict=True)},
+            )
+            for row, (vector, latency, accuracy, own_params, own_macs) in enumerate(
+                zip(vectors, self._latency.estimates(vectors), accuracies, params, macs, strict=True)
+            )
+        ]
+
+    def _check(self, vectors: Sequence[Vector]) -> None:
+        few = len(vectors) < FEW
+        worst_ms = max(map(self.cost_ms, vectors) if few else self.costs_ms(vectors).tolist(), default=0.0)
+        if worst_ms > self.budget_ms * (1 + ROUNDING):
             raise HwnasError(
-                f"only networks within the budget are evaluated, got {cost:.4g} ms "
+                f"only networks within the budget are evaluated, got {worst_ms:.4g} ms "
                 f"for a budget of {self.budget_ms:g} ms: the sampler has a mistake"
             )
-        arch = self.space.decode(vector)
-        ops = lower(arch)
-        quantities = [one.quantity for one in self.wanted]
-        return Trial(
-            id=arch.id,
-            vector=vector,
-            latency=self.latency(vector),
-            accuracy=self._accuracy.predict(arch),
-            params=count_params(ops),
-            macs=count_macs(ops),
-            also={one.name: one.estimate(vector) for one in quantities if one.name not in OF_EVERY_TRIAL},
-        )
 
 
 OF_EVERY_TRIAL = ("latency", "params", "macs")

@@ -25,13 +25,28 @@ from hwnas.space.search_space import SearchSpace
 if TYPE_CHECKING:
     from hwnas.latency import LatencyTable
 
-__all__ = ["SIZES", "Latency", "Quantity", "Size", "Tail", "Wanted", "cost_ms", "tail_of", "tail_shares"]
+__all__ = [
+    "FEW",
+    "SIZES",
+    "Latency",
+    "Quantity",
+    "Size",
+    "Tail",
+    "Wanted",
+    "cost_ms",
+    "tail_of",
+    "tail_shares",
+]
 
 Vector = tuple[int, ...]
 Floats = NDArray[np.float64]
 Vectors = NDArray[np.int64] | Sequence[Vector]
 
 CACHED_ESTIMATES = 50_000
+FEW = 4
+"""Fewer networks than these cost less one by one than in arrays."""
+DIGITS = 10
+"""Significant ones of a latency that was predicted among many."""
 
 
 class Quantity(Protocol):
@@ -55,6 +70,10 @@ class Quantity(Protocol):
 
     def estimate(self, vector: Vector) -> Estimate:
         """The number of one network, with its interval where there is one."""
+        ...
+
+    def estimates(self, vectors: Vectors) -> list[Estimate]:
+        """The same of many."""
         ...
 
 
@@ -130,6 +149,27 @@ class Latency:
             self._estimates[vector] = known
         return known
 
+    def estimates(self, vectors: Vectors) -> list[Estimate]:
+        """In arrays where the predictor is a table, whose interval is the same share of every latency.
+
+        Rounded to `DIGITS`: what arrays add to the last ones depends on how many networks are in them.
+        """
+        if self._spread is None:
+            return [self.estimate(tuple(map(int, row))) for row in vectors]
+        factor, log_std = self._spread
+        if len(vectors) < FEW:
+            exact = [self.estimate(tuple(map(int, row))).value for row in vectors]
+        else:
+            exact = self.of(vectors).tolist()
+        rounded = (float(f"{ms:.{DIGITS}g}") for ms in exact)
+        return [Estimate(ms, ms * log_std, ms / factor, ms * factor, self.unit) for ms in rounded]
+
+    @cached_property
+    def _spread(self) -> tuple[float, float] | None:
+        """A table's own: what its interval divides and multiplies by, and its relative deviation."""
+        heldout = getattr(self._predictor, "heldout", None)
+        return None if heldout is None else (heldout.factor(), heldout.log_std)
+
     def _cost_ms(self, vector: Vector) -> float:
         estimate = self.estimate(vector)
         if estimate.std == 0:
@@ -165,9 +205,11 @@ class Tail:
         return self._latency.held(vectors) * self._ratio(vectors)
 
     def estimate(self, vector: Vector) -> Estimate:
-        latency, ratio = self._latency.estimate(vector), float(self._ratio([vector])[0])
-        low, high = (None if end is None else end * ratio for end in (latency.low, latency.high))
-        return Estimate(latency.value * ratio, latency.std * ratio, low, high, "ms")
+        return self.estimates([vector])[0]
+
+    def estimates(self, vectors: Vectors) -> list[Estimate]:
+        pairs = zip(self._latency.estimates(vectors), self._ratio(vectors).tolist(), strict=True)
+        return [_times(latency, ratio) for latency, ratio in pairs]
 
     def _ratio(self, vectors: Vectors) -> Floats:
         sums = self._shares.sums(np.asarray(vectors, dtype=np.int64))
@@ -228,7 +270,10 @@ class Size:
         return self.of(vectors)
 
     def estimate(self, vector: Vector) -> Estimate:
-        return Estimate(float(self.of([vector])[0]), unit=self.unit)
+        return self.estimates([vector])[0]
+
+    def estimates(self, vectors: Vectors) -> list[Estimate]:
+        return [Estimate(number, unit=self.unit) for number in self.of(vectors).tolist()]
 
     @cached_property
     def _counts(self) -> SpaceIndex:
@@ -248,3 +293,8 @@ class Size:
 SIZES = {"params": "", "macs": "", "memory": "bytes"}
 """What the architecture alone says, and its unit. Memory: weights and the activations that are held at
 once, at most, in fp32 and batch 1."""
+
+
+def _times(estimate: Estimate, factor: float) -> Estimate:
+    low, high = (None if end is None else end * factor for end in (estimate.low, estimate.high))
+    return Estimate(estimate.value * factor, estimate.std * factor, low, high, estimate.unit)

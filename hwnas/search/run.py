@@ -18,9 +18,9 @@ import importlib.metadata
 import os
 import platform
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ __all__ = [
 
 SCHEMA = 2  # 1: the first one, one device; 2: a question may have others, limits and objectives
 
+KEYS = {"question": dict, "versions": dict, "trials": int, "started": str, "work": dict}
+"""What run.yaml holds besides, and of which type."""
 RUN, CANDIDATES, FRONT, LOCK = "run.yaml", "candidates.jsonl", "front.json", "lock"
 
 
@@ -74,6 +76,8 @@ class SearchResult:
     """The run directory; None where nothing is kept."""
     verification: Verification | None = None
     """What measuring the front on the device said, finished or not; None when nobody asked."""
+    work: Mapping[str, Any] = field(default_factory=dict)
+    """How candidates were evaluated at first: engine, workers, address, GPUs, as far as they were given."""
 
     @property
     def is_verified(self) -> bool:
@@ -101,7 +105,7 @@ def next_folder(parent: Path, device: str, budget_ms: float) -> Path:
     return parent / f"{stem}-{number}"
 
 
-def create_run(path: Path, question: Question, *, trials: int) -> None:
+def create_run(path: Path, question: Question, *, trials: int, work: Mapping[str, Any] | None = None) -> None:
     """Makes the directory and writes `run.yaml`.
 
     Of several processes that make one at once, one does. Raises UsageError when there is a run already,
@@ -118,6 +122,7 @@ def create_run(path: Path, question: Question, *, trials: int) -> None:
         "versions": _versions(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "trials": trials,
+        "work": dict(work or {}),
         "question": question.to_dict(),
     }
     try:
@@ -158,6 +163,7 @@ def load_run(path: Path | str) -> SearchResult:
         started=str(header["started"]),
         path=path,
         verification=read_verification(path),
+        work=header.get("work", {}),
     )
 
 
@@ -176,6 +182,7 @@ def result_of(
     started: str = "",
     path: Path | None = None,
     verification: Verification | None = None,
+    work: Mapping[str, Any] | None = None,
 ) -> SearchResult:
     """The result that these trials make, with the front that `selection.best` finds by attention types.
 
@@ -192,6 +199,7 @@ def result_of(
         started=started,
         path=path,
         verification=verification,
+        work=dict(work or {}),
     )
     chosen = best(
         trials,
@@ -268,7 +276,8 @@ def _read_header(path: Path) -> dict[str, Any]:
         raise FileFormatError(f"{path / RUN}: must say a schema from 1 to {SCHEMA}, got {schema!r}")
     if schema > SCHEMA:
         raise FileFormatError(f"{path / RUN}: schema {schema} is of a newer hwnas: upgrade hwnas to read it")
-    for key, kind in (("question", dict), ("versions", dict), ("trials", int), ("started", str)):
+    header.setdefault("work", {})  # runs before workers have none
+    for key, kind in KEYS.items():
         if not isinstance(header.get(key), kind):
             raise FileFormatError(f"{path / RUN}: '{key}' is missing or of the wrong type")
     return dict(header)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg import cho_solve, cholesky, lapack, solve_triangular
 from scipy.optimize import minimize
 
 __all__ = ["Settings", "Surrogate", "fitted_settings"]
@@ -80,7 +80,8 @@ def fitted_settings(features: Floats, scores: Floats, deviations: Floats, groups
         except np.linalg.LinAlgError:
             return 1e10, np.zeros_like(logs)
         weights = cho_solve((root, True), scores, check_finite=False)
-        inverse = cho_solve((root, True), np.eye(len(scores)), check_finite=False)
+        inverse, _ = lapack.dpotri(root, lower=True)
+        inverse = np.tril(inverse) + np.tril(inverse, -1).T
         from_prior = (logs - means) / spreads
         value = (
             0.5 * float(scores @ weights)
@@ -100,14 +101,27 @@ def fitted_settings(features: Floats, scores: Floats, deviations: Floats, groups
 
     bounds = [(-3.0, 5.0)] * count + [(-6.0, 2.0)] * count + [(-4.0, 3.0)]
     bounds += [(math.log(LEAST_NOISE), 0.7), (-6.0, 0.0)]
-    found = minimize(cost, means, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS})
-    values = np.exp(found.x)
+    ends = [
+        minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS})
+        for start in (means, _rough(means, count))
+    ]
+    values = np.exp(min(ends, key=lambda end: float(end.fun)).x)
     lengths, slopes = np.full(len(groups), np.inf), np.zeros(len(groups))
     lengths[used], slopes[used] = values[:count], values[count : 2 * count]
     height, noise, share = (float(value) for value in values[2 * count :])
     return Settings(
         tuple(lengths.tolist()), tuple(slopes.tolist()), height, noise, share**2 if known_errors else 0.0
     )
+
+
+def _rough(means: Floats, count: int) -> Floats:
+    """Where to begin a second time: at what is told with much noise and few bumps.
+
+    From the means alone, a noisy function may be taken for one with a bump at each network.
+    """
+    start = means.copy()
+    start[2 * count :] = math.log(0.5), math.log(0.5), SHARE[0]
+    return start
 
 
 class Surrogate:
@@ -159,10 +173,18 @@ class Surrogate:
 
     def _covariance(self, a: Floats, b: Floats) -> Floats:
         bent_a, bent_b = a * self._near, b * self._near
-        squared = (
-            np.square(bent_a).sum(axis=1)[:, None] + np.square(bent_b).sum(axis=1) - 2 * bent_a @ bent_b.T
-        )
-        scaled = ROOT5 * np.sqrt(np.maximum(squared, 0.0))
-        bump = self._settings.height**2 * (1 + scaled + scaled**2 / 3) * np.exp(-scaled)
-        covariance: Floats = bump + (a * self._line) @ (b * self._line).T
+        apart: Floats = bent_a @ (-2 * bent_b).T
+        apart += np.square(bent_a).sum(axis=1)[:, None]
+        apart += np.square(bent_b).sum(axis=1)
+        np.maximum(apart, 0.0, out=apart)
+        np.sqrt(apart, out=apart)
+        apart *= ROOT5
+        covariance = apart / 3  # in place from here on: (1 + r + r^2 / 3) exp(-r)
+        covariance += 1
+        covariance *= apart
+        covariance += 1
+        np.negative(apart, out=apart)
+        covariance *= np.exp(apart, out=apart)
+        covariance *= self._settings.height**2
+        covariance += (a * self._line) @ (b * self._line).T
         return covariance

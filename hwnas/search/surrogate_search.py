@@ -8,7 +8,7 @@ before the next (a Kriging believer; Ginsbourger et al. 2010).
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from hwnas.search import pareto
+from hwnas.search.breeding import children
+from hwnas.search.evaluated import Evaluated
 from hwnas.search.moves import Moves
 from hwnas.search.problem import Problem, Vector
 from hwnas.search.surrogate import Settings, Surrogate, fitted_settings
 from hwnas.search.surrogate_features import Features
 from hwnas.search.surrogate_gain import Gain
 
-__all__ = ["Evaluated", "SurrogateSearch"]
+__all__ = ["SurrogateSearch"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -45,25 +47,6 @@ BEHIND = 2.0
 """Times the median that a network may stay behind the best ones and still be told truly."""
 BEYOND = 0.1
 """Share of a known objective's range up to which a network counts, beyond the worst evaluated."""
-CROSSED, EVENED = 0.5, 0.1
-"""Shares of the bred that have two parents, and that get one attention in a whole stage."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluated:
-    """Networks that were evaluated, in their order."""
-
-    vectors: Ints
-    """(n, decisions)"""
-    known: Floats
-    """(n, objectives): what was known beforehand, minimised."""
-    scores: Floats
-    """(n,): maximised."""
-    deviations: Floats
-    """(n,): what the estimator said of its own error, 0 where it said nothing."""
-
-    def __getitem__(self, rows: NDArray[np.int64] | slice) -> Evaluated:
-        return Evaluated(self.vectors[rows], self.known[rows], self.scores[rows], self.deviations[rows])
 
 
 class SurrogateSearch:
@@ -93,13 +76,16 @@ class SurrogateSearch:
         rng: np.random.Generator,
         *,
         pending: Sequence[Vector] = (),
+        taken: Set[Vector] | None = None,
     ) -> Ints:
         """New networks within the budget, the most promising first, shape (at most `number`, decisions).
 
-        `pending` are those that are being evaluated now. Fewer come where the search finds no more.
+        `pending` are those that are being evaluated now; `taken` holds all of `past`, where the caller has
+        that at hand. Fewer come where the search finds no more.
         """
+        taken = set(map(tuple, past.vectors.tolist())) if taken is None else taken
         with self._one_thread():
-            return self._found(past, settings, number, rng, pending)
+            return self._found(past, settings, number, rng, pending, taken)
 
     def _found(
         self,
@@ -108,6 +94,7 @@ class SurrogateSearch:
         number: int,
         rng: np.random.Generator,
         pending: Sequence[Vector],
+        taken: Set[Vector],
     ) -> Ints:
         learnt = past[_telling(past, LEARNT_FROM)]
         scores, scale = _standard(learnt)
@@ -120,10 +107,9 @@ class SurrogateSearch:
             means = surrogate.mean(self._features.of(waiting))
             for known, mean in zip(self._problem.known_objectives(waiting), means.tolist(), strict=True):
                 gain.add(known, mean)
-        taken = set(map(tuple, past.vectors.tolist())) | set(pending)
         ranked = pareto.ranks(np.column_stack([learnt.known, -believed]), at_least=PARENTS)
         parents = learnt.vectors[[row for rank in ranked for row in rank]]
-        bred = self._bred(parents, surrogate, gain, max(BRED, number // 2), rng, taken)
+        bred = self._bred(parents, surrogate, gain, max(BRED, number // 2), rng, (taken, set(pending)))
         return self._chosen(bred, surrogate, gain, number)
 
     def _bred(
@@ -133,35 +119,28 @@ class SurrogateSearch:
         gain: Gain,
         each: int,
         rng: np.random.Generator,
-        taken: set[Vector],
+        taken: tuple[Set[Vector], set[Vector]],
     ) -> _Bred:
-        """All new networks of some generations, the first of which has these parents."""
+        """All new networks of some generations, the first of which has these parents.
+
+        `taken` are two sets of those that are not new; what is bred is added to the second.
+        """
+        before, bred = taken
         everyone = self._judged(parents[:0], surrogate, gain)
         breeding, known = parents, self._problem.known_objectives(parents)
         for _ in range(GENERATIONS):
-            children = self._children(breeding, known, each, rng)
-            children = children[self._problem.fit(children)]
-            new = [row for row, vector in enumerate(map(tuple, children.tolist())) if _is_new(vector, taken)]
-            everyone = everyone.joined(self._judged(children[new], surrogate, gain))
+            born = children(self._moves, breeding, known, each, rng)
+            born = born[self._problem.fit(born)]
+            new = []
+            for row, vector in enumerate(map(tuple, born.tolist())):
+                if vector not in before and vector not in bred:
+                    bred.add(vector)
+                    new.append(row)
+            everyone = everyone.joined(self._judged(born[new], surrogate, gain))
             best = everyone.best_by_bin(KEPT)
             breeding = np.concatenate([parents, everyone.vectors[best]])
             known = self._problem.known_objectives(breeding)
         return everyone
-
-    def _children(self, parents: Ints, known: Floats, number: int, rng: np.random.Generator) -> Ints:
-        """Children of parents that are alike in the first known objective."""
-        moves = self._moves
-        order = np.argsort(known[:, 0], kind="stable")
-        first = rng.integers(0, len(order), size=number)
-        away = np.rint(rng.normal(0, 1 + len(order) / 10, size=number)).astype(np.int64)
-        second = np.clip(first + away, 0, len(order) - 1)
-        a, b = parents[order[first]], parents[order[second]]
-        born = np.where((rng.random(number) < CROSSED)[:, None], moves.children(a, b, rng), a)
-        even = rng.random(number) < EVENED
-        born[even] = moves.evened(born[even], rng)
-        alike = (born == a).all(axis=1) | (born == b).all(axis=1)
-        changes = np.where(alike | (rng.random(number) < 0.5), rng.choice([1, 1, 2, 3], size=number), 0)
-        return moves.neighbours(born, rng, changes=changes)
 
     def _judged(self, vectors: Ints, surrogate: Surrogate, gain: Gain) -> _Bred:
         known = self._problem.known_objectives(vectors)
@@ -227,13 +206,6 @@ class _Bred:
         order = np.lexsort([-self.gains, bins])
         starts = np.searchsorted(bins[order], bins[order])  # where each row's bin begins
         return order[np.arange(len(order)) - starts < number // BINS]
-
-
-def _is_new(vector: Vector, taken: set[Vector]) -> bool:
-    """Whether it was not there before; then it is from now on."""
-    new = vector not in taken
-    taken.add(vector)
-    return new
 
 
 def _telling(past: Evaluated, limit: int) -> Ints:

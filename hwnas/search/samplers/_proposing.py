@@ -78,6 +78,8 @@ class ProposingSampler(BaseSampler, abc.ABC):
         """The estimator's own standard deviation of each, 0 where it has none."""
         self.ranges = distributions(problem.space, categorical=categorical)
         """What a study with this sampler asks for: `study.ask(sampler.ranges)`."""
+        self.ahead: int | None = None
+        """How many are always asked for before the values of the first of them are told; None: any."""
         self._fastest: Vector | None = None
         self._under_way: dict[int, Vector] = {}  # by trial number: proposed here, not finished
         self._elsewhere: tuple[Vector, ...] = ()  # what other processes are evaluating
@@ -100,6 +102,11 @@ class ProposingSampler(BaseSampler, abc.ABC):
     def pending(self) -> tuple[Vector, ...]:
         """Networks that are being evaluated, here or in another process of the study."""
         return (*self._under_way.values(), *self._elsewhere)
+
+    def take_up(self, number: int, vector: Vector) -> None:
+        """Counts the network as being evaluated, in the study's trial of that number."""
+        self._under_way[number] = vector
+        self._seen.add(number)
 
     def is_taken(self, vector: Vector) -> bool:
         """Whether the network is evaluated, or being evaluated."""
@@ -146,8 +153,8 @@ class ProposingSampler(BaseSampler, abc.ABC):
     ) -> dict[str, Any]:
         with self._lock:
             self._look_around(study, trial.number)
-            rng = np.random.default_rng([self.seed % 2**63, len(self.known), self._repeats])
-            self._repeats += 1
+            place = len(self.known) + len(self.pending)
+            rng = np.random.default_rng([self.seed % 2**63, place, self._repeats])
             vector = self.mended(self.propose(study, trial, rng), rng)
             self._under_way[trial.number] = vector
             return params_of(self.problem.space, vector)
@@ -168,6 +175,8 @@ class ProposingSampler(BaseSampler, abc.ABC):
             if state == TrialState.COMPLETE and values is not None:
                 self._repeats = 0
                 self._learn(trial, values)
+            else:
+                self._repeats += 1
 
     def _look_around(self, study: Study, number: int) -> None:
         """Learns the trials that did not pass through here: of before, or of other processes."""
@@ -190,4 +199,7 @@ class ProposingSampler(BaseSampler, abc.ABC):
     def _learn(self, trial: FrozenTrial, values: Sequence[float]) -> None:
         vector = vector_of(self.problem.space, trial.params)
         self.known[vector] = tuple(values)
-        self.deviations[vector] = float(trial.user_attrs.get(DEVIATION, 0.0))
+        if DEVIATION in trial.user_attrs:
+            self.deviations[vector] = float(trial.user_attrs[DEVIATION])
+        else:
+            self.deviations.setdefault(vector, 0.0)

@@ -2,35 +2,29 @@
 
 Latency is known before anything is evaluated and accuracy is dear. So a surrogate learns accuracy from
 what was evaluated, thousands of networks within the budget are bred and judged by it, and those are
-proposed that are expected to add most to the front (`hwnas.search.surrogate_search`). The start is
-fair: the presets within the budget, the fastest network, and random ones, all spread over latency.
+proposed that are expected to add most to the front (`hwnas.search.surrogate_search`), after a fair
+start (`hwnas.search.start`).
 
-A surrogate pays where evaluations are few. The more there are, the more are proposed at a time: at
-20,000 the surrogate costs less than a cheap estimator does.
+A surrogate pays where an evaluation costs more than it does. An estimator that says it is cheap is
+asked about a batch at a time (`hwnas.search.in_batches`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-from numpy.typing import NDArray
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from hwnas.search.evaluated import Evaluated
+from hwnas.search.in_batches import AutoBatches
 from hwnas.search.problem import Problem, Vector
 from hwnas.search.samplers._proposing import ProposingSampler
+from hwnas.search.start import START, fair_start, random_network
 from hwnas.search.surrogate import Settings
-from hwnas.search.surrogate_gain import halton
-from hwnas.search.surrogate_search import Evaluated, SurrogateSearch
-from hwnas.space.presets import preset, preset_names
+from hwnas.search.surrogate_search import SurrogateSearch
 
-__all__ = ["AutoSampler", "sampler"]
+__all__ = ["AutoSampler", "batches", "sampler"]
 
-START = 24
-"""Networks before the surrogate is first asked."""
-PRESETS = 8
-"""At most so many of them are presets."""
 AT_A_TIME = 25
 """A batch is this part of what is known: at 100 evaluations, 4 networks."""
 MANY, AT_A_TIME_THEN = 500, 4
@@ -42,6 +36,11 @@ SETTINGS_AGAIN = 1.2
 def sampler(problem: Problem, *, seed: int) -> AutoSampler:
     """The sampler for a search that names none."""
     return AutoSampler(problem, seed=seed)
+
+
+def batches(problem: Problem, *, seed: int) -> AutoBatches:
+    """What an engine asks instead when evaluations are cheap."""
+    return AutoBatches(problem, seed=seed)
 
 
 class AutoSampler(ProposingSampler):
@@ -61,45 +60,14 @@ class AutoSampler(ProposingSampler):
 
     def propose(self, study: Study, trial: FrozenTrial, rng: np.random.Generator) -> Vector:
         if self._start is None:
-            self._start = list(self._fair_start())
+            self._start = list(fair_start(self.problem, self.moves, self.fastest, seed=self.seed))
         if len(self.known) < len(self._start):
             for vector in self._start:
                 if not self.is_taken(vector):
                     return vector
         if len(self.known) < 2:
-            return self._random_network(float(rng.random()), rng)
+            return random_network(self.problem, self.moves, self.fastest, float(rng.random()), rng)
         return self._next_of_batch()
-
-    # --- the start ---
-
-    def _fair_start(self) -> Iterator[Vector]:
-        """Presets, the fastest network and random ones, each kind spread over latency."""
-        rng = np.random.default_rng([self.seed % 2**63, START])
-        chosen = dict.fromkeys(self._presets_within_budget())
-        chosen[self.fastest] = None
-        yield from chosen
-        for share in halton(START - len(chosen), 1)[:, 0]:
-            yield self._random_network(float(share), rng)
-
-    def _presets_within_budget(self) -> list[Vector]:
-        """At most `PRESETS` of them, from the fastest to the slowest."""
-        space = self.problem.space
-        archs = [preset(name).adapted(classes=space.classes) for name in preset_names()]
-        vectors = dict.fromkeys(space.encode(arch) for arch in archs if space.contains(arch))
-        within = sorted(filter(self.problem.fits, vectors), key=self.problem.cost_ms)
-        spread = np.linspace(0, len(within) - 1, min(PRESETS, len(within))).astype(int)
-        return [within[place] for place in spread]
-
-    def _random_network(self, share: float, rng: np.random.Generator) -> Vector:
-        """A random network, shrunk until its latency is below `share` of the way up to the budget."""
-        problem = self.problem
-        least_ms = problem.cost_ms(self.fastest)
-        limit_ms = least_ms + share * (problem.budget_ms - least_ms)
-
-        def fit(vectors: NDArray[np.int64]) -> NDArray[np.bool_]:
-            return problem.fit(vectors) & (problem.latencies_ms(vectors) <= limit_ms)
-
-        return self._row(self.moves.shrunk(self.moves.random(1, rng), self.fastest, rng, fit=fit))
 
     # --- batches ---
 
@@ -128,7 +96,8 @@ class AutoSampler(ProposingSampler):
         past = self._past(count)
         rng = np.random.default_rng([self.seed % 2**63, count, times])
         number = _batch_size(count)
-        waiting = [vector for vector in self.pending if vector not in self.known]
+        since = [*list(self.known)[count:], *(one for one in self.pending if one not in self.known)]
+        waiting = since if self.ahead is None else since[: self.ahead]
         found = self._search.batch(past, self._settings_at(count), number, rng, pending=waiting)
         return [tuple(row) for row in found.tolist()]
 
