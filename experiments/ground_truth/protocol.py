@@ -87,11 +87,17 @@ def train(
     seed: int,
     state_file: Path,
     report: Callable[[str], None],
+    start: Callable[[nn.Module], None] | None = None,
 ) -> dict[str, Any]:
-    """Accuracy by epoch, and what it cost. `state_file` holds the training while it is not finished."""
+    """Accuracy by epoch, and what it cost. `state_file` holds the training while it is not finished.
+
+    `start` may give the network other weights than fresh ones; the ground truth's own have none.
+    """
     steps = len(data.train) // min(protocol.batch_size, len(data.train))
     with isolated(seed, "weights"):
         network = build(arch)
+        if start is not None:
+            start(network)
     network.to(protocol.device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(_groups(network, protocol.weight_decay), lr=protocol.peak_lr)
     schedule = torch.optim.lr_scheduler.LambdaLR(

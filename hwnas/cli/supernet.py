@@ -1,0 +1,292 @@
+"""`hwnas supernet`: train shared weights for a space, judge networks with them, calibrate that."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwnas.cli.common import JsonOption, emit_json, stdout
+from hwnas.cli.limits import parse_limits
+from hwnas.cli.subjects import subjects
+from hwnas.cli.train import DataOption
+from hwnas.cli.training import (
+    BatchOption,
+    EpochsOption,
+    ImageSizeOption,
+    OutOption,
+    ResumeOption,
+    SeedOption,
+    SetOption,
+    StemStrideOption,
+    Terminal,
+    TrainingDeviceOption,
+    default_folder,
+    require_packages,
+    resume_command,
+    training_device,
+    with_fields,
+)
+from hwnas.errors import UsageError
+
+if TYPE_CHECKING:
+    from hwnas.space import SearchSpace
+    from hwnas.supernet import Settings
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True, help="Train weights that all networks of a space share; judge by them."
+)
+
+PathArgument = Annotated[
+    str, typer.Argument(metavar="PATH", help="A trained supernet's folder, or a checkpoint in it.")
+]
+
+
+@app.command()
+def train(
+    data: DataOption,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space", metavar="FILE", help="A search space: a YAML file, or one of hwnas (default)."
+        ),
+    ] = None,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    epochs: EpochsOption = None,
+    batch: BatchOption = None,
+    lr: Annotated[float | None, typer.Option("--lr", metavar="X", help="Peak learning rate.")] = None,
+    image_size: ImageSizeOption = None,
+    stem_stride: StemStrideOption = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", help="Use N training images only, equally many of each class."),
+    ] = None,
+    max_macs: Annotated[
+        str | None,
+        typer.Option("--max-macs", metavar="N", help="Train no network beyond so many MACs: 100M."),
+    ] = None,
+    settings: SetOption = None,
+    seed: SeedOption = None,
+    device: TrainingDeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Train weights that all networks of a space share, on a folder (or a tar) of images.
+
+    After each epoch a checkpoint is on the disk; whatever stops the training, --resume repeats at most one
+    epoch. The images are decoded once and kept in memory.
+
+    Example: hwnas supernet train --data cifar10.tar.xz --space small-images --image-size 32
+    """
+    require_packages()
+    from hwnas.supernet.loop import train as train_supernet
+
+    macs = parse_limits(params=None, macs=max_macs, memory=None).get("macs")
+    changes = {"epochs": epochs, "batch_size": batch, "lr": lr, "max_macs": macs, "seed": seed}
+    folder = Path(out) if out else default_folder("supernet", resume)
+    chosen, known_space, known_limit = _before(folder, resume)
+    chosen = _changed(chosen, changes, settings or [])
+    asked = _space(known_space if space is None else space, image_size, stem_stride)
+    options: dict[str, Any] = {
+        "space": space,
+        "epochs": epochs,
+        "batch": batch,
+        "lr": lr,
+        "image_size": image_size,
+        "stem_stride": stem_stride,
+        "limit": limit,
+        "max_macs": max_macs,
+        "set": settings,
+        "seed": seed,
+        "device": device if device != "auto" else None,
+    }
+    on = training_device(device)
+    observer = Terminal()
+    observer.note(f"training a supernet for the space '{asked.name}' on {on} into {folder}")
+    try:
+        result = train_supernet(
+            asked,
+            Path(data),
+            chosen,
+            folder,
+            limit=known_limit if limit is None else limit,
+            resume=resume,
+            device=on,
+            observer=observer,
+        )
+    except KeyboardInterrupt:
+        observer.note("interrupted; the last finished epoch is kept. To go on:")
+        observer.note(f"  {resume_command('supernet train', None, data, folder, options)}")
+        raise
+    last = result.history[-1]
+    if as_json:
+        emit_json(
+            {
+                "schema": 1,
+                "out": str(folder),
+                "space": result.space.to_dict(),
+                "settings": chosen.to_dict(),
+                "parameters": result.parameters,
+                "history": [dataclasses.asdict(record) for record in result.history],
+            }
+        )
+    else:
+        stdout().print(
+            f"{folder}: {result.parameters / 1e6:.1f} M shared parameters; after epoch {last.epoch}: "
+            f"{last.outcome}, on held-back images",
+            soft_wrap=True,
+        )
+    quoted = shlex.quote(str(folder))
+    observer.note(f"next: hwnas supernet evaluate {quoted} uniform-t")
+    observer.note(f"      hwnas search --device DEVICE --budget TIME --accuracy supernet:{quoted}")
+
+
+@app.command()
+def evaluate(
+    path: PathArgument,
+    arch: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ARCH...", help="Presets, architecture files, RUN#2, or a run's folder for its front."
+        ),
+    ],
+    device: TrainingDeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Say how accurate networks are with the shared weights, on images held back from the training data.
+
+    Example: hwnas supernet evaluate trainings/supernet-1 runs/rpi4-20ms-1
+    """
+    require_packages()
+    from hwnas.predictors.accuracy.supernet import SupernetAccuracy
+    from hwnas.supernet.calibration import Calibration
+    from hwnas.supernet.judge import Judge
+
+    named = {name: subject.arch for name, subject in subjects(arch).items()}
+    judge = Judge.load(path, device=training_device(device))
+    line = Calibration.read(_folder(path))
+    judged = dict(zip(named, judge.judged(named.values()), strict=True))
+    estimates = {name: SupernetAccuracy(judge, line).estimate(one) for name, one in judged.items()}
+    if as_json:
+        emit_json(
+            {
+                "schema": 1,
+                "supernet": path,
+                "calibration": None if line is None else dataclasses.asdict(line),
+                "networks": [
+                    {
+                        "name": name,
+                        "id": named[name].id,
+                        "shared_top1_percent": one.top1_percent,
+                        "estimate_percent": estimates[name].value,
+                        "std_percent": estimates[name].std,
+                        "images": one.images,
+                        "seconds": one.seconds,
+                    }
+                    for name, one in judged.items()
+                ],
+            }
+        )
+        return
+    for name, one in judged.items():
+        estimate = estimates[name]
+        trained = (
+            "" if line is None else f"; {estimate.value:.2f} ± {estimate.std:.2f} % expected when trained"
+        )
+        stdout().print(
+            f"{name}: {one.top1_percent:.2f} ± {one.binomial_std_percent:.2f} % with shared weights, on "
+            f"{one.images} held-back images, in {one.seconds:.1f} s{trained}",
+            soft_wrap=True,
+        )
+
+
+@app.command()
+def calibrate(
+    path: PathArgument,
+    trainings: Annotated[
+        str,
+        typer.Argument(
+            metavar="TRAININGS",
+            help="The folder that finished trainings lie in, or the trainings.jsonl in it.",
+        ),
+    ],
+    device: TrainingDeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Learn from finished trainings what accuracy with shared weights says of networks trained alone.
+
+    From then on, every estimate of this supernet is of the network when trained as those were.
+
+    Example: hwnas supernet calibrate trainings/supernet-1 trainings
+    """
+    require_packages()
+    from hwnas.supernet.calibration import Calibration
+    from hwnas.supernet.judge import Judge
+    from hwnas.supernet.trained import comparable
+    from hwnas.train.trainings import read_trainings
+
+    judge = Judge.load(path, device=training_device(device))
+    known = comparable(read_trainings(Path(trainings)), judge)
+    Calibration.require_enough(len(known.archs))
+    judged = judge.judged(known.archs)
+    line = Calibration.fitted(
+        [one.top1_percent for one in judged],
+        known.top1_percent,
+        image_std_percent=[one.binomial_std_percent for one in judged],
+    )
+    written = line.write(_folder(path))
+    if as_json:
+        emit_json(
+            {"schema": 1, "out": str(written), "condition": known.condition, **dataclasses.asdict(line)}
+        )
+        return
+    stdout().print(
+        f"trained ({known.condition}) = {line.intercept:.2f} % + {line.slope:.3f} x shared, "
+        f"± {line.std_percent:.2f} %, from {line.trainings} networks; written to {written}",
+        soft_wrap=True,
+    )
+
+
+def _before(folder: Path, resume: bool) -> tuple[Settings, SearchSpace | str, int | None]:
+    """(settings, space, limit) of what is resumed; the defaults where nothing is."""
+    from hwnas.supernet.checkpoint import load
+    from hwnas.supernet.settings import Settings
+    from hwnas.train.checkpoint_folder import LAST, PREVIOUS
+
+    if not resume or not any((folder / file).exists() for file in (LAST, PREVIOUS)):
+        return Settings(), "default", None
+    saved = load(folder)
+    return saved.settings, saved.space, saved.data.get("limit")
+
+
+def _changed(settings: Settings, changes: dict[str, Any], fields: list[str]) -> Settings:
+    """With the command line's changes; warm-up is a quarter of the epochs at most."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    if "epochs" in given:
+        given["warmup_epochs"] = min(settings.warmup_epochs, max(0, given["epochs"]) / 4)
+    return with_fields(dataclasses.replace(settings, **given), fields)
+
+
+def _space(asked: SearchSpace | str, image_size: int | None, stem_stride: int | None) -> SearchSpace:
+    """The space with one image size and one stem, where they are given."""
+    from hwnas.space import SearchSpace as Space
+
+    space = Space.from_yaml(asked) if isinstance(asked, str) else asked
+    if image_size is not None:
+        if not 8 <= image_size <= 2048:
+            raise UsageError(f"--image-size must be from 8 to 2048, got {image_size}")
+        space = dataclasses.replace(space, resolution=(image_size,))
+    if stem_stride is not None:
+        if stem_stride not in (2, 4, 8, 16):
+            raise UsageError(f"--stem-stride must be 2, 4, 8 or 16, got {stem_stride}")
+        space = dataclasses.replace(space, stem_stride=(stem_stride,))
+    return space
+
+
+def _folder(path: str) -> Path:
+    return Path(path) if Path(path).is_dir() else Path(path).parent

@@ -1,0 +1,103 @@
+"""What a network's accuracy with shared weights says of its accuracy when trained alone.
+
+Shared weights are worse than a network's own, by another amount for each supernet. Trainings that a user
+already has tell how the two go together: a line through them, and how far off it they lie.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hwnas.errors import FileFormatError, UsageError
+from hwnas.whole_file import write_whole
+
+__all__ = ["CALIBRATION", "Calibration"]
+
+CALIBRATION = "calibration.json"
+FORMAT = 1  # 1: the first one
+LEAST = 4
+"""Trainings that a line and its spread are told from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """trained = intercept + slope * shared, both in percent."""
+
+    intercept: float
+    slope: float
+    std_percent: float
+    """Standard deviation of what was trained from the line, each training left out in turn, without what
+    the number of held-back images explains of it."""
+    trainings: int
+    """Networks that were trained."""
+
+    @classmethod
+    def fitted(
+        cls,
+        shared_percent: Sequence[float],
+        trained_percent: Sequence[float],
+        *,
+        image_std_percent: Sequence[float],
+    ) -> Calibration:
+        """The line of least squares, which never falls: shared weights that rank the wrong way round
+        say nothing. `image_std_percent` is how sure each accuracy with shared weights is, by its images.
+
+        Raises UsageError below four networks.
+        """
+        cls.require_enough(len(trained_percent))
+        pairs = list(zip(shared_percent, trained_percent, strict=True))
+        intercept, slope = _line(pairs)
+        errors = []
+        for left_out, (shared, trained) in enumerate(pairs):
+            a, b = _line(pairs[:left_out] + pairs[left_out + 1 :])
+            errors.append(trained - (a + b * shared))
+        by_images = sum((slope * std) ** 2 for std in image_std_percent)
+        std = math.sqrt(max(0.0, sum(error * error for error in errors) - by_images) / len(errors))
+        return cls(intercept, slope, std, len(pairs))
+
+    @staticmethod
+    def require_enough(networks: int) -> None:
+        """Raises UsageError when a line and its spread cannot be told from so many networks."""
+        if networks < LEAST:
+            raise UsageError(f"a supernet is calibrated on at least {LEAST} trained networks, got {networks}")
+
+    def write(self, folder: Path) -> Path:
+        """Writes `calibration.json` beside the supernet, which every estimate goes by from then on."""
+        path = folder / CALIBRATION
+        write_whole(path, json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n")
+        return path
+
+    @classmethod
+    def read(cls, folder: Path) -> Calibration | None:
+        """The calibration of a supernet's folder; None when it has none.
+
+        Raises FileFormatError when the file is damaged or of another version.
+        """
+        path = folder / CALIBRATION
+        if not path.exists():
+            return None
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data.pop("format") != FORMAT:
+                raise ValueError("of another version of hwnas")
+            found = cls(**data)
+            if not all(math.isfinite(float(value)) for value in asdict(found).values()):
+                raise ValueError("numbers must be finite")
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise FileFormatError(
+                f"{path}: not a supernet's calibration: {error}: remove it, or calibrate anew"
+            ) from None
+        return found
+
+
+def _line(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """(intercept, slope) by least squares; the slope is at least 0."""
+    mean_x, mean_y = (sum(values) / len(pairs) for values in zip(*pairs, strict=True))
+    spread = sum((x - mean_x) ** 2 for x, _ in pairs)
+    together = sum((x - mean_x) * (y - mean_y) for x, y in pairs)
+    slope = max(0.0, together / spread) if spread else 0.0
+    return mean_y - slope * mean_x, slope

@@ -1,0 +1,95 @@
+"""The images of a supernet: trained on, held back to tell accuracy by, and to take BatchNorm's statistics on.
+
+All are training images; those of val and test stay unseen, for the networks that are chosen in the end.
+What a trained supernet is judged with lies beside its weights, so that it needs no data folder any more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from hwnas.errors import FileFormatError, UsageError
+from hwnas.train.checkpoint_folder import put
+from hwnas.train.images import Images, subset
+from hwnas.train.pixels import Pixels, decoded
+from hwnas.train.sealed import read_sealed, sealed
+
+__all__ = ["IMAGES", "JudgingImages", "divided", "read_judging_images", "write_judging_images"]
+
+IMAGES = "images.safetensors"
+KIND, FORMAT = "hwnas supernet images", 1  # 1: the first one
+MAX_BYTES = 16 * 1024**3
+"""Of decoded training images in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgingImages:
+    """What networks are judged with."""
+
+    held_back: Pixels
+    calibration: Pixels
+
+    def to(self, device: str) -> JudgingImages:
+        """The same on another device."""
+        return JudgingImages(self.held_back.to(device), self.calibration.to(device))
+
+
+def divided(
+    images: Images, *, side: int, limit: int | None, held_back: int, calibration: int, seed: int
+) -> tuple[Pixels, JudgingImages]:
+    """(what is trained on, what is judged with), decoded at `side` pixels.
+
+    `limit` keeps that many of the training images, `held_back` is how many of these are not trained on;
+    both equally many of each class, drawn by `seed`. The images for BatchNorm are among those trained on.
+    Raises UsageError when none are left to train on, or when they don't fit into memory.
+    """
+    classes = images.classes()
+    selected = images.split("train")
+    if limit is not None:
+        selected = subset(selected, limit, seed)
+    if held_back > len(selected) // 2:
+        raise UsageError(
+            f"at most half of the training images can be held back, got {held_back} of {len(selected)}"
+        )
+    size = len(selected) * 3 * side * side
+    if size > MAX_BYTES:
+        raise UsageError(
+            f"decoded images must fit into {MAX_BYTES >> 30} GiB, got {len(selected)} of {side} pixels: "
+            f"{size / 2**30:.0f} GiB: choose a smaller --image-size, or a --limit"
+        )
+    kept = {image.name for image in subset(selected, held_back, seed + 1)}
+    pixels = [
+        decoded(images, [image for image in selected if (image.name in kept) is held], classes, side=side)
+        for held in (False, True)
+    ]
+    return pixels[0], JudgingImages(held_back=pixels[1], calibration=pixels[0].first(calibration))
+
+
+def write_judging_images(judging: JudgingImages, folder: Path) -> None:
+    """Writes `images.safetensors`; raises HwnasError when it cannot be written."""
+    tensors = {}
+    for name, pixels in (("held_back", judging.held_back), ("calibration", judging.calibration)):
+        tensors |= {f"{name}/images": pixels.images, f"{name}/labels": pixels.labels}
+    document = {"kind": KIND, "format": FORMAT, "classes": list(judging.held_back.classes)}
+    put(sealed(tensors, document), folder / IMAGES)
+
+
+def read_judging_images(folder: Path) -> JudgingImages:
+    """What `write_judging_images` wrote; raises FileFormatError when it is damaged or foreign."""
+    document, tensors = read_sealed(folder / IMAGES, kind=KIND, version=FORMAT)
+    try:
+        classes = tuple(document["classes"])
+        held_back, calibration = (
+            Pixels(
+                tensors[f"{name}/images"].contiguous(memory_format=torch.channels_last),
+                tensors[f"{name}/labels"],
+                classes,
+            )
+            for name in ("held_back", "calibration")
+        )
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise FileFormatError(f"{folder / IMAGES}: not a supernet's images: {error}") from None
+    return JudgingImages(held_back=held_back, calibration=calibration)

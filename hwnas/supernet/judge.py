@@ -1,0 +1,149 @@
+"""Judge: how accurate networks are with the shared weights, a few seconds each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from hwnas.errors import UsageError
+from hwnas.space import ArchSpec
+from hwnas.supernet.checkpoint import load
+from hwnas.supernet.images import JudgingImages, read_judging_images
+from hwnas.supernet.networks import empty_network
+from hwnas.supernet.recalibration import recalibrate
+from hwnas.supernet.resizing import resized
+from hwnas.supernet.weights import SharedWeights
+from hwnas.train.optimisation import matrix_precision
+
+__all__ = ["Judge", "Judged"]
+
+BATCH = 128
+"""Images a batch; those that BatchNorm is recalibrated on come in whole batches only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a network came to with the shared weights."""
+
+    arch: ArchSpec
+    """As judged: adapted to the supernet's images and classes."""
+    right: int
+    """Held-back images classified right."""
+    images: int
+    seconds: float
+
+    @property
+    def top1_percent(self) -> float:
+        """On the held-back images."""
+        return 100 * self.right / self.images
+
+    @property
+    def binomial_std_percent(self) -> float:
+        """Standard deviation of `top1_percent` by the number of images alone. By Laplace's rule, so that
+        it is not 0 when all or none are right."""
+        share = (self.right + 1) / (self.images + 2)
+        return 100 * (share * (1 - share) / self.images) ** 0.5
+
+
+class Judge:
+    """Shared weights with the images that networks are judged on."""
+
+    def __init__(
+        self,
+        weights: SharedWeights,
+        images: JudgingImages,
+        *,
+        resolutions: tuple[int, ...],
+        stem_strides: tuple[int, ...],
+        precision: str = "mixed",
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.weights = weights
+        self.classes = images.held_back.classes
+        self._resolutions, self._stem_strides = resolutions, stem_strides
+        self._device = weights.device.type
+        self._cast = matrix_precision(precision, self._device)
+        self._clock = clock
+        on_device = images.to(self._device)
+        size = min(BATCH, len(on_device.calibration))
+        self._calibration = [
+            some for some, _ in on_device.calibration.evaluation_batches(size) if len(some) == size
+        ]  # normalised once, for all networks
+        self._held_back = list(on_device.held_back.evaluation_batches(BATCH))
+
+    @classmethod
+    def load(cls, path: Path | str, *, device: str = "cpu") -> Judge:
+        """The judge of a trained supernet: its folder, or one checkpoint in it.
+
+        Raises UsageError when there is none, FileFormatError when a file is damaged or foreign.
+        """
+        path = Path(path)
+        saved = load(path)
+        return cls(
+            SharedWeights(saved.tensors).to(device),
+            read_judging_images(path if path.is_dir() else path.parent),
+            resolutions=saved.space.resolution,
+            stem_strides=saved.space.stem_stride,
+            precision=saved.settings.precision,
+        )
+
+    def adapted(self, arch: ArchSpec) -> ArchSpec:
+        """The network as it is judged: with the supernet's classes, and with its image size and its stem
+        where the space has no such ones.
+
+        Raises UsageError for a network that cannot be cut from the shared weights.
+        """
+        adapted = self._adapted(arch)
+        self.weights.require(adapted)
+        return adapted
+
+    def can_judge(self, arch: ArchSpec) -> bool:
+        """Whether the network, adapted, can be cut from the shared weights."""
+        try:
+            return not self.weights.lacks(self._adapted(arch))
+        except UsageError:  # parts that no search space has
+            return False
+
+    def _adapted(self, arch: ArchSpec) -> ArchSpec:
+        resolutions, strides = self._resolutions, self._stem_strides
+        return arch.adapted(
+            resolution=arch.resolution if arch.resolution in resolutions else max(resolutions),
+            stem_stride=arch.stem.stride if arch.stem.stride in strides else min(strides),
+            classes=len(self.classes),
+        )
+
+    def network(self, arch: ArchSpec) -> nn.Module:
+        """The network with its slices of the shared weights, BatchNorm recalibrated, in eval mode.
+
+        `arch` as `adapted` gives it.
+        """
+        network = empty_network(arch, self.weights.device)
+        self.weights.load_into(network, arch)
+        with self._autocast():
+            return recalibrate(network, (resized(some, arch.resolution) for some in self._calibration))
+
+    @torch.inference_mode()
+    def judged(self, archs: Iterable[ArchSpec]) -> list[Judged]:
+        """What each network comes to; the images are prepared once for all of them.
+
+        A GPU is never waited for within a network. Raises UsageError as `adapted`.
+        """
+        return [self._judged(self.adapted(arch)) for arch in archs]
+
+    def _judged(self, arch: ArchSpec) -> Judged:
+        start = self._clock()
+        network = self.network(arch)
+        right = torch.zeros((), dtype=torch.int64, device=self.weights.device)
+        with self._autocast():
+            for images, labels in self._held_back:
+                right += (network(resized(images, arch.resolution)).argmax(1) == labels).sum()
+        count = sum(len(labels) for _, labels in self._held_back)
+        return Judged(arch, int(right), count, self._clock() - start)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device, dtype=self._cast, enabled=self._cast is not None)

@@ -1,0 +1,114 @@
+"""Settings: how shared weights are trained, as data. What they are shared by is the search space's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hwnas.errors import UsageError
+from hwnas.train import fields
+from hwnas.train.recipe import PRECISIONS
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to train a supernet. Construction raises UsageError with every broken rule, a line each."""
+
+    epochs: int = 30
+    """Passes over the training images; each update trains several networks on its batch."""
+    batch_size: int = 128
+    """Images an update sees."""
+    lr: float = 1e-3
+    """Peak learning rate of AdamW, at this batch size; a cosine leads down to 0."""
+    warmup_epochs: float = 1.0
+    """Epochs of linear warm-up."""
+    weight_decay: float = 0.025
+    """Of matrices and kernels; norms, biases and tables of attention biases have none."""
+    label_smoothing: float = 0.1
+    """Probability mass spread over all classes, in the loss on labels."""
+    clip_grad_norm: float = 1.0
+    """The norm of the gradient of all networks of an update together is cut to this; 0 leaves it."""
+    teacher_share: float = 0.5
+    """Share of the largest network's answers in the loss of the others; the labels have the rest."""
+    random_networks: int = 2
+    """Networks an update trains besides the largest and the smallest."""
+    max_macs: float = 0.0
+    """No network beyond so many MACs (at the supernet's image size) is trained; 0 is without a limit."""
+    held_back: int = 1000
+    """Training images that are not trained on, equally many of each class: accuracy is told by them."""
+    calibration_images: int = 512
+    """Training images that BatchNorm's statistics are taken on, for each network anew."""
+    precision: str = "mixed"
+    """`mixed`: bfloat16 (or float16) matrix work on a GPU, float32 on a CPU. `bf16`: bfloat16 on a CPU,
+    too. `fp32`: float32 everywhere."""
+    compile: bool = False
+    """Whether torch.compile turns the largest and the smallest networks into code of their own, once;
+    random ones come and go too fast for that."""
+    seed: int = 0
+    """Decides the first weights, the order of images, their augmentation, and which networks are drawn."""
+
+    def __post_init__(self) -> None:
+        problems = list(_problems(self))
+        if problems:
+            raise UsageError("\n".join(f"supernet: {problem}" for problem in problems))
+
+    @property
+    def optimizer(self) -> str:
+        """What the schedule and the optimiser are told; see `hwnas.train.optimisation`."""
+        return "adamw"
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate after warm-up."""
+        return self.lr
+
+    @property
+    def min_lr(self) -> float:
+        """Learning rate that the cosine ends at."""
+        return 0.0
+
+    @property
+    def warmup_lr(self) -> float:
+        """Learning rate that the warm-up starts from."""
+        return min(1e-6, self.lr)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data with every field."""
+        return fields.to_plain(self)
+
+    @classmethod
+    def from_dict(cls, data: Any, *, source: str) -> Settings:
+        """The settings that `to_dict` wrote; raises UsageError with a line for each mistake."""
+        return fields.from_plain(cls, data, source=source)
+
+
+def _problems(settings: Settings) -> Iterator[str]:
+    limits: dict[str, tuple[float, float]] = {
+        "epochs": (1, 100_000),
+        "batch_size": (2, 1_000_000),  # BatchNorm has no statistics over one image
+        "warmup_epochs": (0, 100_000),
+        "weight_decay": (0, 10),
+        "clip_grad_norm": (0, 1e6),
+        "teacher_share": (0, 1),
+        "random_networks": (0, 64),
+        "max_macs": (0, 1e15),
+        "held_back": (2, 1_000_000),
+        "calibration_images": (2, 1_000_000),
+        "seed": (0, 2**63 - 1),
+    }
+    yield from fields.outside(settings, limits)
+    if settings.warmup_epochs > settings.epochs:
+        yield (
+            f"warmup_epochs: must be at most epochs, got warmup_epochs={settings.warmup_epochs:g} "
+            f"and epochs={settings.epochs}"
+        )
+    if not (math.isfinite(settings.lr) and 0 < settings.lr <= 1e3):
+        yield f"lr: must be above 0 and at most 1000, got {settings.lr}"
+    if not 0 <= settings.label_smoothing < 1:
+        yield f"label_smoothing: must be at least 0 and below 1, got {settings.label_smoothing}"
+    if settings.precision not in PRECISIONS:
+        yield f"precision: must be one of {', '.join(PRECISIONS)}, got '{settings.precision}'"

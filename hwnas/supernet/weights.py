@@ -1,0 +1,182 @@
+"""SharedWeights: the largest tensor of everything that networks of a space share, and slices of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+
+import torch
+from torch import nn
+
+from hwnas.errors import UsageError
+from hwnas.nn.network import build_op
+from hwnas.space import ArchSpec, Head, SearchSpace, Stage, StageSpace, Stem, lower
+from hwnas.supernet.slices import Piece, op_pieces, pieces, shared_place
+from hwnas.train.randomness import isolated
+
+__all__ = ["SharedWeights"]
+
+
+class SharedWeights:
+    """What all networks of a space are cut from.
+
+    A network's weights are copied out of it (`state_dict`, `load_into`), and what its backward pass
+    gave is added to the gradients of just those slices (`add_gradients`). So a network is built by
+    `hwnas.nn` as any other, and knows nothing of sharing.
+    """
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self.tensors: dict[str, nn.Parameter] = {
+            name: nn.Parameter(tensor, requires_grad=True) for name, tensor in tensors.items()
+        }
+        """By slot, as `hwnas.supernet.slices` names them."""
+
+    @classmethod
+    def fresh(cls, space: SearchSpace, *, seed: int) -> SharedWeights:
+        """Weights for all networks of `space`, initialised as those of its largest ones are."""
+        archs = list(_widest(space))
+        extents: dict[str, tuple[int, ...]] = {}
+        for arch in archs:
+            for _, _, some in pieces(arch):
+                for piece in some:
+                    known = extents.get(piece.slot, (0,) * len(piece.extent))
+                    extents[piece.slot] = tuple(map(max, known, piece.extent))
+        with isolated(seed, "shared weights"), torch.no_grad():
+            tensors = {slot: _initial(shape) for slot, shape in extents.items()}
+            copied: set[tuple[str, str]] = set()
+            for arch in archs:
+                for op in lower(arch):
+                    if (shared_place(op, arch), op.key) not in copied:
+                        copied.add((shared_place(op, arch), op.key))
+                        _copy_in(build_op(op), op_pieces(op, arch), tensors)
+        return cls(tensors)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(iter(self.tensors.values())).device
+
+    def to(self, device: str) -> SharedWeights:
+        """The same weights on another device."""
+        return SharedWeights({name: tensor.detach().to(device) for name, tensor in self.tensors.items()})
+
+    def lacks(self, arch: ArchSpec) -> tuple[str, ...]:
+        """What the network needs and these weights do not have; empty where it can be cut from them."""
+        missing = []
+        for name, _, some in pieces(arch):
+            for piece in some:
+                shared = self.tensors.get(piece.slot)
+                if shared is None:
+                    missing.append(f"{name}: nothing is shared for it")
+                elif any(need > have for need, have in zip(piece.extent, shared.shape, strict=True)):
+                    missing.append(f"{name}: needs {piece.extent}, there is {tuple(shared.shape)}")
+        return tuple(missing)
+
+    def require(self, arch: ArchSpec) -> None:
+        """Raises UsageError when the network cannot be cut from these weights."""
+        missing = self.lacks(arch)
+        if missing:
+            raise UsageError(
+                f"a network must be one of the space that the supernet was trained on, got {arch.id} with "
+                f"{len(missing)} parameters that it does not share; the first: {missing[0]}"
+            )
+
+    def state_dict(self, arch: ArchSpec) -> dict[str, torch.Tensor]:
+        """Copies of the network's parameters by the names of `hwnas.nn.build(arch)`.
+
+        BatchNorm's running statistics are not among them: they belong to one network, see
+        `hwnas.supernet.recalibration`. Raises UsageError as `require`.
+        """
+        self.require(arch)
+        return {
+            name: torch.cat([piece.of(self.tensors[piece.slot].detach()) for piece in some]).reshape(shape)
+            for name, shape, some in pieces(arch)
+        }
+
+    @torch.no_grad()
+    def load_into(self, network: nn.Module, arch: ArchSpec) -> None:
+        """Copies the weights of `arch` into its network."""
+        parameters = dict(network.named_parameters())
+        for name, _, some in pieces(arch):
+            for piece, part in _split(parameters[name], some):
+                part.copy_(piece.of(self.tensors[piece.slot]))
+
+    @torch.no_grad()
+    def add_gradients(self, network: nn.Module, arch: ArchSpec) -> None:
+        """Adds the gradients of the network of `arch` to those of the slices it was cut from.
+
+        A tensor that no network of a step was cut from keeps the gradient None, so that an optimiser
+        leaves it alone.
+        """
+        parameters = dict(network.named_parameters())
+        for name, _, some in pieces(arch):
+            gradient = parameters[name].grad
+            if gradient is None:
+                continue
+            for piece, part in _split(gradient, some):
+                shared = self.tensors[piece.slot]
+                if shared.grad is None:
+                    shared.grad = torch.zeros_like(shared)
+                piece.of(shared.grad).add_(part)
+
+
+def _split(values: torch.Tensor, some: tuple[Piece, ...]) -> Iterator[tuple[Piece, torch.Tensor]]:
+    """Each piece with its part of a parameter (a view of it), in the piece's shape."""
+    start = 0
+    for piece in some:
+        shape = tuple(count for _, count in piece.ranges)
+        part = values.narrow(0, start, shape[0])
+        yield piece, part.view(shape) if part.ndim != len(shape) else part
+        start += shape[0]
+
+
+def _initial(shape: tuple[int, ...]) -> torch.Tensor:
+    """What stands where no largest network reaches, between the squares that heads cut from a matrix."""
+    tensor = torch.zeros(shape)
+    if len(shape) == 4:
+        nn.init.kaiming_uniform_(tensor, a=5**0.5)
+    return tensor
+
+
+def _copy_in(
+    module: nn.Module,
+    of_module: Iterable[tuple[str, tuple[int, ...], tuple[Piece, ...]]],
+    tensors: Mapping[str, torch.Tensor],
+) -> None:
+    parameters = dict(module.named_parameters())
+    for name, _, some in of_module:
+        for piece, values in _split(parameters[name], some):
+            piece.of(tensors[piece.slot]).copy_(values)
+
+
+def _widest(space: SearchSpace) -> Iterator[ArchSpec]:
+    """Networks of which some has the largest of every tensor: each attention, each layout, each image size
+    and stride at full depth, in the widest stages that they fit."""
+    layouts = max(len(stage.layout) for stage in space.stages)
+    options = max(len(stage.attention) for stage in space.stages)
+    for resolution, stride, layout, option in itertools.product(
+        space.resolution, space.stem_stride, range(layouts), range(-1, options)
+    ):
+        yield ArchSpec(
+            stages=tuple(_widest_stage(stage, layout, option) for stage in space.stages),
+            resolution=resolution,
+            stem=Stem(stride=stride),
+            head=Head(classes=space.classes),
+        )
+
+
+def _widest_stage(stage: StageSpace, layout: int, option: int) -> Stage:
+    """The stage with one attention throughout; option -1 is whichever fits the largest width."""
+    name = stage.layout[layout % len(stage.layout)]
+    number = option % len(stage.attention)
+    fitting = [width for width in stage.width if number in stage.allowed(width, name)] if option >= 0 else []
+    width = max(fitting, default=max(stage.width))
+    if not fitting:
+        number = stage.allowed(width, name)[0]
+    attention = stage.attention[number].fitted(width)
+    return Stage(
+        width=width,
+        blocks=(attention,) * max(stage.depth),
+        layout=name,
+        ffn_ratio=max(stage.ffn_ratio),
+    )
