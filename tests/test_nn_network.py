@@ -102,6 +102,7 @@ def test_the_features_are_the_outputs_of_the_stages() -> None:
 
 
 def test_an_image_of_another_size_is_refused_with_what_is_needed() -> None:
+    """Fault 51."""
     with pytest.raises(UsageError, match=r"must be \(batch, 3, 40, 40\), got \(1, 3, 32, 32\)"):
         build(PADDED_WINDOWS)(torch.zeros(1, 3, 32, 32))
 

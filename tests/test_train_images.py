@@ -58,6 +58,7 @@ def test_a_missing_folder_is_answered_with_the_layout(tmp_path: Path) -> None:
 
 
 def test_one_class_and_empty_class_folders_are_named(tmp_path: Path) -> None:
+    """Fault 46: one class, an empty folder."""
     root = squares(tmp_path / "data")
     (root / "train" / "violet").mkdir()
     with pytest.raises(UsageError, match="got none in 'train/violet'"):
@@ -102,6 +103,7 @@ def test_a_cut_off_archive_is_refused(tmp_path: Path, suffix: str, mode: str) ->
 
 @pytest.mark.parametrize("kind", ["CMYK", "L", "P", "RGBA", "LA", "1", "I;16", "1-pixel"])
 def test_any_kind_of_picture_becomes_rgb(kind: str) -> None:
+    """Fault 46: CMYK, palette, 16 bits, one pixel."""
     if kind == "1-pixel":
         content = encoded(Image.new("RGB", (1, 1), (200, 30, 30)), "PNG")
     elif kind == "I;16":
@@ -129,6 +131,7 @@ def test_a_cut_off_jpeg_gives_a_reason() -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_unreadable_images_are_left_out_and_named(tmp_path: Path, workers: int) -> None:
+    """Fault 46: corrupt and empty files."""
     root = squares(tmp_path / "data", train=4, test=4)
     (root / "test" / "red" / "001.jpg").write_bytes(b"not a picture")
     (root / "test" / "red" / "002.jpg").write_bytes(b"")

@@ -1,38 +1,33 @@
-"""Which images a folder or an archive holds, and their bytes. Nothing is decoded here.
+"""Which images a data set holds, and their bytes. Nothing is decoded here.
 
-Expected: DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg (or test), as a folder or inside a tar. An
-index pass lists everything; after it, any image is read by itself:
+    FOLDER      DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg (or test)
+    ARCHIVE     the same inside a tar: `hwnas.train.archives`
+    SHARDS      a folder of tars, as web datasets are: `hwnas.train.shards`
+    NAME:PATH   a set that torchvision knows, on disk: `hwnas.train.named_sets`
 
-    folder              one file each
-    .tar                from its place in the file
-    .tar.gz .bz2 .xz    cannot be read from the middle, so all images are kept in memory, compressed
-                        as they are (CIFAR-10 as JPEG: 55 MB); beyond 2 GiB it asks to be unpacked
+An index pass lists everything; after it, any image is read by itself.
 """
 
 from __future__ import annotations
 
-import lzma
 import os
 import random
-import tarfile
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from hwnas.errors import FileFormatError, HwnasError, UsageError
+from hwnas.errors import UsageError
+from hwnas.train.archives import COMPRESSED_SUFFIXES, members, members_in_memory
 
-__all__ = ["Image", "Images", "open_images", "subset"]
+__all__ = ["Image", "Images", "indexed", "is_image", "labels_of", "open_images", "subset"]
 
 SPLITS = ("train", "val", "test")
 EVALUATION_SPLITS = ("val", "test")
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-COMPRESSED_SUFFIXES = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-MAX_MEMORY_BYTES = 2 * 1024**3
 
 LAYOUT = (
     "expected are DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg (or test), as a folder or inside a "
-    ".tar, .tar.gz, .tar.bz2 or .tar.xz"
+    ".tar, .tar.gz, .tar.bz2 or .tar.xz; or shards DATA/train-*.tar and DATA/val-*.tar; or NAME:PATH"
 )
 
 
@@ -48,7 +43,9 @@ class Image:
     """The folder it lies in."""
     size_bytes: int
     offset: int
-    """First byte within the archive, or within what is kept in memory; 0 for a file of its own."""
+    """First byte within the file that holds it, or within what is kept in memory."""
+    file: str = ""
+    """The file that holds it, below the data set's folder; empty where the data set is one file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +57,8 @@ class Images:
     """All of them that are not empty files, sorted by name."""
     empty: tuple[str, ...]
     """Names of files without a byte, which are left out."""
-    in_archive: bool
-    memory: bytes | None
-    """All images of a compressed archive, one after the other."""
+    memory: bytes | None = None
+    """All images, one after the other, where they cannot be read from their files one by one."""
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -105,9 +101,7 @@ class Images:
         """The bytes of an image's file; raises OSError when it is gone."""
         if self.memory is not None:
             return self.memory[image.offset : image.offset + image.size_bytes]
-        if not self.in_archive:
-            return (self.path / image.name).read_bytes()
-        with self.path.open("rb") as file:  # opened each time: works in any worker process
+        with (self.path / image.file).open("rb") as file:  # opened each time: works in any worker process
             file.seek(image.offset)
             return file.read(image.size_bytes)
 
@@ -124,24 +118,30 @@ def labels_of(images: Sequence[Image], classes: Sequence[str], path: Path) -> tu
     return tuple(places[image.class_name] for image in images)
 
 
-def open_images(path: Path) -> Images:
-    """The index of the folder or archive at `path`.
+def open_images(path: Path | str) -> Images:
+    """The index of the data set at `path`, a folder, an archive or NAME:PATH.
 
     Raises UsageError when it is not there, has no such layout, or has class folders without images;
-    FileFormatError when the archive is corrupt.
+    FileFormatError when an archive is corrupt.
     """
+    from hwnas.train.named_sets import open_named
+    from hwnas.train.shards import find_shards, list_shards
+
+    named = open_named(str(path))
+    if named is not None:
+        return named
+    path = Path(path)
+    memory = None
     if path.is_dir():
-        found, folders, memory = _list_folder(path), _class_folders(path), None
+        found, folders = _list_folder(path), _class_folders(path)
+        if not found and (shards := find_shards(path)):  # archives that were unpacked may lie beside
+            found = list_shards(path, shards)
     elif path.is_file():
         found, folders, memory = _list_archive(path)
     else:
         raise UsageError(f"no such data folder or archive: {path}; {LAYOUT}")
-    found = sorted({image.name: image for image in found}.values(), key=lambda image: image.name)
-    images = tuple(image for image in found if image.size_bytes)
-    empty = tuple(image.name for image in found if not image.size_bytes)
-    if not images:
-        raise UsageError(f"{path}: there are no images; {LAYOUT}")
-    filled = {(image.split, image.class_name) for image in images}
+    images = indexed(path, found, memory)
+    filled = {(image.split, image.class_name) for image in images.images}
     folders |= {(image.split, image.class_name) for image in found}
     hollow = [f"{split}/{name}" for split, name in sorted(folders - filled)]
     if hollow:
@@ -149,7 +149,17 @@ def open_images(path: Path) -> Images:
             f"{path}: a class folder must hold images ({', '.join(SUFFIXES)}), got none in "
             f"{_some(hollow)}: fill or remove {'it' if len(hollow) == 1 else 'them'}"
         )
-    return Images(path=path, images=images, empty=empty, in_archive=path.is_file(), memory=memory)
+    return images
+
+
+def indexed(path: Path, found: Iterable[Image], memory: bytes | None = None) -> Images:
+    """The images in the order of their names, without empty files; raises UsageError when none is left."""
+    ordered = sorted({image.name: image for image in found}.values(), key=lambda image: image.name)
+    images = tuple(image for image in ordered if image.size_bytes)
+    if not images:
+        raise UsageError(f"{path}: there are no images; {LAYOUT}")
+    empty = tuple(image.name for image in ordered if not image.size_bytes)
+    return Images(path=path, images=images, empty=empty, memory=memory)
 
 
 def subset(images: Sequence[Image], limit: int, seed: int) -> tuple[Image, ...]:
@@ -179,9 +189,10 @@ def _list_folder(root: Path) -> list[Image]:
             folders.sort()
             inner = PurePosixPath(Path(folder).relative_to(root).as_posix())
             for file in files:
-                if len(inner.parts) >= 2 and _is_image(file):
+                if len(inner.parts) >= 2 and is_image(file):
                     size_bytes = (Path(folder) / file).stat().st_size
-                    found.append(Image(str(inner / file), split, inner.parts[1], size_bytes, 0))
+                    name = str(inner / file)
+                    found.append(Image(name, split, inner.parts[1], size_bytes, 0, name))
     return found
 
 
@@ -196,55 +207,30 @@ def _class_folders(root: Path) -> set[tuple[str, str]]:
 
 
 def _list_archive(path: Path) -> tuple[list[Image], set[tuple[str, str]], bytes | None]:
-    compressed = path.name.lower().endswith(COMPRESSED_SUFFIXES)
-    if not compressed and path.suffix.lower() != ".tar":
+    memory = None
+    if path.name.lower().endswith(COMPRESSED_SUFFIXES):
+        listed, memory = members_in_memory(path, _is_image_in_class)
+    elif path.suffix.lower() == ".tar":
+        listed = members(path)
+    else:
         raise UsageError(f"data must be a folder or a tar, got the file {path}; {LAYOUT}")
     found: list[Image] = []
     folders: set[tuple[str, str]] = set()
-    memory = bytearray()
-    file_bytes = path.stat().st_size
-    try:
-        with tarfile.open(path, mode="r|*" if compressed else "r:") as archive:
-            for member in archive:
-                place = _place(member.name)
-                if place is None:
-                    continue
-                name, split, class_name = place
-                if member.isdir():
-                    folders.add((split, class_name))
-                if not (member.isreg() and name.count("/") >= 2 and _is_image(name.rpartition("/")[2])):
-                    continue
-                offset = member.offset_data
-                if compressed:
-                    offset = len(memory)
-                    if offset + member.size > MAX_MEMORY_BYTES:
-                        raise UsageError(
-                            f"{path}: a compressed archive is kept in memory and may hold at most "
-                            f"{MAX_MEMORY_BYTES} bytes of images: unpack it (tar xf) and give the folder"
-                        )
-                    content = archive.extractfile(member)
-                    memory += content.read() if content else b""
-                    complete = len(memory) == offset + member.size
-                else:
-                    complete = offset + member.size <= file_bytes
-                if not complete:
-                    raise tarfile.ReadError(f"'{member.name}' is cut off")
-                found.append(Image(name, split, class_name, member.size, offset))
-        if not compressed and not _has_end_mark(path):
-            raise tarfile.ReadError("its end is missing")
-    except HwnasError:
-        raise
-    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError) as error:
-        raise FileFormatError(f"{path}: not a whole tar archive: {error}: fetch or pack it again") from None
-    return found, folders, bytes(memory) if compressed else None
+    for member in listed:
+        place = _place(member.name)
+        if place is None:
+            continue
+        name, split, class_name = place
+        if member.is_folder:
+            folders.add((split, class_name))
+        elif _is_image_in_class(member.name):
+            found.append(Image(name, split, class_name, member.size_bytes, member.offset))
+    return found, folders, memory
 
 
-def _has_end_mark(path: Path) -> bool:
-    """Whether a tar ends with a block of zeros; one cut between two files is like a shorter one but
-    for this."""
-    with path.open("rb") as file:
-        file.seek(-tarfile.BLOCKSIZE, os.SEEK_END)
-        return file.read() == bytes(tarfile.BLOCKSIZE)
+def _is_image_in_class(member_name: str) -> bool:
+    place = _place(member_name)
+    return place is not None and place[0].count("/") >= 2 and is_image(place[0].rpartition("/")[2])
 
 
 def _place(member_name: str) -> tuple[str, str, str] | None:
@@ -256,7 +242,8 @@ def _place(member_name: str) -> tuple[str, str, str] | None:
     return None
 
 
-def _is_image(file: str) -> bool:
+def is_image(file: str) -> bool:
+    """Whether a file is an image, by its name."""
     return not file.startswith(".") and file.lower().endswith(SUFFIXES)
 
 
