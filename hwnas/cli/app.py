@@ -34,6 +34,7 @@ VERBS: Mapping[str, str] = {
     "train": "Train a network on a folder of images.",
     "evaluate": "Say how accurate a trained network is.",
     "supernet": "Train weights that all networks of a space share, and judge networks by them.",
+    "dense": "Train and judge detectors and segmentation networks.",
     "explain": "Show what a network looks at, and how alike its heads are.",
     "export": "Write a network for a runtime: ONNX, OpenVINO, ncnn, torch.",
     "measure": "Time whole networks, beside what was predicted.",

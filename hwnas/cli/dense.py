@@ -1,0 +1,236 @@
+"""`hwnas dense`: an architecture as the backbone of a detector or a segmentation network."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwnas import plugins
+from hwnas.cli.common import ArchArgument, JsonOption, emit_json, resolve_arch
+from hwnas.cli.training import (
+    BatchOption,
+    EpochsOption,
+    ImageSizeOption,
+    LrOption,
+    OutOption,
+    ResumeOption,
+    SeedOption,
+    SetOption,
+    StemStrideOption,
+    Terminal,
+    TrainingDeviceOption,
+    WorkersOption,
+    default_folder,
+    named_start,
+    require_packages,
+    resume_command,
+    training_device,
+    with_flags,
+)
+
+if TYPE_CHECKING:
+    from hwnas.dense.recipe import DenseRecipe
+
+__all__ = ["app"]
+
+DEFAULT_RECIPE = "coco"
+
+app = typer.Typer(no_args_is_help=True, help="Detection, instance and semantic segmentation.")
+
+CocoOption = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="COCO format: DATA/train/annotations.json and DATA/train/images/, val (or test) alike; or "
+        "DATA/annotations.json and DATA/images/; or COCO as it is unpacked.",
+    ),
+]
+
+
+@app.command()
+def train(
+    arch: ArchArgument,
+    task: Annotated[
+        str,
+        typer.Option(
+            "--task",
+            metavar="detect|instance|segment",
+            help="RetinaNet, Mask R-CNN, or a class for every pixel.",
+        ),
+    ],
+    data: CocoOption,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="RECIPE",
+            help=f"One of hwnas (coco, small) or a YAML file; without it {DEFAULT_RECIPE}.",
+        ),
+    ] = None,
+    out: OutOption = None,
+    resume: ResumeOption = False,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            "--init",
+            metavar="WEIGHTS",
+            help="Start from weights: as in hwnas train for the backbone, or a dense training.",
+        ),
+    ] = None,
+    settings: SetOption = None,
+    epochs: EpochsOption = None,
+    batch: BatchOption = None,
+    lr: LrOption = None,
+    image_size: ImageSizeOption = None,
+    stem_stride: StemStrideOption = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", help="Train on N images only, drawn by the seed."),
+    ] = None,
+    workers: WorkersOption = None,
+    seed: SeedOption = None,
+    device: TrainingDeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Train a detector or a segmentation network with ARCH as its backbone.
+
+    After each epoch a checkpoint is on the disk; whatever stops the training, --resume repeats at most
+    one epoch.
+
+    Example: hwnas dense train uniform-t --task instance --data coco --init published
+    """
+    _require_packages()
+    name, spec = resolve_arch(arch)
+    from hwnas.dense import loop
+
+    folder = Path(out) if out else default_folder(name, resume)
+    changes = {
+        "epochs": epochs,
+        "batch_size": batch,
+        "image_size": image_size,
+        "stem_stride": stem_stride,
+        "workers": workers,
+        "seed": seed,
+    }
+    chosen, saved_limit = _chosen_recipe(recipe, folder if resume else None)
+    limit = saved_limit if limit is None else limit
+    options: dict[str, Any] = {
+        "task": task,
+        **{key.replace("batch_size", "batch"): value for key, value in changes.items()},
+        "recipe": recipe,
+        "init": init,
+        "lr": lr,
+        "limit": limit,
+        "device": device if device != "auto" else None,
+        "set": settings,
+    }
+    again = resume_command("dense train", arch, data, folder, options)
+    if image_size is not None:
+        changes["longest_side"] = _longest(chosen, image_size)
+    observer = Terminal()
+    on = training_device(device)
+    if int(os.environ.get("RANK", "0")) == 0:
+        observer.note(f"training {name} ({spec.id}) to {task} on {on} into {folder}")
+    try:
+        result = loop.train(
+            spec,
+            task,
+            Path(data),
+            with_flags(chosen, changes, lr, settings or []),
+            folder,
+            name=name,
+            resume=resume,
+            init=named_start(init),
+            limit=limit,
+            device=on,
+            observer=observer,
+        )
+    except KeyboardInterrupt:
+        observer.note("interrupted; the last finished epoch is kept. To go on:")
+        observer.note(f"  {again}")
+        raise
+    if int(os.environ.get("RANK", "0")):  # of several processes, the first one speaks
+        return
+    last, best = result.history[-1], result.best
+    if as_json:
+        emit_json({**result.document, "out": str(folder)})
+    else:
+        sys.stdout.write(
+            f"{name}: {last.outcome} after epoch {last.epoch}; best {best.outcome} after epoch {best.epoch}\n"
+        )
+    folder_word, data_word = shlex.quote(str(folder)), shlex.quote(data)
+    observer.note(f"next: hwnas dense evaluate {folder_word} --data {data_word}")
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            metavar="CKPT", help="A dense training's folder (its best network) or one file of it."
+        ),
+    ],
+    data: CocoOption,
+    device: TrainingDeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Say how good a detector or a segmentation network is on DATA's val images, or test."""
+    _require_packages()
+    from hwnas.dense import checkpoint as checkpoints
+    from hwnas.dense import loop
+
+    trained = checkpoints.load(checkpoint)
+    for reason in trained.skipped:
+        sys.stderr.write(f"{reason}; taking another checkpoint of that training\n")
+    found = loop.evaluate_checkpoint(trained, Path(data), device=training_device(device))
+    for name, reason in found.unreadable:
+        sys.stderr.write(f"left out: {name}: {reason}\n")
+    if as_json:
+        emit_json(
+            {
+                "schema": 1,
+                "checkpoint": str(trained.path),
+                "name": trained.name,
+                "id": trained.arch.id,
+                "task": trained.task,
+                "epoch": trained.epoch,
+                "scores_percent": dict(found.scores),
+                "images": found.images,
+                "unreadable": [name for name, _ in found.unreadable],
+                "seconds": found.seconds,
+            }
+        )
+    else:
+        said = ", ".join(f"{name.replace('_', ' ')} {value:.2f} %" for name, value in found.scores.items())
+        sys.stdout.write(
+            f"{trained.name}, {trained.task}, epoch {trained.epoch}: {said} on {found.images} images "
+            f"in {found.seconds:.1f} s ({found.images / found.seconds:.1f} images/s)\n"
+        )
+
+
+def _require_packages() -> None:
+    require_packages()
+    plugins.require("pycocotools", extra="dense")
+
+
+def _longest(recipe: DenseRecipe, image_size: int) -> int:
+    """The longest side that goes with another image size, in the recipe's proportion."""
+    return round(image_size * recipe.longest_side / recipe.image_size)
+
+
+def _chosen_recipe(asked: str | None, resumed: Path | None) -> tuple[DenseRecipe, int | None]:
+    """The recipe asked for, else that of the training that is resumed; and that training's limit."""
+    from hwnas.dense.checkpoint import resume_point
+    from hwnas.dense.recipe import read_recipe
+    from hwnas.train.checkpoint_folder import LAST, PREVIOUS
+
+    if resumed is not None and any((resumed / file).exists() for file in (LAST, PREVIOUS)):
+        saved = resume_point(resumed)
+        return (saved.recipe if asked is None else read_recipe(asked)), saved.data.get("limit")
+    return read_recipe(asked or DEFAULT_RECIPE), None

@@ -1,0 +1,138 @@
+"""Photos and their annotations -> batches for a detector or a segmentation network.
+
+As in `hwnas.train.data`: decoded in worker processes, the same in any number of them; an image that
+cannot be decoded, or is of another size than its annotations say, is left out of its batch and its name
+comes with the batch. Sizes are left as they are, which is the network's own affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from hwnas.dense.annotations import Photo
+from hwnas.dense.masks import instance_masks, semantic_map
+from hwnas.dense.recipe import DenseRecipe
+from hwnas.train.data import UnreadableImageError, decode
+from hwnas.train.order import Order, Place, leave_signals
+from hwnas.train.randomness import isolated
+
+__all__ = ["MAX_CLASSES", "DenseBatch", "DenseBatches", "Target"]
+
+MAX_CLASSES = 254
+"""Of a semantic map, which holds a class a byte: background and what is ignored have one each."""
+
+Target = dict[str, Tensor]
+
+
+class DenseBatch(NamedTuple):
+    """What an update, or a step of an evaluation, sees."""
+
+    images: list[Tensor]
+    """Each (3, H, W), uint8, in its own size."""
+    targets: list[Target]
+    """For each image `number` (its place among the photos) and, in training, for the task: `boxes`
+    (N, 4), `labels` (N,) from 1 on, `masks` (N, H, W) or `map` (H, W)."""
+    unreadable: list[tuple[str, str]]
+    """(name, reason) of each image that is left out."""
+
+
+class DenseBatches:
+    """Photos as batches, anew for each epoch. Iterate over `epoch(n)`."""
+
+    def __init__(
+        self,
+        photos: Sequence[Photo],
+        task: str,
+        recipe: DenseRecipe,
+        *,
+        training: bool,
+        workers: int,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        """`share` is (rank, processes): each of several processes has its part of each batch."""
+        self.photos = tuple(photos)
+        size = min(recipe.batch_size, len(self.photos))
+        self._order = Order(len(self.photos), size, recipe.seed, training, share)
+        self._loader: Any = DataLoader(
+            _Photos(self.photos, task, recipe, training),
+            batch_sampler=self._order,
+            collate_fn=_collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=leave_signals,
+        )
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return len(self._order)
+
+    def epoch(self, number: int) -> Iterator[DenseBatch]:
+        """The batches of one epoch; order and mirroring follow from the seed and `number`."""
+        self._order.epoch = number
+        with isolated("loader", number):  # the loader itself draws a seed that nothing here uses
+            batches = iter(self._loader)
+        yield from batches
+
+
+class _Photos(Dataset[Any]):
+    def __init__(self, photos: tuple[Photo, ...], task: str, recipe: DenseRecipe, training: bool) -> None:
+        self.photos, self.task, self.recipe, self.training = photos, task, recipe, training
+
+    def __getitem__(self, place: Place) -> tuple[Tensor, Target] | tuple[str, str]:
+        epoch, number = place
+        photo = self.photos[number]
+        try:
+            picture = decode(photo.path.read_bytes())
+            if picture.size != (photo.width, photo.height):
+                sizes = [f"{wide} x {high}" for wide, high in (picture.size, (photo.width, photo.height))]
+                return photo.name, f"is {sizes[0]} pixels, its annotations are for {sizes[1]}"
+            target = _target(photo, self.task) if self.training else {}
+        except (UnreadableImageError, OSError) as error:
+            return photo.name, getattr(error, "strerror", None) or str(error)
+        image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+        if self.training:
+            with isolated(self.recipe.seed, "photo", epoch, photo.name):
+                if torch.rand(()) < self.recipe.horizontal_flip:
+                    image, target = image.flip(-1), _mirrored(target, photo.width)
+        return image.contiguous(), target | {"number": torch.tensor(number)}
+
+
+def _target(photo: Photo, task: str) -> Target:
+    """What there is to learn of a photo; crowds only as pixels that are ignored."""
+    if task == "segment":
+        return {"map": semantic_map(photo)}
+    things = [thing for thing in photo.things if not thing.crowd]
+    target = {
+        "boxes": torch.tensor([thing.box for thing in things], dtype=torch.float32).reshape(-1, 4),
+        "labels": torch.tensor([thing.category + 1 for thing in things], dtype=torch.int64),
+    }
+    if task == "instance":
+        target["masks"] = instance_masks(photo, things)
+    return target
+
+
+def _mirrored(target: Target, width: int) -> Target:
+    """The target of the image with left and right swapped."""
+    found = dict(target)
+    for name in ("masks", "map"):
+        if name in found:
+            found[name] = found[name].flip(-1)
+    if "boxes" in found:
+        left, top, right, bottom = found["boxes"].unbind(1)
+        found["boxes"] = torch.stack([width - right, top, width - left, bottom], dim=1)
+    return found
+
+
+def _collate(samples: list[tuple[Any, Any]]) -> DenseBatch:
+    readable = [sample for sample in samples if not isinstance(sample[0], str)]
+    return DenseBatch(
+        images=[image for image, _ in readable],
+        targets=[target for _, target in readable],
+        unreadable=[sample for sample in samples if isinstance(sample[0], str)],
+    )
