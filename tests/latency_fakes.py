@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
+from hwnas.board import protocol
 from hwnas.board.timing import Rules
 from hwnas.latency.link import CellError
 from hwnas.latency.profile import DeviceProfile
@@ -40,6 +42,13 @@ class FakeExporter:
 
     def network_model(self, arch: ArchSpec, *, batch: int) -> bytes:
         return json.dumps({"ms": batch * network_ms(arch), "op": None}).encode()
+
+
+def told(model: bytes) -> dict[str, Any]:
+    """What such a model holds; one that travels deflated is inflated."""
+    plain = zlib.decompress(model) if isinstance(model, protocol.Deflated) else model
+    found: dict[str, Any] = json.loads(plain)
+    return found
 
 
 class FakeLink:
@@ -78,19 +87,19 @@ class FakeLink:
     def companion(self, model: bytes, *, profile: DeviceProfile) -> None:
         self.companions.append(model)
         if model:
-            self._companion_ms = json.loads(model)["ms"]
+            self._companion_ms = told(model)["ms"]
 
     def measure(
         self, model: bytes, *, rules: Rules, profile: DeviceProfile, beside: bool = False
     ) -> dict[str, Any]:
-        told = json.loads(model)
-        if told["op"] in self.fails:
+        asked = told(model)
+        if asked["op"] in self.fails:
             raise CellError("out of memory")
         time.sleep(self.sleep_s)
         number = self.timings
         self.timings += 1
         slowed = self.disturb(number)
-        ms = told["ms"] * slowed
+        ms = asked["ms"] * slowed
         return {
             "companion_ms": self._companion_ms * slowed,
             "companion_ns": [round(self._companion_ms * slowed * 1e6)] * 6,

@@ -6,6 +6,7 @@ import ast
 import io
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,30 @@ def test_a_flipped_bit_in_a_frame_is_an_error() -> None:
         protocol.read_frame(io.BytesIO(bytes(data)))
 
 
+def test_a_deflated_payload_is_small_on_the_way_and_whole_where_it_arrives() -> None:
+    payload = bytes(range(256)) * 4000
+    stream = frames(({"n": 1}, protocol.deflated(payload)), ({"n": 2}, b"plain"))
+    assert len(stream.getvalue()) < len(payload) / 50
+    assert protocol.read_frame(stream) == ({"n": 1}, payload)
+    assert protocol.read_frame(stream) == ({"n": 2}, b"plain")
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"), [(b"not deflated", "cannot be inflated"), (zlib.compress(b"x" * 99)[:-5], "too soon")]
+)
+def test_a_payload_that_is_not_deflated_as_it_says_is_an_error(sent: bytes, said: str) -> None:
+    with pytest.raises(protocol.ProtocolError, match=said):
+        protocol.read_frame(frames(({"n": 1}, protocol.Deflated(sent))))
+
+
+def test_a_small_payload_that_would_fill_the_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "MAX_PAYLOAD_BYTES", 100_000)
+    at_the_limit = frames(({}, protocol.deflated(bytes(100_000))))
+    assert protocol.read_frame(at_the_limit) == ({}, bytes(100_000))
+    with pytest.raises(protocol.ProtocolError, match="larger than the protocol allows"):
+        protocol.read_frame(frames(({}, protocol.deflated(bytes(100_001)))))
+
+
 def test_the_agent_says_where_it_runs_and_on_what() -> None:
     (answer,) = answers(frames(({"command": "hello"}, b"")))
     assert answer["runtime"]["version"] == "9"
@@ -119,6 +144,13 @@ def test_a_measured_cell_has_its_raw_samples() -> None:
     assert len(answer["samples_ns"]) >= 4
     assert answer["low_ms"] <= answer["median_ms"] <= answer["high_ms"]
     assert runtime.open == 0
+
+
+def test_a_model_that_travels_deflated_is_prepared_whole() -> None:
+    runtime = FakeRuntime()
+    (answer,) = answers(frames((measure_command(), protocol.deflated(b"model"))), runtime)
+    assert "median_ms" in answer
+    assert runtime.prepared == [(b"model", 1)]
 
 
 def test_a_cell_that_fails_answers_and_the_next_one_goes_on() -> None:

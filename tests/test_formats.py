@@ -23,6 +23,7 @@ from hwnas.nn.export import network_model
 from hwnas.nn.formats import exporter
 from hwnas.nn.quantise import quantise
 from hwnas.nn.random_weights import randomise
+from hwnas.nn.repeated_weights import repeat_weights
 from hwnas.space import OpSpec, lower, preset
 
 FLOAT_OPS = {"LayerNormalization", "Gelu", "Erf", "Div"}
@@ -155,7 +156,7 @@ def test_an_exported_program_gives_what_the_network_gives_in_torch(name: str) ->
     arch = SMALL[name]
     program = torch.export.load(io.BytesIO(exporter("torch", "fp32").network_model(arch, batch=2)))
     images = torch.randn(2, 3, arch.resolution, arch.resolution, generator=torch.Generator().manual_seed(0))
-    network = fold(randomise(build(arch)))
+    network = repeat_weights(fold(randomise(build(arch))))
     with torch.no_grad():
         torch.testing.assert_close(program.module()(images), network(images))
 

@@ -58,6 +58,10 @@ def test_heads_of_reuse_attention_are_one_depthwise_convolution_of_the_largest_k
 
 def test_what_latency_tables_are_measured_on_is_the_published_form() -> None:
     arch = preset("uniform-t")
-    assert network_model(arch) == published_model(randomise(build(arch)))
+    timed, published = (
+        onnx.load_from_string(model).graph
+        for model in (network_model(arch), published_model(randomise(build(arch))))
+    )
+    assert list(timed.node) == list(published.node)
     assert kinds(network_model(arch))["Conv"] == kinds(fast_model(randomise(build(arch))))["Conv"] + 5 * 2
     assert len(list(fold(build(arch)).get_submodule("stages.0.blocks.0.attention.value_scales"))) == 4

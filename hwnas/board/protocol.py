@@ -1,7 +1,8 @@
 """Frames between host and agent: a JSON header and bytes, found again in any noise around them.
 
-A frame is MARK, two big-endian 32-bit lengths, a CRC-32 of what follows, the header, the payload.
-What a login shell prints before or between frames is skipped.
+A frame is MARK, the lengths of header and payload, 1 or 0 for a payload that is deflated or is not, a
+CRC-32 of what follows (all big-endian, 32 bits), the header, the payload. What a login shell prints before
+or between frames is skipped.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import struct
 import zlib
 from typing import Any, BinaryIO
 
-__all__ = ["MARK", "ProtocolError", "read_frame", "write_frame"]
+__all__ = ["MARK", "Deflated", "ProtocolError", "deflated", "read_frame", "write_frame"]
 
-MARK = b"\x00HWNAS1\n"
-_SIZES = struct.Struct(">III")
+# 1: payloads as they are. 2: they may be deflated.
+MARK = b"\x00HWNAS2\n"
+_SIZES = struct.Struct(">IIII")
+_LEVEL = 1
+"""The fastest: what repeats is found all the same."""
 MAX_HEADER_BYTES = 64 * 1024 * 1024
 MAX_PAYLOAD_BYTES = 1024 * 1024 * 1024
 
@@ -23,17 +27,27 @@ class ProtocolError(Exception):
     """A frame is torn, too large or does not match its checksum."""
 
 
+class Deflated(bytes):
+    """A payload that travels deflated, and is inflated where it is read."""
+
+
+def deflated(payload: bytes) -> Deflated:
+    """The payload in less room."""
+    return Deflated(zlib.compress(payload, _LEVEL))
+
+
 def write_frame(stream: BinaryIO, header: dict[str, Any], payload: bytes = b"") -> None:
-    """Writes one frame and flushes it."""
+    """Writes one frame and flushes it; a `Deflated` payload is marked as such."""
     head = json.dumps(header, separators=(",", ":")).encode()
     crc = zlib.crc32(payload, zlib.crc32(head))
-    stream.write(MARK + _SIZES.pack(len(head), len(payload), crc) + head)
+    sizes = _SIZES.pack(len(head), len(payload), isinstance(payload, Deflated), crc)
+    stream.write(MARK + sizes + head)
     stream.write(payload)
     stream.flush()
 
 
 def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
-    """The next frame, or None when the stream ends before one begins.
+    """The next frame, its payload inflated, or None when the stream ends before one begins.
 
     Raises ProtocolError when it ends inside a frame, or the frame is damaged.
     """
@@ -43,7 +57,7 @@ def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
         if not byte:
             return None
         seen = (seen + byte)[-len(MARK) :]
-    head_bytes, payload_bytes, crc = _SIZES.unpack(_exactly(stream, _SIZES.size))
+    head_bytes, payload_bytes, is_deflated, crc = _SIZES.unpack(_exactly(stream, _SIZES.size))
     if head_bytes > MAX_HEADER_BYTES or payload_bytes > MAX_PAYLOAD_BYTES:
         raise ProtocolError("a frame is larger than the protocol allows")
     head = _exactly(stream, head_bytes)
@@ -53,7 +67,21 @@ def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
     header = json.loads(head)
     if not isinstance(header, dict):
         raise ProtocolError("a frame's header must be an object")
-    return header, payload
+    return header, _inflated(payload) if is_deflated else payload
+
+
+def _inflated(payload: bytes) -> bytes:
+    """Never more than a payload may be, whatever little was sent."""
+    engine = zlib.decompressobj()
+    try:
+        whole = engine.decompress(payload, MAX_PAYLOAD_BYTES)
+    except zlib.error as error:
+        raise ProtocolError(f"a frame's payload cannot be inflated: {error}") from None
+    if engine.unconsumed_tail:
+        raise ProtocolError("a frame is larger than the protocol allows")
+    if not engine.eof:
+        raise ProtocolError("a frame's deflated payload ends too soon")
+    return whole
 
 
 def _exactly(stream: BinaryIO, count: int) -> bytes:

@@ -222,7 +222,7 @@ def _build(
     progress: Progress,
 ) -> LatencyTable:
     from hwnas.latency.build import build_table
-    from hwnas.latency.hosts import start_link
+    from hwnas.latency.hosts import LOCAL, start_link
     from hwnas.latency.on_device import exporter_for
 
     exporter = exporter_for(runtime, precision)
@@ -242,6 +242,7 @@ def _build(
             samples=samples,
             created=datetime.date.today().isoformat(),
             resume=resume,
+            elsewhere=host != LOCAL,
             progress=progress,
         )
 

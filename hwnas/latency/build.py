@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import hashlib
-import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +16,11 @@ import numpy as np
 
 from hwnas import plugins
 from hwnas.errors import BoardError, MissingPackageError, UnstableError, UsageError
-from hwnas.latency.cells import COMPANION_CELL, Bench, Timing, passes_of, timings
+from hwnas.latency.cells import Bench, Timing, passes_of, timings
 from hwnas.latency.heldout import CROSS_VALIDATION, HeldOut, HeldOutNetwork
 from hwnas.latency.journal import Journal
 from hwnas.latency.link import Link
+from hwnas.latency.models import Models
 from hwnas.latency.plan import Plan
 from hwnas.latency.profile import DeviceProfile
 from hwnas.latency.speed import Pace, fit_pace
@@ -77,11 +77,13 @@ def build_table(
     samples: Path,
     created: str,
     resume: bool = False,
+    elsewhere: bool = False,
     progress: Progress = lambda what, done, total, of: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> LatencyTable:
     """Measures all cells of the plan and makes the table; every cell is in `samples` at once.
 
+    `elsewhere`: what `start` leads to is another machine than this one, and has its CPU for itself.
     Raises UsageError when `samples` holds another build, BoardError when the agent is gone,
     UnstableError when the machine is too noisy; what was measured stays in `samples`, and the same
     call with `resume` goes on there.
@@ -97,6 +99,7 @@ def build_table(
         start=start,
         samples=samples,
         resume=resume,
+        elsewhere=elsewhere,
         progress=progress,
         sleep=sleep,
     )
@@ -121,10 +124,14 @@ def measure_plan(
     start: Callable[[], Link],
     samples: Path,
     resume: bool = False,
+    elsewhere: bool = False,
     progress: Progress = lambda what, done, total, of: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> MeasuredCells:
-    """Measures all cells of the plan, as part of a device called `name`; raises as `build_table` does."""
+    """Measures all cells of the plan, as part of a device called `name`; arguments as of `build_table`.
+
+    Models are exported before the first timing, or `elsewhere` beside it. Raises as `build_table` does.
+    """
     question = {
         "name": name,
         **dataclasses.asdict(profile),
@@ -134,8 +141,7 @@ def measure_plan(
     }
     folder = samples.with_name(f".{name}.models")
     with Journal(samples, question, resume=resume) as journal:
-        models = _Models(plan, exporter, profile.batch, folder)
-        models.export_all(lambda done, total, of: progress("exporting", done, total, of))
+        models = Models(plan, exporter, profile.batch, folder, deflate=elsewhere)
         networks = {label for label, _ in plan.networks + plan.watched}
         total = plan.cells
         bench = Bench(journal, start, models, networks.__contains__, profile, sleep=sleep)
@@ -151,16 +157,26 @@ def measure_plan(
                 seen.add((number, cell))
                 progress("measuring", len(seen), total, cell)
 
-        # Twice: a calm late pass may show that cells of an earlier one were disturbed after all. The
-        # second round has nothing to do where none was.
-        for number in [*range(plan.passes), *range(plan.passes)]:
-            bench.report = functools.partial(report, number)
-            bench.run_pass(number, plan.order(number))
+        if not elsewhere:
+            models.export(lambda done, total, of: progress("exporting", done, total, of))
+        with models.exported_meanwhile(_missing(plan, seen)) if elsewhere else contextlib.nullcontext():
+            # Twice: a calm late pass may show that cells of an earlier one were disturbed after all. The
+            # second round has nothing to do where none was.
+            for number in [*range(plan.passes), *range(plan.passes)]:
+                bench.report = functools.partial(report, number)
+                bench.run_pass(number, plan.order(number))
         measured = timings(journal.records, networks.__contains__)
         pace = network_pace(journal.records, networks.__contains__)
     _refuse_noise(plan, measured)
     shutil.rmtree(folder, ignore_errors=True)
     return MeasuredCells(measured, pace, bench.failures)
+
+
+def _missing(plan: Plan, seen: Collection[tuple[int, str]]) -> list[str]:
+    """The cells that are still to be timed, in the order in which they will be."""
+    return [
+        name for number in range(plan.passes) for name in plan.order(number) if (number, name) not in seen
+    ]
 
 
 def measured_profile(
@@ -175,7 +191,7 @@ def measured_profile(
     """The profile that measuring here would have, and the environment; asks a fresh agent.
 
     `provider` is the runtime's default when it is None. Raises MissingPackageError when the runtime is
-    not there, BoardError when the agent is not.
+    not there, UsageError when it lacks the provider, BoardError when the agent is not there.
     """
     link = start()
     try:
@@ -189,12 +205,19 @@ def measured_profile(
         raise MissingPackageError(f"the runtime '{runtime}' is not there: {found['missing']}")
     board = environment.get("board")
     cpu = environment.get("cpu")
-    words = [str(part) for part in (board, cpu) if part]
+    words = ", ".join(str(part) for part in (board, cpu) if part) or "unknown board"
+    wanted = _provider(runtime, provider)
+    if wanted is not None and wanted not in found["providers"]:
+        raise UsageError(
+            f"the runtime must have the provider that is asked for, got --provider {provider} and {runtime} "
+            f"{found['version']} with {', '.join(found['providers'])} ({words}). Install a package of it "
+            "that has one (docs/boards.md for a Jetson), or leave --provider out"
+        )
     profile = DeviceProfile(
-        board=", ".join(words) or "unknown board",
+        board=words,
         runtime=runtime,
         runtime_version=str(found["version"]),
-        provider=_provider(runtime, provider) or str(found.get("provider", "cpu")),
+        provider=wanted or str(found.get("provider", "cpu")),
         threads=threads,
         batch=batch,
         precision=precision,
@@ -341,37 +364,3 @@ def _row(timing: Timing) -> Row:
 def _filled_row(fill: FillModel, op: OpSpec) -> Row:
     value, error = fill.predict_ms(op)
     return Row(ms=value, low_ms=value / (1 + error), high_ms=value * (1 + error), filled=True)
-
-
-class _Models:
-    """Models of the cells by name, exported once, kept as files until the table is made."""
-
-    def __init__(self, plan: Plan, exporter: Exporter, batch: int, folder: Path) -> None:
-        self._ops = {op.key: op for op in plan.ops}
-        self._networks = dict(plan.networks + plan.watched) | {COMPANION_CELL: plan.companion[1]}
-        self._exporter, self._batch, self._folder = exporter, batch, folder
-
-    def export_all(self, report: Callable[[int, int, str], None]) -> None:
-        """Exports before anything is timed, so that exporting disturbs no timing."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        names = [*self._ops, *self._networks]
-        for done, name in enumerate(names, start=1):
-            self._file(name)
-            report(done, len(names), name)
-        os.sync()  # or the disk is still busy when timing begins
-
-    def __call__(self, name: str) -> bytes:
-        return self._file(name).read_bytes()
-
-    def _file(self, name: str) -> Path:
-        path = self._folder / hashlib.sha256(f"{self._batch} {name}".encode()).hexdigest()
-        if not path.exists():
-            if name in self._ops:
-                model = self._exporter.op_model(self._ops[name], batch=self._batch)
-            else:
-                batch = 1 if name == COMPANION_CELL else self._batch
-                model = self._exporter.network_model(self._networks[name], batch=batch)
-            beside = path.with_suffix(".part")
-            beside.write_bytes(model)
-            beside.replace(path)
-        return path

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hwnas.board.timing import Rules, median
-from hwnas.errors import UnstableError
+from hwnas.errors import UnstableError, UsageError
 from hwnas.latency.journal import Journal
 from hwnas.latency.link import CellError, Link
 from hwnas.latency.profile import DeviceProfile
@@ -99,7 +99,7 @@ class Bench:
         """Times what the journal does not hold yet of one pass, and again what was disturbed.
 
         Each attempt is a fresh process. What is still disturbed after the last one stays so. Raises
-        UnstableError when others have the CPU most of the time.
+        UnstableError when others have the CPU most of the time, UsageError when the companion does not run.
         """
         for attempt in range(attempts):
             wanted = self._open_cells(number, order)
@@ -125,7 +125,7 @@ class Bench:
         try:
             for count, name in enumerate(wanted):
                 if count % COMPANION_EVERY == 0:
-                    link.companion(b"" if count else self.models(COMPANION_CELL), profile=self.profile)
+                    self._load_companion(link, b"" if count else self.models(COMPANION_CELL))
                 for _ in range(1 + STARVED_RETRIES):
                     if not self._time(link, name, number, process):
                         break
@@ -139,6 +139,15 @@ class Bench:
                 self.report(name, attempt)
         finally:
             link.close()
+
+    def _load_companion(self, link: Link, model: bytes) -> None:
+        try:
+            link.companion(model, profile=self.profile)
+        except CellError as error:
+            raise UsageError(
+                "the network that everything is timed beside must run in the configuration asked for, but "
+                f"does not: {error}"
+            ) from None
 
     def _time(self, link: Link, name: str, number: int, process: int) -> bool:
         """Times one cell and writes it down; whether its process did not get the CPU."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from hwnas.board import protocol
 from hwnas.board.timing import Rules
 from hwnas.errors import BoardError
 from hwnas.latency.link import AgentLink
@@ -43,6 +44,9 @@ class SshLink(AgentLink):
         return super().measure(model, rules=rules, profile=profile, beside=beside)
 
     def _ask(self, command: dict[str, Any], payload: bytes, limit_s: float) -> dict[str, Any]:
+        """Asks with the payload deflated; the board inflates it before it times anything."""
+        if payload and not isinstance(payload, protocol.Deflated):
+            payload = protocol.deflated(payload)
         self._board.sent_bytes += len(payload)
         return super()._ask(command, payload, limit_s)
 

@@ -66,6 +66,7 @@ def build_transferred(
     samples: Path,
     created: str,
     resume: bool = False,
+    elsewhere: bool = False,
     progress: Progress = lambda what, done, total, of: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> LatencyTable:
@@ -84,6 +85,7 @@ def build_transferred(
         start=start,
         samples=samples,
         resume=resume,
+        elsewhere=elsewhere,
         progress=progress,
         sleep=sleep,
     )

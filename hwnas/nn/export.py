@@ -21,6 +21,7 @@ from hwnas.nn.folding import fold
 from hwnas.nn.network import Network, build, build_op
 from hwnas.nn.onnx_tape import MIN_OPSET, record
 from hwnas.nn.random_weights import randomise
+from hwnas.nn.repeated_weights import repeat_weights
 from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import OpSpec
 from hwnas.whole_file import write_whole
@@ -102,8 +103,12 @@ def export_onnx(
 
 
 def network_model(arch: ArchSpec, *, batch: int = 1, opset: int = OPSET) -> bytes:
-    """The ONNX model of a network to be timed; weights are random (see `random_weights`)."""
-    return published_model(randomise(build(arch)), batch=batch, opset=opset)
+    """The ONNX model of a network to be timed: the published form, with weights that nobody trained.
+
+    They are random and repeat (see `random_weights` and `repeated_weights`).
+    """
+    network = repeat_weights(fold(randomise(build(arch))))
+    return _serialised(_recorded(network, batch, opset))
 
 
 def published_model(network: Network, *, batch: Batch = 1, opset: int = OPSET) -> bytes:
@@ -119,9 +124,9 @@ def fast_model(network: Network, *, batch: Batch = 1, opset: int = OPSET) -> byt
 def op_model(op: OpSpec, *, batch: int = 1, opset: int = OPSET) -> bytes:
     """The ONNX model of one op to be timed, `input` -> `output`: the nodes a network has for it.
 
-    Weights are random (see `random_weights`). Takes some milliseconds.
+    Weights are those of `network_model`. Takes some milliseconds.
     """
-    module = fold(randomise(build_op(op)))
+    module = repeat_weights(fold(randomise(build_op(op))))
     example = torch.zeros(batch, *op.in_shape)
     model, _ = record(module, example, input_name="input", output_name="output", opset=opset)
     return _serialised(model)

@@ -1,7 +1,8 @@
 """A runtime plug-in for the tests of the link: no package needed, and it fails as boards do.
 
 The model is what happens: b"die" kills the agent as a kernel out of memory does, b"die:FILE" only
-once, b"slow" takes long, b"slow:FILE" only once, b"memory" finds none left; anything else runs.
+once, b"slow" takes long, b"slow:FILE" only once, b"memory" finds none left, b"sum:CRC:..." fails where
+the CRC is not that of the rest; anything else runs.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,10 @@ class Session:
             time.sleep(60)
         elif what == b"memory":
             raise MemoryError("no memory left for the arena")
+        elif what == b"sum":
+            crc, _, rest = name.partition(b":")
+            if zlib.crc32(rest) != int(crc):
+                raise ValueError(f"{len(rest)} bytes arrived that are not those that were sent")
         else:
             time.sleep(0.001)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import random
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,17 @@ def test_the_agents_files_are_sent_once(board: sshd.Board, reach: Reach) -> None
     SshLink(second, RUNTIME).close()
     assert 0 < first.sent_bytes < 100_000
     assert second.sent_bytes == 0
+
+
+def test_a_model_travels_deflated_and_arrives_whole(board: sshd.Board, reach: Reach) -> None:
+    weights = random.Random(0).randbytes(4 * 1021) * 2000  # 8 MB
+    host = reach(board)
+    with SshLink(host, RUNTIME) as link:
+        before = host.sent_bytes
+        assert measured(link, b"sum:%d:%s" % (zlib.crc32(weights), weights))["samples_ns"]
+        assert host.sent_bytes - before < len(weights) / 50
+        with pytest.raises(CellError, match="not those that were sent"):
+            measured(link, b"sum:%d:%s" % (zlib.crc32(weights) ^ 1, weights))
 
 
 def test_what_arrives_damaged_is_not_unpacked(board: sshd.Board, reach: Reach) -> None:

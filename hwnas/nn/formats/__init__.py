@@ -17,7 +17,7 @@ __all__ = ["Exporter", "exporter"]
 
 
 class Exporter(Protocol):
-    """Makes models to be timed, with random weights and BatchNorm folded.
+    """Makes models to be timed, with BatchNorm folded and random weights that deflate well.
 
     An op's model does what the op does within a network of the same format and precision.
     """

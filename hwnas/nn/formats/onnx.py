@@ -9,6 +9,7 @@ import numpy as np
 from hwnas.nn import export
 from hwnas.nn.formats import Exporter
 from hwnas.nn.quantise import quantise, quantise_op
+from hwnas.nn.repeated_weights import repeat_initialisers
 from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import OpSpec
 
@@ -39,11 +40,11 @@ class _Int8:
     def op_model(self, op: OpSpec, *, batch: int) -> bytes:
         model = export.op_model(op, batch=batch)
         first, last = len(op.in_shape) == 3 and op.in_shape[0] == 3, len(op.out_shape) == 1
-        return quantise_op(model, [_random(batch, op.in_shape)], first=first, last=last)
+        return repeat_initialisers(quantise_op(model, [_random(batch, op.in_shape)], first=first, last=last))
 
     def network_model(self, arch: ArchSpec, *, batch: int) -> bytes:
         images = _random(batch, (3, arch.resolution, arch.resolution))
-        return quantise(export.network_model(arch, batch=batch), [images])
+        return repeat_initialisers(quantise(export.network_model(arch, batch=batch), [images]))
 
 
 def _random(batch: int, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -15,6 +15,7 @@ from hwnas.nn.folding import fold
 from hwnas.nn.formats import Exporter
 from hwnas.nn.network import build, build_op
 from hwnas.nn.random_weights import randomise
+from hwnas.nn.repeated_weights import repeat_weights
 from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import OpSpec
 
@@ -41,7 +42,7 @@ class _Program:
 
     @torch.no_grad()
     def _saved(self, module: nn.Module, shape: tuple[int, ...]) -> bytes:
-        folded = fold(module).to(self.dtype)
+        folded = repeat_weights(fold(module)).to(self.dtype)
         program = torch.export.export(folded, (torch.zeros(shape, dtype=self.dtype),), strict=False)
         stream = io.BytesIO()
         torch.export.save(program, stream)
