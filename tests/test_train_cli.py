@@ -43,7 +43,7 @@ def test_train_then_evaluate(inputs: Path, capsys: pytest.CaptureFixture[str]) -
     assert document["out"] == "trainings/tiny-1"
     assert [record["epoch"] for record in document["history"]] == [1, 2]
     assert "next: hwnas evaluate trainings/tiny-1 --data data" in printed.err
-    assert "hwnas export trainings/tiny-1 --out tiny.onnx" in printed.err
+    assert "hwnas export trainings/tiny-1 --evaluate data" in printed.err
 
     assert run("evaluate trainings/tiny-1 --data data --device cpu --json") == 0
     found = json.loads(capsys.readouterr().out)

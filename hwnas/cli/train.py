@@ -26,7 +26,6 @@ from hwnas.cli.training import (
     TrainingDeviceOption,
     WorkersOption,
     default_folder,
-    file_name,
     named_start,
     require_packages,
     resume_command,
@@ -161,7 +160,7 @@ def command(
         )
     checkpoint = shlex.quote(str(folder))
     observer.note(f"next: hwnas evaluate {checkpoint} --data {shlex.quote(data)}")
-    observer.note(f"      hwnas export {checkpoint} --out {shlex.quote(f'{file_name(name)}.onnx')}")
+    observer.note(f"      hwnas export {checkpoint} --evaluate {shlex.quote(data)}")
 
 
 def _chosen_recipe(
