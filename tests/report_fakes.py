@@ -90,11 +90,18 @@ def run_of_two_devices(out: Path | None = None, **options: Any) -> SearchResult:
         "objectives": ["params"],
         "limits": {"memory": 1_000_000},
         "trials": 60,
+        "sampler": "random",
     }
     return search(small_space(), out=out, **settings | options)
 
 
 def run_of_one(out: Path | None = None, **options: Any) -> SearchResult:
     """A search for the toy board."""
-    settings: dict[str, Any] = {"device": table(), "budget_ms": 0.9, "accuracy": by_size, "trials": 60}
+    settings: dict[str, Any] = {
+        "device": table(),
+        "budget_ms": 0.9,
+        "accuracy": by_size,
+        "trials": 60,
+        "sampler": "random",
+    }
     return search(small_space(), out=out, **settings | options)

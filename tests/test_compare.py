@@ -24,7 +24,7 @@ from hwnas.search.verification import MeasuredCandidate, Verification
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("runs")
-    run_of_one(folder / "auto", accuracy=less_sure_when_large, trials=80)
+    run_of_one(folder / "auto", accuracy=less_sure_when_large, trials=80, sampler="auto")
     run_of_one(folder / "random", accuracy=less_sure_when_large, trials=60, sampler="random", seed=3)
     return [folder / "auto", folder / "random"]
 

@@ -17,7 +17,20 @@ from report_fakes import other_board, run_of_one, run_of_two_devices
 from search_fakes import table
 
 from hwnas.errors import HwnasError
-from hwnas.report.plots import BLACK, BLUE, GREEN, GREY, KINDS, ORANGE, PURPLE, SKY, VERMILION, YELLOW, plots
+from hwnas.report.plots import (
+    BLACK,
+    BLUE,
+    DARK,
+    GREEN,
+    GREY,
+    KINDS,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    YELLOW,
+    plots,
+)
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (hwnas[plots])")
 
@@ -121,7 +134,7 @@ def lab(colour: str, seen: NDArray[np.float64]) -> NDArray[np.float64]:
 def test_the_colours_differ_for_every_kind_of_sight(sight: str) -> None:
     """A distance of 10 in CIELAB is several times what is just noticeable between areas."""
     seen = np.array(DEFICIENCIES.get(sight, np.eye(3)))
-    palette = (BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY)
+    palette = (BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY, DARK)
     assert set(KINDS.values()) < set(palette)
     for one, other in itertools.combinations(palette, 2):
         assert np.linalg.norm(lab(one, seen) - lab(other, seen)) > 10, f"{one} and {other}"

@@ -8,6 +8,7 @@ from html import escape
 
 from hwnas.report.axes import WIDE, Axis, Size, figure, frame
 from hwnas.report.progress import Progress
+from hwnas.report.spread import spread_over
 from hwnas.search import pareto
 
 __all__ = [
@@ -24,6 +25,9 @@ __all__ = [
 
 SERIES = 6
 """How many fronts or curves have a colour of their own; more begin anew."""
+
+NAMED = 12
+"""The most networks of a line that have a name and a deviation drawn: more would hide the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,12 @@ class Front:
         """
         kept = pareto.front([(mark.x, -mark.accuracy) for mark in self.marks])
         return sorted((self.marks[index] for index in kept), key=lambda mark: (mark.x, mark.accuracy))
+
+    @property
+    def named(self) -> list[Mark]:
+        """Those of the chain that have room for a name and a deviation, best accuracy first."""
+        chain = self.chain[::-1]
+        return [chain[index] for index in spread_over(len(chain), NAMED)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +153,7 @@ def front_chart(
             )
             parts.append(names.put(a, b, mark.name))
         for front in fronts:
-            parts += [names.put(x.at(one.x), y.at(one.accuracy), one.name) for one in front.chain[::-1]]
+            parts += [names.put(x.at(one.x), y.at(one.accuracy), one.name) for one in front.named]
         return parts
 
     return figure(draw, label=f"{accuracy_title} against {x_title}; the same numbers are in the tables below")
@@ -155,14 +165,21 @@ def in_sight(
     published: Sequence[Mark],
     bounds: Sequence[tuple[float, str]],
 ) -> tuple[list[Mark], list[float], list[float]]:
-    """The published networks that a chart of all this shows, and what its two axes must reach."""
+    """The published networks that a chart of all this shows, and what its two axes must reach.
+
+    Intervals may widen the horizontal one by a quarter to each side; a wider band is cut there.
+    """
     marks = [mark for front in fronts for mark in front.marks]
-    ends = [end for mark in marks for end in (mark.left, mark.right) if end is not None]
     at_bounds = [x for x, _ in bounds]
     own = [mark.x for mark in marks] + [x for x, _ in candidates]
     most = 1.5 * max(at_bounds or own or [0.0])
     near = [mark for mark in published if mark.x <= most]
-    xs = [*own, *ends, *at_bounds, *(mark.x for mark in near)]
+    xs = [*own, *at_bounds, *(mark.x for mark in near)]
+    if xs:
+        low, high = min(xs), max(xs)
+        wider = 0.25 * (high - low)
+        ends = [end for mark in marks for end in (mark.left, mark.right) if end is not None]
+        xs += [min(max(end, low - wider), high + wider) for end in ends]
     ys = [mark.accuracy for mark in (*marks, *near)] + _bulk([y for _, y in candidates])
     return near, xs or [0.0, 1.0], ys or [0.0, 1.0]
 
@@ -235,9 +252,11 @@ def key(fronts: Sequence[Front] | Sequence[Curve]) -> str:
 def _bound(size: Size, x: Axis, value: float, words: str) -> str:
     edge = x.at(value)
     top = size.top + 12 if size is WIDE else size.bottom - 8
+    right = edge - 6.6 * len(words) - 6 < size.left
     return (
         f'<path class="budget" d="M{edge} {size.top}V{size.bottom}"/>'
-        f'<text x="{edge - 6}" y="{top}" text-anchor="end">{escape(words)}</text>'
+        f'<text x="{edge + 6 if right else edge - 6}" y="{top}" '
+        f'text-anchor="{"start" if right else "end"}">{escape(words)}</text>'
     )
 
 
@@ -250,8 +269,8 @@ def _band(front: Front, x: Axis, y: Axis) -> str:
     ]
     if len(ends) < 2:
         return ""
-    left = " ".join(f"{x.at(fast)},{height}" for fast, _, height in ends)
-    right = " ".join(f"{x.at(slow)},{height}" for _, slow, height in reversed(ends))
+    left = " ".join(f"{x.within(fast)},{height}" for fast, _, height in ends)
+    right = " ".join(f"{x.within(slow)},{height}" for _, slow, height in reversed(ends))
     return f'<polygon class="band {front.style}" points="{left} {right}"/>'
 
 
@@ -259,14 +278,13 @@ def _front(front: Front, x: Axis, y: Axis) -> list[str]:
     style, chain = front.style, front.chain
     line = " ".join(f"{x.at(mark.x)},{y.at(mark.accuracy)}" for mark in chain)
     parts = [f'<polyline class="line {style}" points="{line}"/>'] if chain else []
-    joined = {id(mark) for mark in chain}
-    for mark in front.marks:
+    joined, named = ({id(mark) for mark in some} for some in (chain, front.named))
+    for mark in sorted(front.marks, key=lambda mark: id(mark) in joined):
         a, b = x.at(mark.x), y.at(mark.accuracy)
-        on_chain = id(mark) in joined
-        if on_chain and mark.low is not None and mark.high is not None and mark.high > mark.low:
+        if id(mark) in named and mark.low is not None and mark.high is not None and mark.high > mark.low:
             parts.append(f'<path class="error {style}" d="M{a} {y.within(mark.low)}V{y.within(mark.high)}"/>')
         title = f"<title>{escape(mark.label)}</title>"
-        parts.append(_shape(front.number, a, b, style if on_chain else f"{style} aside", title))
+        parts.append(_shape(front.number, a, b, style if id(mark) in joined else f"{style} aside", title))
     return parts
 
 

@@ -31,7 +31,8 @@ def comparison_html(known: Comparison) -> str:
         "Settings": _settings(known),
     }
     links = "".join(f'<a href="#{name.lower()}">{name}</a> ' for name in sections)
-    names = [one.name for one in known.runs]
+    *names, last = (one.name for one in known.runs)
+    title = f"{', '.join(names)} and {last}"
     notes = "".join(f"<p>{escape(note)}</p>" for note in known.notes)
     body = "".join(
         f'<section id="{name.lower()}"><h2>{name}</h2>{content}</section>'
@@ -39,8 +40,8 @@ def comparison_html(known: Comparison) -> str:
     )
     bounds = dict.fromkeys(within(one.result.question) for one in known.runs)
     return page(
-        f"hwnas: {' and '.join(names)}",
-        f"<header><h1>{escape(' and '.join(names))}</h1>"
+        f"hwnas: {title}",
+        f"<header><h1>{escape(title)}</h1>"
         f'<p class="soft">Searches within {escape("; ".join(bounds))}</p></header>{notes}'
         f'<nav aria-label="Sections">{links}</nav><main>{body}</main>',
     )
@@ -191,7 +192,7 @@ def _networks(known: Comparison) -> str:
 def _settings(known: Comparison) -> str:
     if not known.settings:
         return "<p>The runs were asked the same, in the same versions.</p>"
-    headings = "".join(f"<th>{escape(one.name)}</th>" for one in known.runs)
+    headings = "".join(f'<th class="left">{escape(one.name)}</th>' for one in known.runs)
     rows = "".join(
         f'<tr><td class="left">{escape(name)}</td>'
         + "".join(f'<td class="wrap">{escape(value)}</td>' for value in values)

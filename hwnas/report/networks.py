@@ -16,6 +16,9 @@ __all__ = ["networks_section"]
 SIZES = ("params", "macs")
 """Dimensions that have a column of their own in every run."""
 
+LONG = 30
+"""A table of more networks scrolls by itself."""
+
 
 def networks_section(result: SearchResult) -> str:
     """The front as a table: best accuracy first, one row a network."""
@@ -51,7 +54,8 @@ def networks_section(result: SearchResult) -> str:
     better = "at least as good in every objective" if several else "as fast and as accurate"
     return (
         '<section id="networks"><h2>Networks, best accuracy first</h2>'
-        f'<div class="wide"><table><thead><tr>{"".join(headings)}</tr></thead>'
+        f'<div class="wide{" long" if len(result.front) > LONG else ""}"><table><thead><tr>'
+        f"{''.join(headings)}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
         f'<p class="soft">No network here has another one here that is {better}. '
         f"What next:</p><pre><code>{escape(commands)}</code></pre></section>"

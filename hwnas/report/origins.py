@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ops_section", "provenance_section"]
 
-MOST_NETWORKS = 40
-"""Networks whose ops are listed: a front of several objectives may have hundreds."""
+MOST_BARS = 60
+"""Networks times devices whose ops are listed: a front of several objectives may have hundreds."""
 
 
 def ops_section(result: SearchResult, tables: Mapping[str, LatencyTable]) -> str:
@@ -37,7 +37,7 @@ def ops_section(result: SearchResult, tables: Mapping[str, LatencyTable]) -> str
         return f'<section id="time"><h2>Where the time goes</h2>{missing}</section>'
     timed = [one for one in dimensions(result.question) if one.device in tables]
     devices = list({one.device: one for one in timed}.values())
-    chosen = spread_over(len(result.front), MOST_NETWORKS)
+    chosen = spread_over(len(result.front), max(2, MOST_BARS // len(devices)))
     shares = {
         one.device: [tables[one.device].shares_ms(lower(result.front[index].arch)) for index in chosen]
         for one in devices
@@ -71,12 +71,11 @@ def _network(
 ) -> str:
     """One network: its bar for each device, and its ops as a table with a column for each device."""
     ops = lower(candidate.arch)
-    bars = "".join(
-        f"{'<br>' if one.among_devices else ' '}{number(sum(known) + rest)} ms{escape(one.place)} "
-        f"{escape(one.provenance)}"
-        f"{op_bar(list(zip(ops, known, strict=True)), rest_ms=rest, most_ms=most_ms[one.device])}"
-        for one, (known, rest) in shares.items()
-    )
+    bars = ""
+    for one, (known, rest) in shares.items():
+        said = f"{number(sum(known) + rest)} ms{escape(one.place)} {escape(one.provenance)}"
+        bars += f'<span class="device">{said}</span>' if one.among_devices else f" {said}"
+        bars += op_bar(list(zip(ops, known, strict=True)), rest_ms=rest, most_ms=most_ms[one.device])
     headings = "".join(f"<th>ms{escape(one.place)}, {escape(one.provenance)}</th><th></th>" for one in shares)
     return (
         f"<details><summary>#{rank} <code>{escape(candidate.id)}</code>{bars}</summary>"

@@ -16,6 +16,9 @@ __all__ = ["parallel_chart"]
 LINE_PX = 15
 """From one line of text to the next."""
 
+THIRDS = ("best", "middle", "least")
+"""Classes of the lines, by accuracy."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
@@ -65,18 +68,22 @@ def parallel_chart(result: SearchResult, minimised: Sequence[Dimension]) -> str:
                 f'<text class="name" x="{edge}" y="{height}" text-anchor="{anchor}">{number(value)}</text>'
                 for value, height in ((scale.best, top - 7), (scale.worst, bottom + 16))
             ]
-        for index, label in enumerate(labels):
+        for index, label in reversed(list(enumerate(labels))):
+            third = THIRDS[3 * index // len(labels)]
             points = " ".join(
                 f"{x},{scale.height(index, top, bottom)}" for x, scale in zip(at, scales, strict=True)
             )
             parts.append(
-                f'<polyline class="thread" points="{points}"><title>{escape(label)}</title></polyline>'
+                f'<polyline class="thread {third}" points="{points}"><title>{escape(label)}</title>'
+                "</polyline>"
             )
         return parts
 
     return (
         figure(draw, label="every network of the front over all objectives; the table has the same numbers")
-        + '<p class="soft">A line for each network of the front; higher up is better on every axis. Lines '
+        + '<ul class="legend"><li><i class="c1"></i>the most accurate third</li>'
+        '<li><i class="c0"></i>the middle</li><li><i class="c2"></i>the least accurate third</li></ul>'
+        '<p class="soft">A line for each network of the front; higher up is better on every axis. Lines '
         "that cross between two axes are what one objective costs the other.</p>"
     )
 

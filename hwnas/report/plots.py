@@ -39,7 +39,7 @@ WIDTH_INCHES = 3.5
 BARS = 8
 """Networks whose ops are shown: bars that can still be read in a column."""
 
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY = (
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY, DARK = (
     "#000000",
     "#E69F00",
     "#56B4E9",
@@ -49,6 +49,7 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY = (
     "#D55E00",
     "#CC79A7",
     "#BBBBBB",
+    "#555555",
 )
 KINDS = {
     "reuse": BLUE,
@@ -63,6 +64,7 @@ KINDS = {
     "conv-pool": YELLOW,
     "stem": BLACK,
     "conv-pool-stem": BLACK,
+    "head": DARK,
 }
 """The colour of an op kind or an attention type; grey for any other."""
 
@@ -169,15 +171,16 @@ def _front(axes: Axes, result: SearchResult, along: Dimension, tables: Mapping[s
         axes.plot([mark.x for mark in aside], [mark.accuracy for mark in aside], "o", ms=3, color=SKY,
                   label="front, other objectives")  # fmt: skip
     if chain:
+        axes.plot([mark.x for mark in chain], [mark.accuracy for mark in chain], "o-", ms=3, color=BLUE,
+                  label="front")  # fmt: skip
         axes.errorbar(
-            [mark.x for mark in chain],
-            [mark.accuracy for mark in chain],
-            yerr=[mark.accuracy - (mark.accuracy if mark.low is None else mark.low) for mark in chain],
-            fmt="o-",
-            ms=3,
-            elinewidth=0.6,
-            color=BLUE,
-            label="front",
+            [mark.x for mark in front.named],
+            [mark.accuracy for mark in front.named],
+            yerr=[mark.accuracy - (mark.accuracy if mark.low is None else mark.low) for mark in front.named],
+            fmt="none",
+            elinewidth=0.5,
+            ecolor=BLUE,
+            alpha=0.6,
         )
     for x, words in bounds:
         axes.axvline(x, color=VERMILION, ls="--", lw=0.8, label=words)
@@ -190,7 +193,8 @@ def _front(axes: Axes, result: SearchResult, along: Dimension, tables: Mapping[s
     ]
     space = 0.05 * (max(ys) - min(ys)) or 1.0
     axes.set_ylim(min(ys) - space, max(ys) + space)
-    axes.set_xlim(right=1.04 * max(xs))
+    margin = 0.04 * (max(xs) - min(xs)) or 1.0
+    axes.set_xlim(min(xs) - margin, max(xs) + margin)
     axes.set_xlabel(axis_title(result, along))
     axes.set_ylabel(accuracy_title(result))
     axes.legend(loc="lower right")
@@ -259,18 +263,21 @@ def _stacked(axes: Axes, rows: Sequence[tuple[str, Mapping[str, float]]]) -> Non
         left = [start + width for start, width in zip(left, widths, strict=True)]
     axes.set_yticks(heights, [label for label, _ in rows])
     axes.tick_params(axis="y", length=0)
+    axes.margins(y=0.02)
     axes.spines["left"].set_visible(False)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, handlelength=1, columnspacing=1)
 
 
 def _without_overlaps(axes: Axes, names: Sequence[Annotation]) -> None:
-    """Hides names that lie on one before them, or beyond the axes."""
+    """Puts names that reach beyond the axes on the other side, and hides those that lie on another."""
     axes.figure.draw_without_rendering()  # type: ignore[union-attr]
     kept: list[Bbox] = []
-    inside = axes.get_window_extent()
     for name in names:
+        if name.get_window_extent().x1 > axes.get_window_extent().x1:
+            name.set_horizontalalignment("right")
+            name.xyann = (-4, -2)
         extent = name.get_window_extent()
-        if any(extent.overlaps(other) for other in kept) or extent.x1 > inside.x1 or extent.y0 < inside.y0:
+        if any(extent.overlaps(other) for other in kept):
             name.set_visible(False)
         else:
             kept.append(extent)
