@@ -18,6 +18,7 @@ from hwnas.errors import FileFormatError, UsageError
 from hwnas.predictors.accuracy import load_accuracy, zero_cost
 from hwnas.predictors.accuracy._learned_features import NAMES, learned_features
 from hwnas.predictors.accuracy._learned_model import folds
+from hwnas.predictors.accuracy._scores import Score
 from hwnas.predictors.accuracy.learned import left_out
 from hwnas.predictors.evaluation import kendall_tau
 from hwnas.space import ArchSpec, SearchSpace, count_macs, count_params, lower, preset, preset_names
@@ -121,9 +122,9 @@ def test_zero_cost_scores_are_learnt_from_too_and_computed_once(
     )
     asked: list[str] = []
 
-    def counted(arch: ArchSpec, batches: Any, proxies: Any, *, seed: int) -> dict[str, float]:
+    def counted(arch: ArchSpec, batches: Any, proxies: Any, *, seed: int) -> dict[str, Score]:
         asked.append(arch.id)
-        return {name: accuracy_percent(arch) for name in proxies}
+        return {name: Score(accuracy_percent(arch), 1.0) for name in proxies}
 
     monkeypatch.setattr(zero_cost, "scores", counted)
     before = load_accuracy(f"learned:{tmp_path},data={images}").predict(ARCHS[0])

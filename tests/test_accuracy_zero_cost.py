@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 
 from train_samples import ARCH, squares
 
-from hwnas.errors import UsageError
+from hwnas.errors import FileFormatError, UsageError
 from hwnas.predictors.accuracy import load_accuracy, zero_cost
 from hwnas.predictors.accuracy.proxies import proxy_names
 from hwnas.space import SearchSpace
@@ -64,11 +64,33 @@ def test_several_initialisations_tell_the_deviation_of_a_single_proxy(data: Path
 
 
 def test_the_same_network_gets_the_same_number_in_another_process_or_order(data: Path) -> None:
-    reference = f"zero-cost:{data},proxy=zico+dss,inits=1,{FEW}"
+    reference = f"zero-cost:{data},proxy=grad-norm,inits=1,{FEW}"
     once, again = load_accuracy(reference), load_accuracy(reference)
     other = SearchSpace.default().sample(random.Random(5))
     again.predict(other)
     assert once.predict(ARCH) == again.predict(ARCH)
+
+
+def test_what_the_journal_holds_is_not_scored_again_and_its_cost_is_remembered(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = f"{data},proxy=synflow,{FEW},journal={tmp_path / 'scores.jsonl'}"
+    first = zero_cost.estimator(reference)
+    before, seconds = first.predict(ARCH), first.cpu_seconds(ARCH)
+    assert seconds > 0
+
+    def scored_again(*arguments: object, **options: object) -> None:
+        raise AssertionError("this network was scored already")
+
+    monkeypatch.setattr(zero_cost, "scores", scored_again)
+    again = zero_cost.estimator(reference)
+    assert again.predict(ARCH) == before
+    assert again.cpu_seconds(ARCH) == pytest.approx(seconds, abs=2e-3)
+    with pytest.raises(AssertionError, match="already"):
+        zero_cost.estimator(reference.replace("synflow", "dss")).predict(ARCH)
+    (tmp_path / "scores.jsonl").write_text("nothing\n")
+    with pytest.raises(FileFormatError, match="line 1 holds no scores"):
+        zero_cost.estimator(reference)
 
 
 @pytest.mark.parametrize(

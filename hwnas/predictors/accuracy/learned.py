@@ -23,7 +23,7 @@ from hwnas.predictors.accuracy import zero_cost
 from hwnas.predictors.accuracy._argument import parsed
 from hwnas.predictors.accuracy._learned_features import learned_features
 from hwnas.predictors.accuracy._learned_model import LearnedModel, cross_validated, fit
-from hwnas.predictors.accuracy._scored import Scored
+from hwnas.predictors.accuracy.zero_cost import ZeroCost
 from hwnas.predictors.estimate import Estimate
 from hwnas.space.arch import ArchSpec
 from hwnas.train.trainings import Condition, Training, read_trainings
@@ -47,7 +47,7 @@ class LearnedAccuracy:
     networks: int
     """That it has learnt from."""
     model: LearnedModel
-    scored: Scored | None = None
+    scored: ZeroCost | None = None
     """What zero-cost scores it has learnt from besides; None: from none."""
 
     @property
@@ -62,7 +62,7 @@ class LearnedAccuracy:
 
 
 def learned(
-    trainings: Sequence[Training], *, condition: str = "", scored: Scored | None = None
+    trainings: Sequence[Training], *, condition: str = "", scored: ZeroCost | None = None
 ) -> LearnedAccuracy:
     """The estimator fitted on the trainings of one condition: the one whose key starts so, or the largest.
 
@@ -119,14 +119,14 @@ def estimator(argument: str | None = None) -> LearnedAccuracy:
     scored = None
     if options["data"]:
         folder = path if path.is_dir() else path.parent
-        scored = Scored(zero_cost.estimator(options["data"]), folder / SCORES)
+        scored = zero_cost.estimator(f"{options['data']},journal={folder / SCORES}")
     return learned(read_trainings(path), condition=options["condition"], scored=scored)
 
 
-def _columns(arch: ArchSpec, scored: Scored | None) -> NDArray[np.float64]:
+def _columns(arch: ArchSpec, scored: ZeroCost | None) -> NDArray[np.float64]:
     """What is learnt from, of a network as trained."""
     own = learned_features(arch)
-    return own if scored is None else np.concatenate([own, scored.columns(arch)])
+    return own if scored is None else np.array([*own, *scored.scores(arch, 0).values()])
 
 
 def _adapted(arch: ArchSpec, condition: Condition) -> ArchSpec:

@@ -146,8 +146,7 @@ class ShortTraining:
 
 
 def estimator(argument: str | None = None) -> ShortTraining:
-    """The estimator for `DATA[,epochs=4][,images=2000][,test=1000][,batch=64][,seed=1][,side=PIXELS]
-    [,stem=STRIDE][,journal=FILE]`.
+    """The estimator for `DATA` and OPTIONS: `DATA,epochs=4,images=2000,side=32,stem=4`.
 
     Raises UsageError for anything else, and for data that is none.
     """

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean, pstdev, stdev
 from typing import TYPE_CHECKING
 
 from hwnas.errors import UsageError
 from hwnas.predictors.accuracy._argument import parsed
 from hwnas.predictors.accuracy._samples import Samples, open_samples
+from hwnas.predictors.accuracy._scores import Score, Scores
 from hwnas.predictors.accuracy.proxies import load_proxy, proxy_names
 from hwnas.predictors.estimate import Estimate
 from hwnas.space.arch import ArchSpec
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ZeroCost", "estimator", "scores"]
 
-OPTIONS = {"proxy": "all", "images": 64, "inits": 2, "side": None, "stem": None}
+OPTIONS = {"proxy": "all", "images": 64, "inits": 2, "side": None, "stem": None, "journal": ""}
 BATCHES = 4
 """That the images are parted into: ZiCo needs several."""
 REFERENCES = 16
@@ -47,6 +50,8 @@ class ZeroCost:
     images: int
     inits: int
     """Initialisations that each network is scored with."""
+    kept: Scores = field(default_factory=Scores)
+    """What was scored before."""
     _scales: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Mean and deviation of each proxy among the references; filled when first asked."""
 
@@ -73,9 +78,28 @@ class ZeroCost:
         return Estimate(fmean(by_init), math.sqrt(variance), unit=self.unit)
 
     def scores(self, arch: ArchSpec, seed: int) -> dict[str, float]:
-        """Each proxy's own number, for one initialisation."""
+        """Each proxy's own number, for one initialisation; computed unless it is kept."""
         fitted = self.samples.adapted(arch)
-        return scores(fitted, self._batches(fitted.resolution), self.proxies, seed=seed)
+        subject = self._subject(fitted, seed)
+        missing = [name for name in self.proxies if name not in self.kept.of(subject)]
+        if missing:
+            found = scores(fitted, self._batches(fitted.resolution), missing, seed=seed)
+            self.kept.add(subject, found)
+        known = self.kept.of(subject)
+        return {name: known[name].value for name in self.proxies}
+
+    def cpu_seconds(self, arch: ArchSpec) -> float:
+        """What the scores of a network took when they were computed, which `predict` must have asked for."""
+        fitted = self.samples.adapted(arch)
+        return sum(
+            self.kept.of(self._subject(fitted, seed))[name].cpu_seconds
+            for seed in range(self.inits)
+            for name in self.proxies
+        )
+
+    def _subject(self, fitted: ArchSpec, seed: int) -> str:
+        """What scores depend on beside the proxy."""
+        return f"{fitted.id} {self.samples.digest} {self.images} {seed}"
 
     def _batches(self, side: int) -> Batches:
         pixels = self.samples.pixels("train", self.images, side)
@@ -93,8 +117,8 @@ class ZeroCost:
         return self._scales
 
 
-def scores(arch: ArchSpec, batches: Batches, proxies: Sequence[str], *, seed: int) -> dict[str, float]:
-    """Each proxy's number of a freshly initialised network of `arch`, which fits the batches.
+def scores(arch: ArchSpec, batches: Batches, proxies: Sequence[str], *, seed: int) -> dict[str, Score]:
+    """Each proxy's score of a freshly initialised network of `arch`, which fits the batches.
 
     Raises UsageError, naming proxy and network, for a number that is not finite.
     """
@@ -104,26 +128,29 @@ def scores(arch: ArchSpec, batches: Batches, proxies: Sequence[str], *, seed: in
 
     found = {}
     for name in proxies:
+        started = time.process_time()
         with isolated(seed, "weights"):
             network = awakened(build(arch))
-        found[name] = load_proxy(name).score(network, batches)
-        if not math.isfinite(found[name]):
+        value = load_proxy(name).score(network, batches)
+        if not math.isfinite(value):
             raise UsageError(
-                f"a proxy must give a finite number, got {found[name]} from '{name}' for network {arch.id}: "
+                f"a proxy must give a finite number, got {value} from '{name}' for network {arch.id}: "
                 "look for images that are in the data twice, or name other proxies with proxy=..."
             )
+        found[name] = Score(value, time.process_time() - started)
     return found
 
 
 def estimator(argument: str | None = None) -> ZeroCost:
-    """The estimator for `DATA[,proxy=NAME][,images=64][,inits=2][,side=PIXELS][,stem=STRIDE]`.
+    """The estimator for `DATA` and OPTIONS: `DATA,proxy=NAME,images=64,side=32,stem=4`.
 
-    `proxy` may be several names joined by +. Raises UsageError for anything else, and for data that is
-    none.
+    `proxy` may be several names joined by +; `journal` names a file that keeps scores between
+    processes. Raises UsageError for anything else, and for data that is none.
     """
     data, options = parsed("zero-cost", argument, OPTIONS)
     samples = open_samples("zero-cost", data, side=options["side"], stem_stride=options["stem"])
     names = proxy_names() if options["proxy"] == "all" else tuple(options["proxy"].split("+"))
     for name in names:
         load_proxy(name)
-    return ZeroCost(samples, names, options["images"], options["inits"])
+    kept = Scores(Path(options["journal"]) if options["journal"] else None)
+    return ZeroCost(samples, names, options["images"], options["inits"], kept)
