@@ -72,7 +72,7 @@ def with_random_weights(model: bytes, seed: int) -> bytes:
 def cells() -> dict[str, dict[str, bytes]]:
     """The models by cell and weights: ops that have large ones, as different as there are, and networks."""
     ops = {op.key: op for name in preset_names() for op in lower(preset(name))}
-    heavy = [op for op in ops.values() if op.params > 8 * PERIOD]
+    heavy = [op for op in ops.values() if op.params > 100 * PERIOD]
     models = {op.key: op_model(op) for op in spread_out(heavy, OPS)}
     models |= {name: network_model(preset(name)) for name in NETWORKS}
     return {

@@ -75,9 +75,9 @@ def runtime_there(survey: Mapping[str, Any], host: str, runtime: str) -> Iterabl
     if survey["chosen"]:
         yield Finding(
             "blocking",
-            f"HWNAS_PYTHON on the board is {survey['chosen']}, and {runtime} does not load there: "
+            f"HWNAS_PYTHON on the board is {survey['chosen']}, and {runtime} cannot be used there: "
             f"{last['missing']}",
-            f"on the board: {survey['chosen']} -m pip install {wanted}",
+            f"on the board: {survey['chosen']} -m pip install --upgrade {wanted}",
         )
     elif crashed := next((one for one in survey["runtimes"] if one.get("crashed")), None):
         yield Finding(

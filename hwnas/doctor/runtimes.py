@@ -71,7 +71,7 @@ def on_board(surveys: Mapping[str, Mapping[str, Any]], *, host: str) -> Iterable
             wanted = " ".join(survey["packages"])
             mend = f"hwnas table build --name NAME --host {host} --runtime {name}"
             if survey["chosen"]:
-                mend = f"on the board: {survey['chosen']} -m pip install {wanted}"
+                mend = f"on the board: {survey['chosen']} -m pip install --upgrade {wanted}"
             yield Finding("note", f"{name} is not on the board; it needs {wanted} there", mend)
 
 

@@ -48,7 +48,8 @@ REACH_LIMIT = 0.05
 """A cell is disturbed when its median is known no better than this,"""
 REACH_TIMES = 4.0
 """and no better than this many times what the calmest quarter of all ops, or of all networks, is known to:
-a runtime's own spread (eager torch's ops are known to 3.4 % there, ONNX Runtime's to 1 %) is no disturbance."""
+what a runtime always has is no disturbance (eager torch's ops are known to 3.4 % there, ONNX Runtime's to
+1 %)."""
 CPU_SHARE = 0.9
 """A cell is disturbed when its process had the CPU for less of the time."""
 STARVED_RETRIES = 2

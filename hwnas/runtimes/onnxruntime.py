@@ -14,6 +14,9 @@ PROVIDERS = {
 }
 """Short names that `prepare` takes as well as ONNX Runtime's own."""
 
+OLDEST = (1, 12)
+"""The first release that reads models of opset 17, which they are exported in."""
+
 _PRECISIONS = {
     "CPUExecutionProvider": ("fp32", "int8"),
     "CUDAExecutionProvider": ("fp32",),
@@ -46,11 +49,14 @@ def probe() -> dict[str, Any]:
             "providers": [],
             "missing": f"pip install onnxruntime ({error})",
         }
+    version = str(onnxruntime.__version__)
+    too_old = tuple(int(number) for number in version.split(".")[:2]) < OLDEST
+    wanted = f"onnxruntime>={OLDEST[0]}.{OLDEST[1]}"
     return {
-        "version": str(onnxruntime.__version__),
+        "version": version,
         "provider": PROVIDERS["cpu"],
         "providers": list(onnxruntime.get_available_providers()),
-        "missing": None,
+        "missing": f"pip install '{wanted}' ({version} does not read opset 17)" if too_old else None,
     }
 
 

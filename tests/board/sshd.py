@@ -147,6 +147,7 @@ def package_index() -> dict[str, str]:
         for name, value in os.environ.items()
         if name.startswith("PIP_") or name.lower().endswith("_proxy") or name == "SSL_CERT_FILE"
     }
+    found.setdefault("PIP_CACHE_DIR", str(Path.home() / ".cache/pip"))
     own = Path.home() / ".config/pip/pip.conf"
     if own.exists():
         found.setdefault("PIP_CONFIG_FILE", str(own))

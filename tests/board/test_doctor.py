@@ -94,7 +94,7 @@ def test_a_runtime_that_is_not_there_yet_is_installed_by_the_first_measurement()
             {"runtimes": [ABSENT], "chosen": "/opt/py"},
             "blocking",
             "HWNAS_PYTHON on the board is /opt/py",
-            "/opt/py -m pip install numpy onnxruntime",
+            "/opt/py -m pip install --upgrade numpy onnxruntime",
         ),
         ({"gpu": True}, "note", "measures on the CPU only", "NVIDIA's package for your JetPack"),
         ({"free_mib": 20}, "blocking", "20 MiB left", "apt clean"),
