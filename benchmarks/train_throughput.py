@@ -3,9 +3,11 @@
 Both sides see the same folder of images, the same network, batch, precision, augmentation (random crop,
 mirroring, colour jitter, random erasing, mixup and CutMix; no RandAugment, whose strongest posterising
 stops timm's side with a Pillow of today), optimiser and number of decoding processes,
-and take turns. timm's side is put together from timm's parts as its training script does: dataset,
-loader with prefetcher, timm's own model, optimiser, scheduler, Mixup. hwnas's side is `hwnas.train.train`.
-The figure is the median seconds between two updates, without the first two of a round.
+and take turns, each first every other round. timm's side is put together from timm's parts as its
+training script does: dataset, loader with prefetcher, timm's own model, optimiser, scheduler, Mixup.
+hwnas's side is `hwnas.train.train`.
+The figure is the seconds of an update, all of a round but the first two; the median of the rounds. Beside
+it stands what of that time hwnas's loop waits for its next batch, and what decoding a batch takes by itself.
 
     python benchmarks/train_throughput.py --data FOLDER --network efficientvit-m0 --batch 32
 """
@@ -15,11 +17,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import itertools
 import json
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import timm
@@ -31,10 +33,11 @@ import torch
 
 from hwnas.space.presets import preset, preset_info
 from hwnas.train.checkpoint import EpochRecord
-from hwnas.train.data import training_batches, worker_count
+from hwnas.train.data import Batch, Batches, training_batches
 from hwnas.train.images import Images, open_images
 from hwnas.train.loop import train
 from hwnas.train.observer import Progress
+from hwnas.train.order import worker_count
 from hwnas.train.recipe import Recipe, read_recipe
 
 SETTLING = 2
@@ -53,22 +56,47 @@ class Stopwatch:
     def step(self, progress: Progress) -> None:
         self.times.append(time.perf_counter())
 
-    def seconds(self) -> list[float]:
-        counted = self.times[SETTLING:]
-        return [after - before for before, after in itertools.pairwise(counted)]
+    def seconds(self) -> float:
+        """Of a counted update, on average."""
+        counted = self.times[SETTLING - 1 :]
+        return (counted[-1] - counted[0]) / (len(counted) - 1)
 
 
-def hwnas_round(name: str, images: Images, recipe: Recipe, updates: int, device: str) -> list[float]:
-    """Seconds of each counted update of hwnas's training."""
+@contextlib.contextmanager
+def waiting() -> Iterator[list[float]]:
+    """The seconds that each batch of hwnas's loader was waited for, within it."""
+    waits: list[float] = []
+    epoch = Batches.epoch
+
+    def timed(self: Batches, number: int) -> Iterator[Batch]:
+        batches = epoch(self, number)
+        while True:
+            began = time.perf_counter()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            waits.append(time.perf_counter() - began)
+            yield batch
+
+    Batches.epoch = timed  # type: ignore[method-assign]
+    try:
+        yield waits
+    finally:
+        Batches.epoch = epoch  # type: ignore[method-assign]
+
+
+def hwnas_round(name: str, images: Images, recipe: Recipe, updates: int, device: str) -> tuple[float, float]:
+    """Seconds of an update of hwnas's training, and the part of them spent waiting for a batch."""
     watch = Stopwatch()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, waiting() as waits:
         limit = updates * recipe.batch_size
         train(preset(name), images, recipe, Path(folder), limit=limit, device=device, observer=watch)
-    return watch.seconds()
+    counted = waits[SETTLING:updates]  # after them come batches to evaluate on
+    return watch.seconds(), sum(counted) / len(counted) / watch.seconds()
 
 
-def timm_round(name: str, data: Path, recipe: Recipe, updates: int, device: str) -> list[float]:
-    """Seconds of each counted update of timm's way of training."""
+def timm_round(name: str, data: Path, recipe: Recipe, updates: int, device: str) -> float:
+    """Seconds of an update of timm's way of training."""
     family, _, size = name.partition("-")
     target = torch.device(device)
     dataset = timm.data.create_dataset("", root=str(data), split="train", is_training=True)
@@ -87,7 +115,7 @@ def timm_round(name: str, data: Path, recipe: Recipe, updates: int, device: str)
         color_jitter=recipe.color_jitter,
         auto_augment=recipe.auto_augment or None,
         interpolation="bicubic",
-        num_workers=worker_count(recipe),
+        num_workers=worker_count(recipe.workers),
         pin_memory=device != "cpu",
         device=target,
     )
@@ -152,7 +180,7 @@ def main() -> None:
     )
     parser.add_argument("--network", default="efficientvit-m0", help="an EfficientViT or SHViT preset")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--updates", type=int, default=10, help="of a round")
+    parser.add_argument("--updates", type=int, default=10, help="of a round, 4 at least")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     parser.add_argument(
@@ -172,22 +200,37 @@ def main() -> None:
         compile=asked.compile,
         auto_augment="",
     )
+    if asked.updates < SETTLING + 2:
+        parser.error(f"--updates must be {SETTLING + 2} at least, got {asked.updates}")
     images = shortened(open_images(asked.data))
     ours: list[float] = []
+    waits: list[float] = []
     theirs: list[float] = []
-    for _ in range(asked.rounds):
-        theirs += timm_round(asked.network, asked.data, recipe, asked.updates, asked.device)
-        ours += hwnas_round(asked.network, images, recipe, asked.updates, asked.device)
+
+    def mine() -> None:
+        seconds, wait = hwnas_round(asked.network, images, recipe, asked.updates, asked.device)
+        ours.append(seconds)
+        waits.append(wait)
+
+    def timms() -> None:
+        theirs.append(timm_round(asked.network, asked.data, recipe, asked.updates, asked.device))
+
+    for number in range(asked.rounds):
+        for side in (mine, timms) if number % 2 else (timms, mine):
+            side()
     decoding = decoding_seconds(asked.network, images, recipe, asked.updates)
-    mine, other = statistics.median(ours), statistics.median(theirs)
+    own, other = statistics.median(ours), statistics.median(theirs)
+    each = sorted(theirs[number] / ours[number] for number in range(asked.rounds))
     print(f"{asked.network}, {asked.device}, {asked.precision}, batch {asked.batch}, measured, per update:")
     print(f"  timm   {other * 1e3:8.1f} ms  {asked.batch / other:8.1f} images/s")
     print(
-        f"  hwnas  {mine * 1e3:8.1f} ms  {asked.batch / mine:8.1f} images/s  {other / mine:.3f} times timm's"
+        f"  hwnas  {own * 1e3:8.1f} ms  {asked.batch / own:8.1f} images/s  {other / own:.3f} times timm's "
+        f"(by round {each[0]:.3f} to {each[-1]:.3f})"
     )
     print(
-        f"  decoding and augmenting a batch in one process: {decoding * 1e3:.1f} ms, "
-        f"{100 * decoding / mine:.1f} % of hwnas's update, beside {worker_count(recipe)} decoding processes"
+        f"  hwnas waits for batches {100 * statistics.median(waits):.1f} % of the time, beside "
+        f"{worker_count(recipe.workers)} decoding processes; decoding and augmenting a batch takes one "
+        f"process {decoding * 1e3:.1f} ms, {100 * decoding / own:.1f} % of an update"
     )
     if asked.json:
         figures = {
@@ -198,6 +241,7 @@ def main() -> None:
             "threads": torch.get_num_threads(),
             "timm_seconds": theirs,
             "hwnas_seconds": ours,
+            "hwnas_waiting_share": waits,
             "decoding_seconds": decoding,
         }
         asked.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
