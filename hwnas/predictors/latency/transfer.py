@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import UsageError
-from hwnas.predictors.latency.transfer_parts import prior_mean, prior_parts
+from hwnas.predictors.latency.transfer_bases import Base, candidate_bases
+from hwnas.predictors.latency.transfer_blend import Answers, blend_shares, blended
+from hwnas.predictors.latency.transfer_parts import prior_parts
 from hwnas.predictors.latency.transfer_process import Process, fit_process
 from hwnas.predictors.latency.transfer_rows import Rows, describe_rows
 from hwnas.predictors.latency.transfer_samples import choose_samples
@@ -30,15 +32,23 @@ __all__ = ["TransferModel", "choose_samples", "fit_transfer"]
 
 Floats = NDArray[np.float64]
 
+_SURPRISING = 9.0
+"""Squared deviations beyond which a measurement is taken for disturbed, and counts less."""
+_DOUBT, _EVIDENCE = 12.0, 10.0
+"""Intervals are as wide as if 10 rows more had been left out, whose squared errors are 12 variances."""
+
 
 @dataclass(frozen=True, slots=True)
 class TransferModel:
     """Milliseconds of every row on the new device."""
 
     rows: Rows
-    base: Floats
-    """(n,): log milliseconds of the prior mean."""
+    bases: tuple[Base, ...]
     process: Process
+    spreads: Floats
+    """(b,): mean squared error of each base alone, on rows that it was found without."""
+    shares: Floats
+    """(2, b): how much each base counts with the process over it, and alone; sum 1."""
     stretch: float
     """What deviations are multiplied with, from rows predicted without themselves."""
 
@@ -51,8 +61,13 @@ class TransferModel:
             raise UsageError(f"level must be between 0 and 1, got {level}")
         wanted = list(rows)
         places = self.rows.positions(wanted)
-        mean, deviation = self.process.predict(places)
-        centre = self.base[places] + mean
+        above, variances = self.process.predict(places)
+        alone = np.stack([base.logs[places] for base in self.bases])
+        answers = Answers(
+            np.stack([alone + above, alone]),
+            np.stack([variances, np.broadcast_to(self.spreads[:, None], variances.shape)]),
+        )
+        centre, deviation = blended(answers, self.shares)
         reach = student.ppf(0.5 + level / 2, df=4 + len(self.process.at)) * self.stretch * deviation
         return pd.DataFrame(
             {"value": np.exp(centre), "low": np.exp(centre - reach), "high": np.exp(centre + reach)},
@@ -69,21 +84,38 @@ def fit_transfer(features: pd.DataFrame, sources: pd.DataFrame, measured: pd.Ser
     """
     rows = describe_rows(features, sources)
     at, logs = _measured(rows, measured)
-    base = prior_mean(rows, at, logs)
-    terms, smooth = prior_parts(rows, base)
-    residuals = logs - base[at]
-    offset = float(np.median(residuals))
-    base, residuals = base + offset, residuals - offset
-    process = fit_process(terms, smooth, at, residuals, np.ones(len(at)))
-    mean, deviation = process.left_out
-    surprise = ((residuals - mean) / deviation) ** 2
-    inflated = np.maximum(surprise / 9.0, 1.0)
-    if (inflated > 1).any() and len(at) >= 5:
-        process = fit_process(terms, smooth, at, residuals, inflated)
-        mean, deviation = process.left_out
-        surprise = ((residuals - mean) / deviation) ** 2
-    stretch = float(np.sqrt((10 + surprise.sum()) / (10 + len(at))))
-    return TransferModel(rows, base, process, stretch)
+    bases = candidate_bases(rows, at, logs)
+    terms, smooth = prior_parts(rows, bases[0].logs)
+    residuals = np.stack([logs - base.logs[at] for base in bases])
+    without = np.stack([logs[:, None] - base.left_out for base in bases])
+    alone = np.einsum("bii->bi", without)
+    inflated = np.ones(len(at))
+    for _ in range(2):
+        process = fit_process(terms, smooth, at, residuals, without, inflated)
+        left_out = _left_out(process, logs, alone, inflated)
+        shares = blend_shares(left_out, logs)
+        centre, deviation = blended(left_out, shares)
+        surprise = ((logs - centre) / deviation) ** 2
+        if len(at) < 5 or not (surprise > _SURPRISING).any():
+            break
+        inflated = np.maximum(inflated, surprise / _SURPRISING)
+    return TransferModel(
+        rows,
+        tuple(bases),
+        process,
+        (alone**2 / inflated).mean(axis=1) + 1e-12,
+        shares,
+        float(np.sqrt((_DOUBT + surprise.sum()) / (_EVIDENCE + len(at)))),
+    )
+
+
+def _left_out(process: Process, logs: Floats, alone: Floats, inflated: Floats) -> Answers:
+    """What each measured row is said to be without itself; `alone`, (b, N): errors of the bases alone."""
+    above, deviation = process.left_out
+    squares = alone**2 / inflated
+    others = squares.sum(axis=1, keepdims=True) - squares
+    spreads = inflated * (others + 1e-8) / max(len(logs) - 1, 1)
+    return Answers(logs - np.stack([above, alone]), np.stack([deviation**2, spreads]))
 
 
 def _measured(rows: Rows, measured: pd.Series[float]) -> tuple[NDArray[np.int_], Floats]:

@@ -1,4 +1,4 @@
-"""The prior of a new device's log milliseconds: its mean, and the parts in which it may differ from it."""
+"""In what a new device may differ from a base: the parts of the prior of its log milliseconds."""
 
 from __future__ import annotations
 
@@ -8,73 +8,35 @@ from numpy.typing import NDArray
 from hwnas.predictors.latency.transfer_process import Smooth, Term
 from hwnas.predictors.latency.transfer_rows import Rows
 
-__all__ = ["prior_mean", "prior_parts"]
+__all__ = ["prior_parts"]
 
 Floats = NDArray[np.float64]
 
-_AGREEMENT = 4.0
-"""The power of its deviation with which a known device counts less."""
-
-
-def prior_mean(rows: Rows, at: NDArray[np.int_], logs: Floats) -> Floats:
-    """Log milliseconds of every row, (n,), up to a constant: the typical known device's.
-
-    Without any, non-negative costs of the features, by least squares of relative errors on the rows `at`.
-    """
-    if rows.devices:
-        return _like_those_that_agree(rows, at, logs)
-    if not rows.costs.shape[1]:
-        return rows.typical
-    from scipy.optimize import nnls
-
-    costs = np.column_stack([rows.costs, np.ones(len(rows.labels))])
-    typical = np.exp(np.median(logs))
-    relative = costs[at] * typical / np.exp(logs)[:, None]
-    ridge = np.sqrt(0.001 * len(at)) * np.eye(costs.shape[1])
-    weights, _ = nnls(np.vstack([relative, ridge]), np.append(np.ones(len(at)), np.zeros(costs.shape[1])))
-    summed = costs @ weights * typical
-    return np.asarray(np.log(np.maximum(summed, 1e-3 * summed[at].min() + 1e-300)))
-
-
-def _like_those_that_agree(rows: Rows, at: NDArray[np.int_], logs: Floats) -> Floats:
-    """A mean of the known devices, (n,), in which those count more that agree with what was measured.
-
-    A twin of the new device outweighs all others; among equals nothing changes. Agreement is up to a
-    factor; it starts from how much devices differ among themselves, as if that had been seen twice.
-    """
-    gaps = logs[:, None] - rows.logs[at]
-    squares = ((gaps - np.median(gaps, axis=0)) ** 2).sum(axis=0)
-    among = float(
-        np.mean((rows.logs - rows.typical[:, None] - (rows.logs - rows.typical[:, None]).mean(axis=0)) ** 2)
-    )
-    strangeness = (squares + 2 * among) / (len(at) + 2) + 1e-8
-    weights = (strangeness / strangeness.min()) ** (-_AGREEMENT / 2)
-    return np.asarray(rows.logs @ (weights / weights.sum()))
-
 
 def prior_parts(rows: Rows, base: Floats) -> tuple[list[Term], Smooth]:
-    """In what a new device may differ from the prior mean `base`, (n,): linear terms and a smooth one.
+    """In what a new device may differ from `base`, (n,) log milliseconds: linear terms and a smooth one.
 
-    Widths are in logs, so 0.1 is 10 %; they are wider where no known device says anything.
+    Widths are in logs, so 0.1 is 10 %; they are wider where no known device says anything. The least ones
+    are as good as none: a device may have no ways of its own.
     """
     known = rows.devices > 0
-    terms = [Term(np.ones((len(rows.labels), 1)), (0.3, 0.3001))]
+    terms = [Term(np.ones((len(rows.labels), 1)), (0.3, 0.3001), 0.30005)]
     if known:
-        terms.append(Term(rows.slope[:, None], (0.01, 0.5)))
+        terms.append(Term(rows.slope[:, None], (0.0005, 0.5), 0.070711))
     if rows.spread.shape[1]:
-        terms.append(Term(rows.spread, (0.1, 3.0)))
+        terms.append(Term(rows.spread, (0.005, 3.0), 0.547723))
     if rows.mixture.shape[1] and not rows.costs.shape[1]:  # else the costs tell of sums
-        terms.append(Term(rows.mixture, (0.01, 0.7)))
+        terms.append(Term(rows.mixture, (0.0005, 0.7), 0.083666))
     if rows.shape.shape[1]:
-        terms.append(Term(rows.shape / np.sqrt(rows.shape.shape[1]), (0.003, 0.3) if known else (0.01, 1.0)))
+        terms.append(_weighted(rows.shape, *(((0.00015, 0.3), 0.03) if known else ((0.0005, 1.0), 0.1))))
     if rows.codes.shape[1]:
-        terms.append(Term(rows.codes / np.sqrt(rows.codes.shape[1]), (0.001, 0.2) if known else (0.01, 1.0)))
+        terms.append(_weighted(rows.codes, *(((0.00005, 0.2), 0.0141421) if known else ((0.0005, 1.0), 0.1))))
     if rows.costs.shape[1]:
         shares = rows.costs / np.exp(base - np.median(base))[:, None]
         scale = shares.std(axis=0)
         shares = (shares - shares.mean(axis=0))[:, scale > 1e-9] / scale[scale > 1e-9]
         shares = np.clip(shares, -6, 6)
-        terms.append(Term(shares / np.sqrt(max(shares.shape[1], 1)), (0.003, 0.3) if known else (0.01, 0.5)))
+        terms.append(_weighted(shares, *(((0.00015, 0.3), 0.03) if known else ((0.0005, 0.5), 0.070711))))
     spread = rows.spread[:, :4]
     scale = spread.std(axis=0)
     devices = spread / np.where(scale > 0, scale, 1.0)
@@ -82,4 +44,9 @@ def prior_parts(rows: Rows, base: Floats) -> tuple[list[Term], Smooth]:
         devices = np.column_stack([rows.slope, devices])
     coordinates = np.column_stack([rows.shape, devices]) if devices.shape[1] else rows.shape
     groups = np.repeat([0, 1], [rows.shape.shape[1], devices.shape[1]])
-    return terms, Smooth(coordinates, groups, (0.005, 0.3) if known else (0.01, 1.0))
+    return terms, Smooth(coordinates, groups, *(((0.005, 0.3), 0.0387298) if known else ((0.01, 1.0), 0.1)))
+
+
+def _weighted(columns: Floats, widths: tuple[float, float], middle: float) -> Term:
+    """A weight for each column, the widths those of their sum."""
+    return Term(columns / np.sqrt(max(columns.shape[1], 1)), widths, middle)

@@ -1,6 +1,6 @@
 """A Gaussian process over rows, averaged over its settings by how well each explains what was measured.
 
-The log milliseconds of a new device are the prior mean plus a sum of
+The log milliseconds of a new device are a base (see transfer_bases.py) plus a sum of
 
     constant + slope * typical + weights @ how known devices differ + weights @ features
     + weights @ (cost features / typical milliseconds) + a smooth function of features and devices + noise
@@ -37,6 +37,8 @@ class Term:
     """(n, k), for all rows."""
     widths: tuple[float, float]
     """Between what the weights' deviation may lie."""
+    middle: float
+    """The deviation that a choice of rows reckons with, before anything is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,12 @@ class Smooth:
     groups: NDArray[np.int_]
     """(k,): 0 for features, 1 for known devices; a draw may leave a group out."""
     widths: tuple[float, float]
+    middle: float
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """The average of fitted processes."""
+    """The average of fitted processes, over each of b bases."""
 
     terms: tuple[Term, ...]
     smooth: Smooth
@@ -62,28 +65,29 @@ class Process:
     relevance: Floats
     """(m, k): what the columns that the smooth part sees are multiplied with."""
     weights: Floats
-    """(m,) how much each counts, sum 1."""
+    """(m, b) how much each counts, sum 1 for each base."""
     alphas: Floats
-    """(m, N)"""
+    """(m, N, b)"""
     inverses: Floats
     """(m, N, N)"""
     left_out: tuple[Floats, Floats]
-    """Mean and deviation of each measured row, predicted without it, (N,) each."""
+    """What each measured row is above its prediction without it, and its deviation, (b, N) each."""
 
     def predict(self, rows: NDArray[np.int_]) -> tuple[Floats, Floats]:
-        """Mean and deviation (noise included) at rows, (r,) each."""
-        mean = np.empty(len(rows))
-        deviation = np.empty(len(rows))
+        """Mean above each base, and variance (noise included), at rows, (b, r) each."""
+        mean = np.empty((self.weights.shape[1], len(rows)))
+        variance = np.empty_like(mean)
         for start in range(0, len(rows), 4096):
             part = slice(start, start + 4096)
-            mean[part], deviation[part] = self._predict(rows[part])
-        return mean, deviation
+            mean[:, part], variance[:, part] = self._predict(rows[part])
+        return mean, variance
 
     def _predict(self, rows: NDArray[np.int_]) -> tuple[Floats, Floats]:
         linear = [term.coordinates[rows] @ term.coordinates[self.at].T for term in self.terms]
         own = [(term.coordinates[rows] ** 2).sum(axis=1) for term in self.terms]
         here, there = self.smooth.coordinates[rows], self.smooth.coordinates[self.at]
-        means, variances, squares = np.zeros(len(rows)), np.zeros(len(rows)), np.zeros(len(rows))
+        shape = (self.weights.shape[1], len(rows))
+        means, variances, squares = np.zeros(shape), np.zeros(shape), np.zeros(shape)
         count = len(self.terms)
         for setting, relevance, weight, alpha, inverse in zip(
             self.settings, self.relevance, self.weights, self.alphas, self.inverses, strict=True
@@ -96,12 +100,12 @@ class Process:
             if here.shape[1]:
                 cross += setting[count] ** 2 * _matern(_distances(here * relevance, there * relevance))
                 variance += setting[count] ** 2
-            mean = cross @ alpha
+            mean = (cross @ alpha).T
             left = variance - ((cross @ inverse) * cross).sum(axis=1)
-            means += weight * mean
-            squares += weight * mean**2
-            variances += weight * (np.maximum(left, 0.0) + setting[-1] ** 2)
-        return means, np.sqrt(np.maximum(variances + squares - means**2, 1e-12))
+            means += weight[:, None] * mean
+            squares += weight[:, None] * mean**2
+            variances += weight[:, None] * (np.maximum(left, 0.0) + setting[-1] ** 2)
+        return means, np.maximum(variances + squares - means**2, 1e-12)
 
 
 def fit_process(
@@ -109,12 +113,14 @@ def fit_process(
     smooth: Smooth,
     at: NDArray[np.int_],
     residuals: Floats,
+    without: Floats,
     noise_weights: Floats,
     *,
     draws: int = 384,
 ) -> Process:
-    """Fits on measured rows `at`, (N,): log milliseconds above the prior mean.
+    """Fits on measured rows `at`, (N,): log milliseconds above each base, (b, N).
 
+    `without`, (b, N, N): [., j, i] is the residual of row j above a base that was found without row i.
     `noise_weights`, (N,): by how much each row's noise variance exceeds the common one.
     """
     from scipy.stats import qmc
@@ -130,7 +136,8 @@ def fit_process(
     sobol = qmc.Sobol(len(lows) + 1, scramble=False)
     unit = sobol.random(1 << (2 * draws).bit_length())[1:]
     rng = np.random.default_rng(0)
-    settings, relevance, logs = np.zeros((0, len(lows))), np.zeros((0, seen.shape[1])), np.zeros(0)
+    settings, relevance = np.zeros((0, len(lows))), np.zeros((0, seen.shape[1]))
+    logs = np.zeros((0, len(residuals)))
     solved: list[tuple[Floats, Floats]] = []
     for step in range(2):
         new = unit[step * draws : (step + 1) * draws]
@@ -139,7 +146,8 @@ def fit_process(
             fresh_relevance = _relevance(smooth.groups, new[:, -1], rng)
             density = np.zeros(draws)
         else:
-            fresh, fresh_relevance, density = _around(settings, relevance, logs, new, lows, highs)
+            total = np.logaddexp.reduce(logs, axis=1)
+            fresh, fresh_relevance, density = _around(settings, relevance, total, new, lows, highs)
         covariances = np.einsum("mt,tij->mij", np.exp(2 * fresh[:, :count]), linear)
         if seen.shape[1]:
             scaled = fresh_relevance / np.exp(fresh[:, count + 1])[:, None]
@@ -148,35 +156,37 @@ def fit_process(
         covariances += np.exp(2 * fresh[:, -1])[:, None, None] * np.diag(noise_weights)
         evidence, alphas, inverses = _solve(covariances, residuals)
         settings, relevance = np.vstack([settings, fresh]), np.vstack([relevance, fresh_relevance])
-        logs = np.append(logs, evidence - density)
+        logs = np.vstack([logs, evidence - density[:, None]])
         solved.append((alphas, inverses))
-    weights = np.exp(logs - logs.max())
+    weights = np.exp(logs - logs.max(axis=0))
+    weights /= weights.sum(axis=0)
     alphas = np.concatenate([pair[0] for pair in solved])
     inverses = np.concatenate([pair[1] for pair in solved])
     # Those that carry next to nothing are left out; so is all beyond the 48 heaviest.
-    heaviest = np.argsort(-weights, kind="stable")[:48]
-    heaviest = heaviest[weights[heaviest] > 1e-3 * weights.max()]
-    kept = weights[heaviest] / weights[heaviest].sum()
-    diagonal = np.einsum("mii->mi", inverses[heaviest])
-    each = residuals - alphas[heaviest] / diagonal
-    mean = kept @ each
-    variance = kept @ (1 / diagonal + each**2) - mean**2
+    largest = weights.max(axis=1)
+    heaviest = np.argsort(-largest, kind="stable")[:48]
+    heaviest = heaviest[(weights[heaviest] > 1e-3 * weights.max(axis=0)).any(axis=1)]
+    kept = weights[heaviest] / weights[heaviest].sum(axis=0)
+    diagonal = np.einsum("mii->mi", inverses[heaviest])[:, None]
+    each = np.einsum("mij,bji->mbi", inverses[heaviest], without) / diagonal
+    above = np.einsum("mb,mbi->bi", kept, each)
+    variance = np.einsum("mb,mbi->bi", kept, 1 / diagonal + each**2) - above**2
     return Process(
         tuple(terms), smooth, at, np.exp(settings[heaviest]),
         relevance[heaviest] / np.exp(settings[heaviest, count + 1])[:, None], kept, alphas[heaviest],
-        inverses[heaviest], (mean, np.sqrt(np.maximum(variance, 1e-12))),
+        inverses[heaviest], (above, np.sqrt(np.maximum(variance, 1e-12))),
     )  # fmt: skip
 
 
 def covariance(terms: Sequence[Term], smooth: Smooth, at: NDArray[np.int_]) -> Floats:
-    """The prior covariance of rows `at`, (N, N), without noise, all settings mid-range."""
+    """The prior covariance of rows `at`, (N, N), without noise, all settings in their middle."""
     total = np.zeros((len(at), len(at)))
     for term in terms:
-        total += term.widths[0] * term.widths[1] * (term.coordinates[at] @ term.coordinates[at].T)
+        total += term.middle**2 * (term.coordinates[at] @ term.coordinates[at].T)
     seen = smooth.coordinates[at]
     if seen.shape[1]:
         distances = _distances(seen, seen) / np.sqrt(seen.shape[1])
-        total += smooth.widths[0] * smooth.widths[1] * _matern(distances / np.sqrt(REACH[0] * REACH[1]))
+        total += smooth.middle**2 * _matern(distances / np.sqrt(REACH[0] * REACH[1]))
     return total
 
 
@@ -210,14 +220,14 @@ def _around(
 
 
 def _solve(covariance: Floats, residuals: Floats) -> tuple[Floats, Floats, Floats]:
-    """Log marginal likelihood (m,), K^-1 y (m, N) and K^-1 (m, N, N)."""
+    """Log marginal likelihood (m, b), K^-1 y (m, N, b) and K^-1 (m, N, N)."""
     count = covariance.shape[-1]
     lower = np.linalg.cholesky(covariance + 1e-10 * np.eye(count))
     inverse_lower = np.linalg.inv(lower)
     inverses = inverse_lower.transpose(0, 2, 1) @ inverse_lower
-    alphas = inverses @ residuals
+    alphas = inverses @ residuals.T
     determinant = 2 * np.log(np.einsum("mii->mi", lower)).sum(axis=1)
-    evidence = -0.5 * (alphas @ residuals) - 0.5 * determinant
+    evidence = -0.5 * np.einsum("mnb,bn->mb", alphas, residuals) - 0.5 * determinant[:, None]
     return evidence, alphas, inverses
 
 
