@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import random
+from pathlib import Path
+
+from train_samples import COLOURS, encoded
+
 from hwnas.space import SearchSpace
 from hwnas.supernet.settings import Settings
 
-__all__ = ["SETTINGS", "SPACE"]
+__all__ = ["SETTINGS", "SPACE", "WITH_BOTTLENECKS", "halves"]
 
 SPACE = SearchSpace.from_dict(
     {
@@ -32,4 +39,30 @@ SPACE = SearchSpace.from_dict(
 )
 """Widths, depths, ratios, heads, kernels, key dimensions, layouts and attention types to choose from."""
 
-SETTINGS = Settings(epochs=3, batch_size=12, held_back=9, calibration_images=24, lr=3e-3)
+WITH_BOTTLENECKS = dataclasses.replace(
+    SPACE, classes=9, stages=(SPACE.stages[0], dataclasses.replace(SPACE.stages[1], width=(2, 16, 32)))
+)
+"""The same with networks that end in two channels, for nine classes."""
+
+SETTINGS = Settings(epochs=3, batch_size=12, random_networks=1, held_back=9, calibration_images=12, lr=3e-3)
+
+
+def halves(root: Path, *, train: int = 30, test: int = 1) -> Path:
+    """root/train/COLOUR-COLOUR/*.jpg: the upper half has the one colour and the lower half the other, all
+    of it noisy. Nine classes, easy to see, but not for a network with next to nothing in it."""
+    from PIL import Image
+
+    rng = random.Random(7)
+
+    def noisy(colour: tuple[int, int, int]) -> tuple[int, ...]:
+        return tuple(min(255, max(0, value + rng.randint(-60, 60))) for value in colour)
+
+    for split, count in (("train", train), ("test", test)):
+        for (upper, first), (lower, second) in itertools.product(COLOURS.items(), repeat=2):
+            folder = root / split / f"{upper}-{lower}"
+            folder.mkdir(parents=True)
+            for number in range(count):
+                picture = Image.new("RGB", (16, 16))
+                picture.putdata([noisy(first if place < 128 else second) for place in range(256)])
+                (folder / f"{number:03}.jpg").write_bytes(encoded(picture, "JPEG"))
+    return root

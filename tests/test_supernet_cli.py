@@ -22,50 +22,42 @@ from hwnas.supernet.sandwich import Sandwich
 Hwnas = Callable[..., Answer]
 
 
+def asked(hwnas: Hwnas, line: str) -> Answer:
+    return hwnas(*line.split())
+
+
 def test_from_training_to_a_front_and_a_network_trained_on(
     hwnas: Hwnas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     squares(Path("data"), train=40, test=4)
     Path("space.yaml").write_text(yaml_io.dump(SPACE.to_dict()))
-    words = "supernet train --data data --space space.yaml --epochs 2 --batch 16 --lr 0.003 --limit 60 "
-    words += "--set held_back=9 --set calibration_images=24 --device cpu --out super"
-    done = hwnas(*words.split(), "--json")
+    words = "supernet train --data data --space space.yaml --epochs 2 --batch 16 --lr 0.003 --limit 36 "
+    words += "--set held_back=9 --set calibration_images=12 --device cpu --out super"
+    done = asked(hwnas, words + " --json")
     assert done.code == 0, done.err
     document = json.loads(done.out)
     assert len(document["history"]) == 2 and document["settings"]["lr"] == 0.003
     assert "epoch 2: loss" in done.err and "hwnas search" in done.err
-    assert hwnas(*words.split()).code == 2
-    resumed = hwnas(*"supernet train --data data --out super --resume --device cpu".split())
+    assert asked(hwnas, words).code == 2
+    resumed = asked(hwnas, "supernet train --data data --out super --resume --device cpu")
     assert resumed.code == 0 and "resuming after epoch 2 of 2" in resumed.err
 
     Path("net.yaml").write_text(Sandwich(SPACE).largest[0].to_yaml())
-    judged = hwnas(*"supernet evaluate super net.yaml --json --device cpu".split())
+    judged = asked(hwnas, "supernet evaluate super net.yaml --json --device cpu")
     network = json.loads(judged.out)["networks"][0]
     assert network["name"] == "net" and network["images"] == 9
     assert network["estimate_percent"] == network["shared_top1_percent"]
-    assert "with shared weights" in hwnas(*"supernet evaluate super net.yaml --device cpu".split()).out
+    assert "with shared weights" in asked(hwnas, "supernet evaluate super net.yaml --device cpu").out
 
-    trained = hwnas(
-        *[
-            "train",
-            "net.yaml",
-            "--data",
-            "data",
-            "--recipe",
-            "small",
-            "--epochs",
-            "1",
-            "--image-size",
-            "16",
-            "--init",
-            "supernet:super",
-        ],
-        *"--device cpu --workers 0 --out alone".split(),
+    trained = asked(
+        hwnas,
+        "train net.yaml --data data --recipe small --epochs 1 --image-size 16 --init supernet:super "
+        "--device cpu --workers 0 --out alone",
     )
     assert trained.code == 0, trained.err
     assert "supernet super:" in trained.err and "freshly initialised" not in trained.err
-    few = hwnas(*"supernet calibrate super . --device cpu".split())
+    few = asked(hwnas, "supernet calibrate super . --device cpu")
     assert few.code == 2 and "at least 4 trained networks, got 1" in few.err
     row = json.loads(Path("trainings.jsonl").read_text())
     sandwich = Sandwich(SPACE)
@@ -74,9 +66,9 @@ def test_from_training_to_a_front_and_a_network_trained_on(
         for number, arch in enumerate(others):  # the last one is in another space, and not used
             more = {**row, "id": arch.id, "arch": arch.to_dict(), "top1_percent": 50.0 + number}
             table.write(json.dumps(more) + "\n")
-    enough = hwnas(*"supernet calibrate super . --device cpu --json".split())
+    enough = asked(hwnas, "supernet calibrate super . --device cpu --json")
     assert json.loads(enough.out)["trainings"] == 7, enough.err
-    assert "expected when trained" in hwnas(*"supernet evaluate super net.yaml --device cpu".split()).out
+    assert "expected when trained" in asked(hwnas, "supernet evaluate super net.yaml --device cpu").out
 
     for name, content in (("cut", b"{}"), ("pickle", b"\x80\x02")):
         Path(f"{name}.safetensors").write_bytes(content)
@@ -89,29 +81,20 @@ def test_a_search_asks_the_supernet(hwnas: Hwnas, tmp_path: Path, monkeypatch: p
     squares(Path("data"), train=40, test=4)
     space = SPACE.to_dict()
     Path("space.yaml").write_text(yaml_io.dump(space))
-    words = "supernet train --data data --space space.yaml --epochs 1 --batch 16 --limit 60 --out super "
-    words += "--set held_back=9 --set calibration_images=24 --device cpu --image-size 16 --stem-stride 4"
-    assert hwnas(*words.split()).code == 0
+    words = "supernet train --data data --space space.yaml --epochs 1 --batch 16 --limit 36 --out super "
+    words += "--set held_back=9 --set calibration_images=12 --device cpu --image-size 16 --stem-stride 4"
+    assert asked(hwnas, words).code == 0
     # The search's networks see larger images than the supernet's, as a board's do.
     Path("board.yaml").write_text(yaml_io.dump({**space, "resolution": [224], "stem_stride": [16]}))
-    found = hwnas(
-        *[
-            "search",
-            "--device",
-            "rpi4",
-            "--budget",
-            "40ms",
-            "--space",
-            "board.yaml",
-            "--accuracy",
-            "supernet:super",
-        ],
-        *"--trials 5 --sampler random --out run --json".split(),
+    found = asked(
+        hwnas,
+        "search --device rpi4 --budget 40ms --space board.yaml --accuracy supernet:super --trials 5 "
+        "--sampler random --out run --json",
     )
     assert found.code == 0, found.err
     front = json.loads(found.out)["front"]
     assert front and all(0 <= one["accuracy"] <= 100 and one["accuracy_std"] > 0 for one in front)
-    missing = hwnas(*"search --device rpi4 --budget 40ms --accuracy supernet:nothing".split())
+    missing = asked(hwnas, "search --device rpi4 --budget 40ms --accuracy supernet:nothing")
     assert missing.code == 2 and "no such checkpoint" in missing.err
 
 

@@ -105,8 +105,8 @@ def test_a_cascaded_head_reads_and_gives_its_own_channels_of_the_map() -> None:
     third = state[f"{own}.query_key_value.2.conv.weight"]  # (4 + 4 + 4, 4, 1, 1)
     expected = [shared[f"{whole}/query"][:4, 8:12], shared[f"{whole}/key"][:4, 8:12]]
     assert torch.equal(third, torch.cat([*expected, shared[f"{whole}/value"][8:12, 8:12]]))
-    kept = {int(name.split(".")[6]): tensor.shape for name, tensor in shared.items()
-            if name.startswith(f"{slot}.query_key_value.") and name.endswith("norm.weight/query")}  # fmt: skip
+    norms = [f"{slot}.query_key_value.{head}.norm.weight/query" for head in range(4)]
+    kept = {head: shared[name].shape for head, name in enumerate(norms)}
     assert kept == {0: (16,), 1: (16,), 2: (4,), 3: (4,)}, "a head's own: two heads have 16 keys, four have 4"
 
 

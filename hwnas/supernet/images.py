@@ -70,7 +70,7 @@ def divided(
 
 def write_judging_images(judging: JudgingImages, folder: Path) -> None:
     """Writes `images.safetensors`; raises HwnasError when it cannot be written."""
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for name, pixels in (("held_back", judging.held_back), ("calibration", judging.calibration)):
         tensors |= {f"{name}/images": pixels.images, f"{name}/labels": pixels.labels}
     document = {"kind": KIND, "format": FORMAT, "classes": list(judging.held_back.classes)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class Judged:
         """Standard deviation of `top1_percent` by the number of images alone. By Laplace's rule, so that
         it is not 0 when all or none are right."""
         share = (self.right + 1) / (self.images + 2)
-        return 100 * (share * (1 - share) / self.images) ** 0.5
+        return 100 * math.sqrt(share * (1 - share) / self.images)
 
 
 class Judge:

@@ -144,7 +144,8 @@ class Trainer:
 
 def _groups(weights: SharedWeights, weight_decay: float) -> list[dict[str, Any]]:
     """Kernels and matrices decay; norms, biases, scalars and tables of attention biases don't."""
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, tensor in weights.tensors.items():
         (decayed if tensor.ndim > 1 and not name.endswith("bias.table") else plain).append(tensor)
     return [

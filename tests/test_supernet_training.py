@@ -1,0 +1,314 @@
+"""Training shared weights: which networks an update trains, resuming, judging, starting from slices."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("timm")
+pytest.importorskip("safetensors")
+
+import torch
+from supernet_samples import SETTINGS, SPACE, WITH_BOTTLENECKS, halves
+from train_samples import PLAIN_RECIPE, squares
+
+from hwnas.errors import FileFormatError, UsageError
+from hwnas.nn import build
+from hwnas.predictors.accuracy import load_accuracy
+from hwnas.space import ArchSpec, Stage, count_macs, lower, preset
+from hwnas.supernet import Calibration, Judge, Settings, find_start, train
+from hwnas.supernet.checkpoint import load
+from hwnas.supernet.images import divided
+from hwnas.supernet.networks import Networks
+from hwnas.supernet.sandwich import Sandwich
+from hwnas.supernet.trainer import Trainer
+from hwnas.supernet.weights import SharedWeights
+from hwnas.train.images import open_images
+from hwnas.train.loop import train as train_alone
+from hwnas.train.observer import FinishedEpoch, Silent
+from hwnas.train.start import initialise
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return squares(tmp_path_factory.mktemp("squares"), train=40, test=4)
+
+
+@pytest.fixture(scope="module")
+def nine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of nine classes."""
+    return halves(tmp_path_factory.mktemp("halves"))
+
+
+@pytest.fixture(scope="module")
+def trained(nine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A supernet that has learnt nine classes."""
+    out = tmp_path_factory.mktemp("supernet") / "trained"
+    settings = dataclasses.replace(SETTINGS, batch_size=18, held_back=90, calibration_images=36, lr=6e-3)
+    train(WITH_BOTTLENECKS, nine, settings, out)
+    return out
+
+
+class StopAfter(Silent):
+    """Interrupts the training once an epoch is kept."""
+
+    def __init__(self, epoch: int) -> None:
+        self.last = epoch
+
+    def epoch(self, record: FinishedEpoch) -> None:
+        if record.epoch == self.last:
+            raise KeyboardInterrupt
+
+
+def macs(arch: ArchSpec) -> int:
+    return count_macs(lower(arch))
+
+
+# --- the sandwich ----------------------------------------------------------------------------
+
+
+def test_an_update_trains_the_largest_the_smallest_and_random_networks_and_types_take_turns() -> None:
+    sandwich = Sandwich(SPACE, 2)
+    assert sandwich.types == ("reuse", "single-head", "cascaded-group", "element-wise")
+    rng = random.Random(0)
+    first = Counter()  # type: ignore[var-annotated]
+    for update in range(8):
+        largest, smallest, of_type, of_any = sandwich.networks(update, rng)
+        type_ = sandwich.types[update % 4]
+        for arch in (largest, smallest):
+            assert {block.type for stage in arch.stages for block in stage.blocks if block} == {type_}
+        assert {block.type for stage in of_type.stages for block in stage.blocks if block} <= {type_}
+        assert all(SPACE.contains(arch) for arch in (largest, smallest, of_type, of_any))
+        assert macs(of_type) <= macs(largest)
+        first[largest.id] += 1
+    assert sorted(first.values()) == [2, 2, 2, 2]
+
+
+def test_the_largest_and_the_smallest_are_so_among_many() -> None:
+    sandwich, rng = Sandwich(SPACE), random.Random(1)
+    for type_, largest, smallest in zip(sandwich.types, sandwich.largest, sandwich.smallest, strict=True):
+        with_attention = [
+            macs(arch)
+            for arch in (sandwich.of_type(type_).sample(rng) for _ in range(200))
+            if all(block is not None for stage in arch.stages for block in stage.blocks)
+        ]
+        assert macs(largest) >= max(with_attention) and macs(smallest) <= min(with_attention)
+
+
+def test_no_network_beyond_the_limit_is_trained() -> None:
+    free = Sandwich(SPACE)
+    limit = sum(map(macs, free.largest)) / len(free.largest) / 2
+    sandwich, rng = Sandwich(SPACE, 2, limit), random.Random(0)
+    for update in range(12):
+        assert all(macs(arch) <= limit for arch in sandwich.networks(update, rng))
+    assert all(macs(arch) > limit / 4 for arch in sandwich.largest), "lowered no further than it must be"
+    with pytest.raises(UsageError, match="max_macs must leave every attention type a network"):
+        Sandwich(SPACE, 2, 1000)
+
+
+# --- training --------------------------------------------------------------------------------
+
+
+def test_a_resumed_training_ends_with_the_bits_of_an_uninterrupted_one(data: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"limit": 36, "clock": lambda: 0.0}
+    whole = train(SPACE, data, SETTINGS, tmp_path / "whole", **options)
+    for last in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            train(SPACE, data, SETTINGS, tmp_path / "cut", resume=True, observer=StopAfter(last), **options)
+    resumed = train(SPACE, data, SETTINGS, tmp_path / "cut", resume=True, **options)
+    assert resumed.history == whole.history and len(whole.history) == 3
+    one, other = load(tmp_path / "whole").tensors, load(tmp_path / "cut").tensors
+    assert one.keys() == other.keys()
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    with pytest.raises(UsageError, match="already holds a training: add --resume"):
+        train(SPACE, data, SETTINGS, tmp_path / "cut", **options)
+    with pytest.raises(UsageError, match=r"another supernet; .*\n  lr: 0.003 there, 0.01 asked for"):
+        train(SPACE, data, dataclasses.replace(SETTINGS, lr=0.01), tmp_path / "cut", resume=True, **options)
+
+
+def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(data: Path, tmp_path: Path) -> None:
+    train(SPACE, data, dataclasses.replace(SETTINGS, epochs=2), tmp_path, limit=36)
+    last = tmp_path / "last.safetensors"
+    last.write_bytes(last.read_bytes()[:-100])
+    saved = load(tmp_path)
+    assert len(saved.history) == 1 and "damaged or cut off" in saved.skipped[0]
+    resumed = train(SPACE, data, dataclasses.replace(SETTINGS, epochs=2), tmp_path, limit=36, resume=True)
+    assert len(resumed.history) == 2 and not load(tmp_path).skipped
+
+
+def test_one_update_moves_the_weights_that_its_networks_use_and_no_others(data: Path) -> None:
+    pixels, _ = divided(open_images(data), side=16, limit=None, held_back=9, calibration=12, seed=0)
+    weights = SharedWeights.fresh(SPACE, seed=0)
+    trainer = Trainer(weights, Sandwich(SPACE), SETTINGS, pixels, Silent())
+    before = {name: tensor.detach().clone() for name, tensor in weights.tensors.items()}
+    images, labels = next(pixels.training_batches(12, seed=0, epoch=1))
+    largest, smallest = Sandwich(SPACE).largest[0], Sandwich(SPACE).smallest[0]  # of reuse attention
+    trainer.schedule.step_update(5)
+    trainer.update(images, labels, [largest, smallest])
+    moved = {name for name, tensor in weights.tensors.items() if not torch.equal(tensor, before[name])}
+    assert any("[reuse]" in name for name in moved) and "head.linear.weight" in moved
+    assert not any(
+        f"[{other}]" in name for name in moved for other in ("single-head", "none", "element-wise")
+    )
+
+
+def test_compiling_is_for_the_networks_that_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+
+    def compile_(network: Any) -> Any:
+        compiled.append(network.arch.id)
+        return lambda images: network(images)
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    sandwich, weights = Sandwich(SPACE, 2), SharedWeights.fresh(SPACE, seed=0)
+    lasting = (*sandwich.largest, *sandwich.smallest)
+    networks, plain = Networks(weights, lasting=lasting, compile=True), Networks(weights)
+    rng, images = random.Random(0), torch.randn(4, 3, 16, 16)
+    for update in range(8):
+        with torch.no_grad():
+            for tensor in weights.tensors.values():
+                tensor.mul_(0.9)  # what is compiled must see the weights as they are now
+        for arch in sandwich.networks(update, rng):
+            assert torch.equal(networks.network(arch)[1](images), plain.network(arch)[1](images))
+    assert sorted(compiled) == sorted(arch.id for arch in lasting), "each once"
+
+
+def test_bfloat16_trains_too(data: Path, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, epochs=1, precision="bf16")
+    done = train(SPACE, data, settings, tmp_path, limit=48)
+    assert 0 < done.history[0].loss < 5
+    assert all(tensor.dtype == torch.float32 for tensor in load(tmp_path).tensors.values())
+
+
+def test_every_mistake_in_the_settings_is_said() -> None:
+    with pytest.raises(UsageError) as error:
+        Settings(epochs=0, teacher_share=2, precision="fp64", lr=float("nan"))
+    assert [line.split(":")[1].strip() for line in str(error.value).splitlines()] == [
+        "epochs", "teacher_share", "warmup_epochs", "lr", "precision",
+    ]  # fmt: skip
+
+
+def test_held_back_images_are_not_trained_on(data: Path) -> None:
+    pixels, judging = divided(open_images(data), side=16, limit=90, held_back=30, calibration=24, seed=3)
+    assert (len(pixels), len(judging.held_back), len(judging.calibration)) == (60, 30, 24)
+    assert torch.bincount(judging.held_back.labels).tolist() == [10, 10, 10]
+
+    def contents(images: torch.Tensor) -> set[bytes]:
+        return {image.numpy().tobytes() for image in images}
+
+    assert not contents(pixels.images) & contents(judging.held_back.images)
+    assert contents(judging.calibration.images) <= contents(pixels.images)
+    with pytest.raises(UsageError, match="at most half .* can be held back, got 80 of 90"):
+        divided(open_images(data), side=16, limit=90, held_back=80, calibration=24, seed=3)
+
+
+# --- judging ---------------------------------------------------------------------------------
+
+
+def test_a_trained_supernet_has_learnt_and_ranks_a_nearly_empty_network_below(trained: Path) -> None:
+    sandwich, judge = Sandwich(WITH_BOTTLENECKS), Judge.load(trained)
+    first, last = (Stage(width=width, blocks=(None,), layout="dw-attention-ffn") for width in (8, 2))
+    nearly_empty = dataclasses.replace(sandwich.smallest[0], stages=(first, last))
+    *largest, least = judge.judged([*sandwich.largest, nearly_empty])
+    mean = sum(one.top1_percent for one in largest) / len(largest)
+    assert mean > 80, "of nine classes"
+    assert least.top1_percent < mean - 15, "two channels tell few of nine classes"
+    assert least.images == 90 and least.right == round(0.9 * least.top1_percent)
+
+
+def test_the_estimate_is_the_accuracy_on_held_back_images_with_its_binomial_deviation(trained: Path) -> None:
+    arch = Sandwich(WITH_BOTTLENECKS).largest[1]
+    estimate = load_accuracy(f"supernet:{trained}").predict(arch)
+    network = Judge.load(trained).network(arch)
+    held_back = Judge.load(trained)._held_back
+    right = sum(int((network(images).argmax(1) == labels).sum()) for images, labels in held_back)
+    assert estimate.value == pytest.approx(100 * right / 90) and estimate.unit == "%"
+    share = (right + 1) / 92
+    assert estimate.std == pytest.approx(100 * (share * (1 - share) / 90) ** 0.5)
+
+
+def test_a_network_searched_for_large_images_is_judged_at_the_supernets_size(trained: Path) -> None:
+    arch = Sandwich(WITH_BOTTLENECKS).largest[0]
+    searched = arch.adapted(resolution=224, stem_stride=16, classes=1000)
+    judge = Judge.load(trained)
+    assert judge.judged([searched])[0].right == judge.judged([arch])[0].right
+    with pytest.raises(UsageError, match="must be one of the space that the supernet was trained on"):
+        judge.judged([preset("uniform-t")])
+
+
+def test_a_calibrated_supernet_estimates_what_training_alone_gives(trained: Path) -> None:
+    shared, alone = [40.0, 50.0, 60.0, 70.0, 80.0], [61.0, 64.0, 71.0, 74.0, 81.0]
+    line = Calibration.fitted(shared, alone, image_std_percent=[0.0] * 5)
+    assert (line.slope, line.intercept) == (pytest.approx(0.5), pytest.approx(40.2))
+    by_hand = []
+    for left_out in range(5):
+        x = [value for place, value in enumerate(shared) if place != left_out]
+        y = [value for place, value in enumerate(alone) if place != left_out]
+        design = torch.tensor([[1.0, value] for value in x], dtype=torch.float64)
+        a, b = torch.linalg.lstsq(design, torch.tensor(y, dtype=torch.float64)[:, None]).solution.flatten()
+        by_hand.append(alone[left_out] - float(a + b * shared[left_out]))
+    assert line.std_percent == pytest.approx((sum(error**2 for error in by_hand) / 5) ** 0.5)
+    assert Calibration.fitted(shared, alone[::-1], image_std_percent=[0.0] * 5).slope == 0
+    with pytest.raises(UsageError, match="at least 4 trained networks, got 3"):
+        Calibration.fitted(shared[:3], alone[:3], image_std_percent=[0.0] * 3)
+    plain = load_accuracy(f"supernet:{trained}").predict(Sandwich(WITH_BOTTLENECKS).largest[0])
+    written = line.write(trained)
+    try:
+        calibrated = load_accuracy(f"supernet:{trained}").predict(Sandwich(WITH_BOTTLENECKS).largest[0])
+        assert calibrated.value == pytest.approx(40.2 + 0.5 * plain.value)
+        assert calibrated.std == pytest.approx((line.std_percent**2 + (0.5 * plain.std) ** 2) ** 0.5)
+        written.write_text("{}")
+        with pytest.raises(FileFormatError, match="not a supernet's calibration"):
+            load_accuracy(f"supernet:{trained}")
+    finally:
+        written.unlink()
+
+
+# --- starting from slices --------------------------------------------------------------------
+
+
+def test_a_training_from_a_supernet_starts_exactly_at_the_subnets_output(
+    trained: Path, nine: Path, tmp_path: Path
+) -> None:
+    arch = Sandwich(WITH_BOTTLENECKS).largest[2]
+    start = functools.partial(find_start, trained)
+    network = build(arch).to(memory_format=torch.channels_last)
+    initialise(network, start, arch, Silent())
+    images = torch.randn(5, 3, 16, 16)
+    expected = Judge.load(trained).network(arch)(images)
+    assert torch.equal(network.eval()(images), expected)
+    still = dataclasses.replace(
+        PLAIN_RECIPE, epochs=1, ema_decay=0.0, lr=1e-12, min_lr=0.0, warmup_epochs=0.0, weight_decay=0.0
+    )
+    result = train_alone(arch, nine, still, tmp_path / "on", init=start)
+    assert result.arch == arch and result.history[0].top1_percent > 50, "of nine classes"
+    with pytest.raises(UsageError, match="must be one of the space"):
+        train_alone(preset("uniform-t"), nine, still, tmp_path / "no", init=start)
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def test_damaged_and_foreign_files_are_refused_in_one_line(trained: Path, tmp_path: Path) -> None:
+    content = (trained / "last.safetensors").read_bytes()
+    file = tmp_path / "last.safetensors"
+    for damaged, said in (
+        (content[: len(content) // 2], "damaged or cut off"),
+        (content[:4], "cut off"),
+        (b"\x80\x02" + content, "pickle"),
+        ((trained / "images.safetensors").read_bytes(), "must be a file of the kind 'hwnas supernet', got"),
+    ):
+        file.write_bytes(damaged)
+        with pytest.raises(FileFormatError, match=said) as error:
+            load(file)
+        assert "\n" not in str(error.value)
+    with pytest.raises(UsageError, match="no such checkpoint"):
+        load(tmp_path / "nothing")
+    with pytest.raises(UsageError, match="supernet:FOLDER"):
+        load_accuracy("supernet")
