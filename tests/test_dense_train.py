@@ -28,8 +28,8 @@ from hwnas.train.checkpoint_folder import BEST, LAST, PREVIOUS
 from hwnas.train.observer import FinishedEpoch, Progress, TrainingFailed
 
 LEARNING: dict[str, dict[str, Any]] = {
-    "detect": {"epochs": 4, "lr": 3e-3},
-    "instance": {"epochs": 2, "lr": 2e-3, "limit": 64},
+    "detect": {"epochs": 3},
+    "instance": {"epochs": 2, "limit": 64},
     "segment": {"epochs": 3, "lr": 3e-3},
 }
 """By task, what differs from RECIPE where the test is whether it learns: updates of 4 images."""
@@ -188,7 +188,7 @@ def test_a_classifier_gives_the_backbone_and_a_dense_training_everything(few: Pa
 
 def test_it_learns_in_bfloat16_and_every_loss_stays_a_number(few: Path, tmp_path: Path) -> None:
     for task in ("detect", "instance", "segment"):
-        result = run(few, tmp_path / task, task, precision="bf16")
+        result = run(few, tmp_path / task, task, limit=8, precision="bf16")
         assert result.history[-1].loss < result.history[0].loss
 
 
@@ -239,7 +239,7 @@ def test_the_recipes_that_ship_are_read_and_written_without_loss() -> None:
     ("change", "complaint"),
     [
         ({"epochs": 0}, "epochs: must be from 1"),
-        ({"pyramid_width": 30}, "pyramid_width: must be divisible by 4, got 30"),
+        ({"pyramid_width": 30}, "pyramid_width: must be divisible by 8, got 30"),
         ({"image_size": 200}, "image_size: must be at most longest_side, got image_size=200"),
         ({"lr": float("nan")}, "lr: must be above 0"),
         ({"optimizer": "adam"}, "optimizer: must be one of adamw"),

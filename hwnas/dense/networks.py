@@ -12,6 +12,7 @@ targets; they give the losses by name, or in eval mode a prediction an image.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,6 +33,8 @@ TASKS = ("detect", "instance", "segment")
 ASPECTS = (0.5, 1.0, 2.0)
 OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 """Sides of a map's anchors over its smallest, as in RetinaNet."""
+CHANNELS_PER_GROUP = 8
+"""Of the group norms in RetinaNet's head: 32 groups at the usual width of 256."""
 
 
 class DenseNetwork(nn.Module):
@@ -159,9 +162,18 @@ def _anchors(pyramid: Pyramid, recipe: DenseRecipe) -> Any:
 
 
 def _retina_net(pyramid: Pyramid, classes: int, recipe: DenseRecipe, sizes: Mapping[str, Any]) -> nn.Module:
+    """Torchvision's RetinaNet with the normalised head of its second version, which a narrow one needs:
+    the first weights are so small that without norms little passes four layers of few channels."""
     retina: Any = plugins.require("torchvision.models.detection.retinanet", extra="torch")
+    width, anchors = pyramid.out_channels, _anchors(pyramid, recipe)
+    head = retina.RetinaNetHead(
+        width,
+        anchors.num_anchors_per_location()[0],
+        classes + 1,
+        norm_layer=partial(nn.GroupNorm, width // CHANNELS_PER_GROUP),
+    )
     network: nn.Module = retina.RetinaNet(
-        pyramid, num_classes=classes + 1, anchor_generator=_anchors(pyramid, recipe), **sizes
+        pyramid, num_classes=classes + 1, anchor_generator=anchors, head=head, **sizes
     )
     return network
 

@@ -139,8 +139,8 @@ def _problems(recipe: DenseRecipe) -> Iterator[str]:
         yield f"ema_decay: must be at least 0 and below 1, got {recipe.ema_decay}"
     if recipe.stem_stride not in (0, 2, 4, 8, 16):
         yield f"stem_stride: must be 0, 2, 4, 8 or 16, got {recipe.stem_stride}"
-    if recipe.pyramid_width % 4:
-        yield f"pyramid_width: must be divisible by 4, got {recipe.pyramid_width}"
+    if recipe.pyramid_width % 8:
+        yield f"pyramid_width: must be divisible by 8, got {recipe.pyramid_width}"
     for low, high in (("warmup_epochs", "epochs"), ("image_size", "longest_side")):
         if getattr(recipe, low) > getattr(recipe, high):
             yield (
