@@ -7,6 +7,7 @@ from test_transfer import best_single, mape, world
 
 from hwnas.predictors.latency.transfer import choose_samples, fit_transfer
 from hwnas.predictors.latency.transfer_bases import candidate_bases
+from hwnas.predictors.latency.transfer_blend import Answers, blend_shares, blended
 from hwnas.predictors.latency.transfer_process import Smooth, Term, fit_process
 from hwnas.predictors.latency.transfer_rows import describe_rows
 
@@ -44,6 +45,19 @@ def test_a_process_left_out_is_one_fitted_without_that_row(monkeypatch: pytest.M
         mean, variance = fitted(np.delete(np.arange(12), left)).predict(np.array([left]))
         assert above[0, left] == pytest.approx(residuals[left] - mean[0, 0], abs=1e-4)
         assert deviation[0, left] == pytest.approx(np.sqrt(variance[0, 0]), rel=1e-3)
+
+
+def test_an_answer_with_half_the_error_counts_sixteen_times_as_much() -> None:
+    logs = np.zeros(6)
+    errors = 0.01 * np.array([1, -1, 1, -1, 1, -1])
+    scales = np.array([[1.0, 2.0], [4.0, 4.0]])[:, :, None]
+    answers = Answers(scales * errors, np.broadcast_to((0.01 * scales) ** 2, (2, 2, 6)))
+    shares = blend_shares(answers, logs)
+    np.testing.assert_allclose(shares / shares[0, 0], [[1, 1 / 16], [1 / 256, 1 / 256]])
+    centre, deviation = blended(answers, np.array([[0.5, 0.0], [0.5, 0.0]]))
+    np.testing.assert_allclose(centre, 2.5 * errors)
+    # Half of what either varies by, and how far both are from their middle.
+    np.testing.assert_allclose(deviation, 0.01 * np.sqrt((1 + 16) / 2 + 1.5**2))
 
 
 def test_a_twin_among_many_known_devices_is_found() -> None:

@@ -33,7 +33,7 @@ def blend_shares(left_out: Answers, logs: Floats) -> Floats:
 
     if len(logs) < _FEWEST:
         bases = left_out.means.shape[1]
-        return np.array([[1.0], [0.0]]) * np.full(bases, 1 / bases)
+        return np.stack([np.full(bases, 1 / bases), np.zeros(bases)])
     deviations = np.sqrt(left_out.variances)
     density = student.logpdf((logs - left_out.means) / deviations, 5) - np.log(deviations)
     score = _SHARPNESS * density.mean(axis=2)
