@@ -190,17 +190,16 @@ def _grad_cam_sheet(heading: str, pixels: Tensor, cams: dict[str, Tensor]) -> Pi
 
 def _attention_sheet(heading: str, pixels: Tensor, seen: Sequence[SeenAttention]) -> Picture:
     picture = pictures.shown(pixels, MEAN, DEVIATION, _SMALL_SIDE)
-    rows: list[tuple[str, Sequence[tuple[str, Picture]]]] = [
-        (f"What attention each position gets, {heading}", [("image", picture)])
-    ]
+    title = f"{heading}: the attention that each position gets, from least to most, as parts of the mean"
+    rows: list[tuple[str, Sequence[tuple[str, Picture]]]] = [(title, [("image", picture)])]
     for own in seen:
         side, received = own.received.shape[-1], own.received[0]
-        alone = "all heads" if own.heads > 1 else "the head"
-        captions = [f"head {number}" for number in range(len(received))] if len(received) > 1 else [alone]
-        tiles = [
-            (caption, pictures.over(picture, values))
-            for caption, values in zip(captions, received, strict=True)
-        ]
+        tiles = []
+        for number, values in enumerate(received):
+            parts = values / values.mean()
+            whose = f"head {number}" if len(received) > 1 else "all heads" if own.heads > 1 else "the head"
+            caption = f"{whose} {float(parts.min()):.2f}-{float(parts.max()):.2f}"
+            tiles.append((caption, pictures.over(picture, parts - parts.min())))
         rows.append((f"{own.place}: {own.kind}, {own.heads} heads, {side} x {side}", tiles))
     return pictures.grid(rows)
 
