@@ -11,7 +11,9 @@ from typing import Any
 from search_fakes import all_vectors, by_size, less_sure_when_large, small_space, table
 
 from hwnas.latency import Coefficients, LatencyTable, Row
+from hwnas.predictors.estimate import Estimate
 from hwnas.search import SearchResult, search
+from hwnas.search.verification import Corrected, MeasuredCandidate, Verification
 from hwnas.space.ops import lower
 
 EMPTY = {"meta", "br"}
@@ -105,3 +107,28 @@ def run_of_one(out: Path | None = None, **options: Any) -> SearchResult:
         "sampler": "random",
     }
     return search(small_space(), out=out, **settings | options)
+
+
+def verified(result: SearchResult, *, times: float, cpu_share: float = 1.0) -> list[str]:
+    """Writes into a run that every second network of its front was measured, at so many times its
+    prediction, which a corrected table knows; returns their ids. All but the first got `cpu_share`."""
+    assert result.path is not None
+    chosen = result.front[::2]
+    Verification(
+        most=30,
+        candidates=len(result.trials),
+        profile={"board": "Toy"},
+        environment={},
+        started="2026-11-21T12:00:00+00:00",
+        finished="2026-11-21T12:01:00+00:00",
+        measured=tuple(
+            MeasuredCandidate(
+                one.id, 1, (times * one.latency.value,), 0.0, cpu_share if place else 1.0, one.latency
+            )
+            for place, one in enumerate(chosen)
+        ),
+        correction=Corrected("one factor", times, {}, 10.0, 1.0),
+        corrected={one.id: Estimate(times * one.latency.value, unit="ms") for one in chosen},
+        front=tuple(one.id for one in chosen),
+    ).write(result.path)
+    return [one.id for one in chosen]

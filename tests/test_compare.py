@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_fakes import Page, loads_nothing, other_board, run_of_one, run_of_two_devices
+from report_fakes import Page, loads_nothing, other_board, run_of_one, run_of_two_devices, verified
 from search_fakes import by_size, less_sure_when_large, table
 
 from hwnas.errors import UsageError
 from hwnas.report.compare_page import comparison_document, comparison_html
 from hwnas.report.comparison import Comparison, compare
-from hwnas.search import SearchResult, pareto
-from hwnas.search.verification import MeasuredCandidate, Verification
+from hwnas.search import pareto
 
 
 @pytest.fixture(scope="module")
@@ -189,33 +188,14 @@ def test_one_run_is_not_compared_with_itself(runs: list[Path]) -> None:
 # --- verified fronts -------------------------------------------------------------------------
 
 
-def verified(path: Path, result: SearchResult, times: float) -> list[str]:
-    """Writes that every second network of the front was measured, at so many times its prediction."""
-    chosen = result.front[::2]
-    Verification(
-        most=30,
-        candidates=len(result.trials),
-        profile={"board": "Toy"},
-        environment={},
-        started="2026-11-21T12:00:00+00:00",
-        finished="2026-11-21T12:01:00+00:00",
-        measured=tuple(
-            MeasuredCandidate(one.id, 1, (times * one.latency.value,), 0.0, 1.0, one.latency)
-            for one in chosen
-        ),
-        front=tuple(one.id for one in chosen),
-    ).write(path)
-    return [one.id for one in chosen]
-
-
 def test_fronts_are_measured_ones_only_where_all_runs_are_verified(tmp_path: Path) -> None:
     paths = [tmp_path / "one", tmp_path / "two"]
     results = [run_of_one(path, seed=seed) for seed, path in enumerate(paths)]
-    ids = verified(paths[0], results[0], 0.9)
+    ids = verified(results[0], times=0.9)
     half = compare(paths)
     assert [one.id for one in half.runs[0].result.front] == [one.id for one in results[0].front]
     assert "not all are verified: what was measured of one is left out" in half.notes[0]
-    verified(paths[1], results[1], 2.0)
+    verified(results[1], times=2.0)
     both = compare(paths)
     assert [one.id for one in both.runs[0].result.front] == ids
     assert "compared by their measured latencies" in both.notes[0]

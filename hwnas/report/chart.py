@@ -1,4 +1,4 @@
-"""The charts as inline SVG: fronts, curves of hypervolume, measured against predicted."""
+"""The chart of fronts as inline SVG, and the shapes and keys that tell several apart."""
 
 from __future__ import annotations
 
@@ -7,21 +7,10 @@ from dataclasses import dataclass, field
 from html import escape
 
 from hwnas.report.axes import WIDE, Axis, Size, figure, frame
-from hwnas.report.progress import Progress
 from hwnas.report.spread import spread_over
 from hwnas.search import pareto
 
-__all__ = [
-    "SERIES",
-    "Curve",
-    "Front",
-    "Mark",
-    "agreement_chart",
-    "front_chart",
-    "in_sight",
-    "key",
-    "progress_chart",
-]
+__all__ = ["SERIES", "Front", "Mark", "front_chart", "in_sight", "key", "shape"]
 
 SERIES = 6
 """How many fronts or curves have a colour of their own; more begin anew."""
@@ -75,20 +64,6 @@ class Front:
         """Those of the chain that have room for a name and a deviation, best accuracy first."""
         chain = self.chain[::-1]
         return [chain[index] for index in spread_over(len(chain), NAMED)]
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """A hypervolume that grows, its name, its number among several."""
-
-    name: str
-    progress: Progress
-    number: int = 0
-
-    @property
-    def style(self) -> str:
-        """The class of its colour."""
-        return f"s{self.number % SERIES}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,67 +159,13 @@ def in_sight(
     return near, xs or [0.0, 1.0], ys or [0.0, 1.0]
 
 
-def progress_chart(curves: Sequence[Curve]) -> str:
-    """Hypervolume against evaluations on a logarithmic axis, a step at each that raised it."""
-    total = max((curve.progress.total for curve in curves), default=1)
-    best = max((curve.progress.final for curve in curves), default=1.0)
-
-    def draw(size: Size) -> list[str]:
-        x, y = size.horizontal(1, max(total, 2), log=True), size.vertical(0, best or 1.0)
-        parts = [frame(size, x, y, x_title="evaluations", y_title="hypervolume, in parts of the box")]
-        for curve in curves:
-            known = curve.progress
-            steps, height = [f"M{x.at(1)} {y.at(0)}"], 0.0
-            for count, share in zip(known.evaluations, known.shares, strict=True):
-                steps.append(f"L{x.at(count)} {y.at(height)}V{y.at(share)}")
-                height = share
-            steps.append(f"H{x.at(max(known.total, 1))}")
-            parts.append(
-                f'<path class="line {curve.style}" d="{"".join(steps)}">'
-                f"<title>{escape(curve.name)}: {known.final:.4f} after {known.total}</title></path>"
-            )
-        return parts
-
-    said = "; ".join(
-        f"{curve.name} {curve.progress.final:.4f} after {curve.progress.total} evaluations"
-        for curve in curves
-    )
-    return figure(draw, label=f"hypervolume over evaluations: {said}")
-
-
-def agreement_chart(points: Sequence[tuple[float, float, str]], *, budget_ms: float, how: str) -> str:
-    """Measured against predicted ms, with the line on which both agree.
-
-    `points` are (predicted, measured, label); `how` says what the predictions are.
-    """
-    values = [value for predicted, measured, _ in points for value in (predicted, measured)] + [budget_ms]
-
-    def draw(size: Size) -> list[str]:
-        x, y = size.horizontal(min(values), max(values)), size.vertical(min(values), max(values))
-        parts = [frame(size, x, y, x_title=f"predicted, {how} (ms)", y_title="measured (ms)")]
-        low, high = min(values), max(values)
-        parts.append(
-            f'<path class="agree" d="M{x.at(low)} {y.at(low)}L{x.at(high)} {y.at(high)}"/>'
-            f'<path class="budget" d="M{size.left} {y.at(budget_ms)}H{size.right}"/>'
-            f'<text x="{size.left + 6}" y="{y.at(budget_ms) - 5}">budget {budget_ms:g} ms</text>'
-        )
-        parts += [
-            f'<circle class="dot s0" cx="{x.at(predicted)}" cy="{y.at(measured)}" r="4.5">'
-            f"<title>{escape(label)}</title></circle>"
-            for predicted, measured, label in points
-        ]
-        return parts
-
-    return figure(draw, label="measured against predicted latency; the same numbers are in the table below")
-
-
-def key(fronts: Sequence[Front] | Sequence[Curve]) -> str:
-    """Which line and shape is whose."""
+def key(series: Sequence[tuple[str, int]], *, joined: bool = True) -> str:
+    """Whose is which shape, and which line where they are joined: names with their numbers."""
     items = "".join(
-        f'<li><svg class="key" viewBox="0 0 34 14" aria-hidden="true">'
-        f'<path class="line {one.style}" d="M0 7H34"/>{_shape(one.number, 17, 7, one.style)}</svg>'
-        f"{escape(one.name)}</li>"
-        for one in fronts
+        '<li><svg class="key" viewBox="0 0 34 14" aria-hidden="true">'
+        + (f'<path class="line s{number % SERIES}" d="M0 7H34"/>' if joined else "")
+        + f"{shape(number, 17, 7, f's{number % SERIES}')}</svg>{escape(name)}</li>"
+        for name, number in series
     )
     return f'<ul class="legend">{items}</ul>'
 
@@ -284,11 +205,11 @@ def _front(front: Front, x: Axis, y: Axis) -> list[str]:
         if id(mark) in named and mark.low is not None and mark.high is not None and mark.high > mark.low:
             parts.append(f'<path class="error {style}" d="M{a} {y.within(mark.low)}V{y.within(mark.high)}"/>')
         title = f"<title>{escape(mark.label)}</title>"
-        parts.append(_shape(front.number, a, b, style if id(mark) in joined else f"{style} aside", title))
+        parts.append(shape(front.number, a, b, style if id(mark) in joined else f"{style} aside", title))
     return parts
 
 
-def _shape(number: int, x: float, y: float, style: str, title: str = "") -> str:
+def shape(number: int, x: float, y: float, style: str, title: str = "") -> str:
     """A circle, a square, a triangle or a diamond: fronts differ by more than colour."""
     if number % 4 == 0:
         return f'<circle class="dot {style}" cx="{x}" cy="{y}" r="5">{title}</circle>'

@@ -6,8 +6,9 @@ from dataclasses import replace
 from html import escape
 from typing import Any
 
-from hwnas.report.chart import Curve, Front, front_chart, key, progress_chart
+from hwnas.report.chart import Front, front_chart, key
 from hwnas.report.comparison import Comparison
+from hwnas.report.curves import Curve, progress_chart
 from hwnas.report.dimensions import dimensions, shown, within
 from hwnas.report.front import accuracy_title, axis_title, front_marks
 from hwnas.report.html import page
@@ -98,7 +99,7 @@ def _fronts(known: Comparison) -> str:
         if len(minimised) > 1:
             charts.append(f"<h3>Accuracy and {escape(dimension.noun + dimension.place)}</h3>")
         charts.append(
-            key(fronts)
+            key([(one.name, one.number) for one in fronts])
             + front_chart(
                 fronts=fronts,
                 bounds=list(bounds),
@@ -122,7 +123,7 @@ def _hypervolume(known: Comparison) -> str:
     )
     question = known.runs[0].result.question
     return (
-        f"{key(curves)}{progress_chart(curves)}"
+        f"{key([(one.name, one.number) for one in curves])}{progress_chart(curves)}"
         '<div class="wide"><table><thead><tr><th class="left">run</th><th>evaluated</th><th>on its front</th>'
         "<th>on the front of all</th><th>hypervolume</th>"
         f"<th>after {known.common_evaluations} evaluations</th>"

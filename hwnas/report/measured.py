@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from html import escape
 
-from hwnas.report.chart import agreement_chart
-from hwnas.report.words import interval
+from hwnas.report.agreement import Agreement, agreement_chart
+from hwnas.report.words import interval, number, percent
 from hwnas.search.output import verification_text
 from hwnas.search.run import SearchResult, resume_command
+from hwnas.search.verify import CALM
 
 __all__ = ["verification_section"]
 
@@ -29,13 +30,20 @@ def verification_section(result: SearchResult) -> str:
         told = f"<p>{escape(verification_text(result))}</p>"
     if known.mismatch:
         told += "<p>It was allowed to measure in another configuration, or elsewhere, than the table.</p>"
+    disturbed = [one.cpu_share for one in known.measured if one.cpu_share < CALM]
+    if disturbed:
+        told += (
+            f"<p>Other programs took the CPU while {len(disturbed)} of {len(known.measured)} networks were "
+            f"measured, which got {percent(min(disturbed))} of it at worst: those times are too long.</p>"
+        )
     latencies, front = known.latencies, set(known.front)
     rows = "".join(
         f'<tr><td class="left"><code>{escape(one.id)}</code></td><td>{one.round}</td>'
-        f"<td>{latencies[one.id].value:#.4g}</td><td>{interval(latencies[one.id])}</td>"
-        f"<td>{one.predicted.value:#.4g}</td>"
+        f"<td>{number(latencies[one.id].value)}</td><td>{interval(latencies[one.id])}</td>"
+        f"<td>{number(one.predicted.value)}</td>"
         f"<td>{100 * (one.predicted.value / latencies[one.id].value - 1):+.1f} %</td>"
-        f"<td>{f'{known.corrected[one.id].value:#.4g}' if one.id in known.corrected else ''}</td>"
+        f"<td>{number(known.corrected[one.id].value) if one.id in known.corrected else ''}</td>"
+        f"<td>{percent(one.cpu_share)}</td>"
         f'<td class="left">{"yes" if latencies[one.id].value <= result.question.budget_ms else "no"}</td>'
         f'<td class="left">{"yes" if one.id in front else ""}</td></tr>'
         for one in known.measured
@@ -47,11 +55,11 @@ def verification_section(result: SearchResult) -> str:
     )
     chart = agreement_chart(
         [
-            (
-                one.predicted.value,
+            Agreement(
                 latencies[one.id].value,
-                f"{one.id}: predicted {one.predicted.value:#.4g} ms, "
-                f"measured {latencies[one.id].value:#.4g} ms",
+                one.predicted.value,
+                known.corrected[one.id].value if one.id in known.corrected else None,
+                f"{one.id}: measured {number(latencies[one.id].value)} ms",
             )
             for one in known.measured
         ],
@@ -65,6 +73,7 @@ def verification_section(result: SearchResult) -> str:
         "processes.</p><details><summary>All networks measured</summary>"
         '<div class="wide"><table><thead><tr><th class="left">id</th><th>round</th><th>measured ms</th>'
         "<th>interval ms</th><th>predicted ms</th><th>error</th><th>corrected ms</th>"
+        "<th>share of the CPU</th>"
         '<th class="left">within the budget</th><th class="left">on the front</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div></details></section>"
     )

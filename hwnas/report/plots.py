@@ -217,13 +217,22 @@ def _measured(axes: Axes, result: SearchResult) -> None:
     known = result.verification
     assert known is not None
     latencies = known.latencies
-    pairs = [(one.predicted.value, latencies[one.id].value) for one in known.measured]
-    ends = (min(map(min, pairs)), max(map(max, pairs)))
-    axes.plot(ends, ends, color=GREY, lw=0.8)
-    axes.plot(*zip(*pairs, strict=True), "o", ms=3, color=BLUE)
-    axes.set_xlabel(f"predicted, {result.question.provenance} table (ms)")
+    measured = {one.id: latencies[one.id].value for one in known.measured}
+    predicted = {one.id: one.predicted.value for one in known.measured}
+    corrected = {name: one.value for name, one in known.corrected.items()}
+    every = [*measured.values(), *predicted.values(), *corrected.values()]
+    axes.plot([min(every), max(every)], [min(every), max(every)], color=GREY, lw=0.8)
+    for label, marker, colour, known_ms in (
+        (f"{result.question.provenance} table", "o", BLUE, predicted),
+        ("corrected table", "s", VERMILION, corrected),
+    ):
+        if known_ms:
+            heights = [measured[name] for name in known_ms]
+            axes.plot(list(known_ms.values()), heights, marker, ms=3, color=colour, label=label)
+    axes.axhline(result.question.budget_ms, color=VERMILION, ls="--", lw=0.8, label="budget")
+    axes.set_xlabel("predicted (ms)")
     axes.set_ylabel("measured (ms)")
-    axes.set_aspect("equal")
+    axes.legend(loc="upper left")
 
 
 def _choices(axes: Axes, result: SearchResult) -> None:

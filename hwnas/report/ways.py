@@ -7,8 +7,8 @@ from html import escape
 import numpy as np
 
 from hwnas.report.bars import legend, paired_rows, stacked
-from hwnas.report.chart import Curve, progress_chart
 from hwnas.report.choices import Preference, preferences, strongest
+from hwnas.report.curves import Curve, progress_chart
 from hwnas.report.dimensions import dimensions
 from hwnas.report.progress import Box, Points, box_of, progress
 from hwnas.report.words import percent
