@@ -22,21 +22,21 @@ def prior_parts(rows: Rows, base: Floats) -> tuple[list[Term], Smooth]:
     known = rows.devices > 0
     terms = [Term(np.ones((len(rows.labels), 1)), (0.3, 0.3001), 0.30005)]
     if known:
-        terms.append(Term(rows.slope[:, None], (0.0005, 0.5), 0.070711))
+        terms.append(Term(rows.slope[:, None], (0.002, 0.5), 0.070711))
     if rows.spread.shape[1]:
-        terms.append(Term(rows.spread, (0.005, 3.0), 0.547723))
+        terms.append(Term(rows.spread, (0.02, 3.0), 0.547723))
     if rows.mixture.shape[1] and not rows.costs.shape[1]:  # else the costs tell of sums
-        terms.append(Term(rows.mixture, (0.0005, 0.7), 0.083666))
+        terms.append(Term(rows.mixture, (0.002, 0.7), 0.083666))
     if rows.shape.shape[1]:
-        terms.append(_weighted(rows.shape, *(((0.00015, 0.3), 0.03) if known else ((0.0005, 1.0), 0.1))))
+        terms.append(_weighted(rows.shape, *(((0.0006, 0.3), 0.03) if known else ((0.002, 1.0), 0.1))))
     if rows.codes.shape[1]:
-        terms.append(_weighted(rows.codes, *(((0.00005, 0.2), 0.0141421) if known else ((0.0005, 1.0), 0.1))))
+        terms.append(_weighted(rows.codes, *(((0.0002, 0.2), 0.0141421) if known else ((0.002, 1.0), 0.1))))
     if rows.costs.shape[1]:
         shares = rows.costs / np.exp(base - np.median(base))[:, None]
         scale = shares.std(axis=0)
         shares = (shares - shares.mean(axis=0))[:, scale > 1e-9] / scale[scale > 1e-9]
         shares = np.clip(shares, -6, 6)
-        terms.append(_weighted(shares, *(((0.00015, 0.3), 0.03) if known else ((0.0005, 0.5), 0.070711))))
+        terms.append(_weighted(shares, *(((0.0006, 0.3), 0.03) if known else ((0.002, 0.5), 0.070711))))
     spread = rows.spread[:, :4]
     scale = spread.std(axis=0)
     devices = spread / np.where(scale > 0, scale, 1.0)
