@@ -23,7 +23,7 @@ from hwnas.nn import build
 from hwnas.predictors.accuracy import load_accuracy
 from hwnas.space import ArchSpec, Stage, count_macs, lower, preset
 from hwnas.supernet import Calibration, Judge, Settings, find_start, train
-from hwnas.supernet.checkpoint import load
+from hwnas.supernet.checkpoint import load, resume_point
 from hwnas.supernet.images import divided
 from hwnas.supernet.networks import Networks
 from hwnas.supernet.sandwich import Sandwich
@@ -136,10 +136,11 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(data: Path, tmp_p
     train(SPACE, data, dataclasses.replace(SETTINGS, epochs=2), tmp_path, limit=36)
     last = tmp_path / "last.safetensors"
     last.write_bytes(last.read_bytes()[:-100])
-    saved = load(tmp_path)
+    saved = resume_point(tmp_path)
     assert len(saved.history) == 1 and "damaged or cut off" in saved.skipped[0]
+    assert len(load(tmp_path).history) == 2, "networks are judged with the weights alone"
     resumed = train(SPACE, data, dataclasses.replace(SETTINGS, epochs=2), tmp_path, limit=36, resume=True)
-    assert len(resumed.history) == 2 and not load(tmp_path).skipped
+    assert len(resumed.history) == 2 and not resume_point(tmp_path).skipped
 
 
 def test_one_update_moves_the_weights_that_its_networks_use_and_no_others(data: Path) -> None:
@@ -296,8 +297,9 @@ def test_a_training_from_a_supernet_starts_exactly_at_the_subnets_output(
 
 
 def test_damaged_and_foreign_files_are_refused_in_one_line(trained: Path, tmp_path: Path) -> None:
-    content = (trained / "last.safetensors").read_bytes()
-    file = tmp_path / "last.safetensors"
+    content = (trained / "weights.safetensors").read_bytes()
+    assert len(content) < (trained / "last.safetensors").stat().st_size / 2
+    file = tmp_path / "weights.safetensors"
     for damaged, said in (
         (content[: len(content) // 2], "damaged or cut off"),
         (content[:4], "cut off"),

@@ -21,8 +21,9 @@ from hwnas.train.checkpoint_folder import LAST, PREVIOUS, first_whole, put
 from hwnas.train.sealed import Tensors, below, read_sealed, sealed
 from hwnas.train.training_state import TrainingState, packed, unpacked
 
-__all__ = ["Checkpoint", "EpochRecord", "load", "save"]
+__all__ = ["WEIGHTS", "Checkpoint", "EpochRecord", "load", "resume_point", "save"]
 
+WEIGHTS = "weights.safetensors"
 KIND, FORMAT = "hwnas supernet", 1  # 1: the first one
 
 
@@ -78,10 +79,34 @@ class Checkpoint:
 
 
 def save(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write `last.safetensors`, atomically; what was last becomes `previous`.
+    """Write `weights.safetensors` and `last.safetensors`, each atomically; what was last becomes `previous`.
 
     Raises HwnasError when the disk is full or the folder cannot be written; what was there stays.
     """
+    # The weights first: a kill in between repeats the epoch, and with it them.
+    put(_content(dataclasses.replace(checkpoint, training=None)), folder / WEIGHTS)
+    put(_content(checkpoint), folder / LAST)
+
+
+def load(path: Path | str) -> Checkpoint:
+    """The supernet in a file, or the newest whole one of a folder; without what training needs, if it can be.
+
+    Raises UsageError when there is none, FileFormatError when it is damaged, a pickle or foreign.
+    """
+    return _first_whole(Path(path), WEIGHTS, LAST, PREVIOUS)
+
+
+def resume_point(folder: Path) -> Checkpoint:
+    """The newest whole checkpoint of a folder that can be resumed. Raises as `load`."""
+    return _first_whole(folder, LAST, PREVIOUS)
+
+
+def _first_whole(path: Path, *names: str) -> Checkpoint:
+    saved, skipped = first_whole(path, names, _read)
+    return dataclasses.replace(saved, skipped=skipped)
+
+
+def _content(checkpoint: Checkpoint) -> bytes:
     tensors: Tensors = {f"weights/{name}": tensor for name, tensor in checkpoint.tensors.items()}
     document: dict[str, Any] = {
         "kind": KIND,
@@ -96,16 +121,7 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
     if checkpoint.training is not None:
         more, document["training"] = packed(checkpoint.training, checkpoint.tensors)
         tensors |= more
-    put(sealed(tensors, document), folder / LAST)
-
-
-def load(path: Path | str) -> Checkpoint:
-    """The supernet in a file, or the newest whole one of a folder.
-
-    Raises UsageError when there is none, FileFormatError when it is damaged, a pickle or foreign.
-    """
-    saved, skipped = first_whole(Path(path), (LAST, PREVIOUS), _read)
-    return dataclasses.replace(saved, skipped=skipped)
+    return sealed(tensors, document)
 
 
 def _read(path: Path) -> Checkpoint:

@@ -16,7 +16,7 @@ from typing import Any
 
 from hwnas.errors import UsageError
 from hwnas.space import SearchSpace
-from hwnas.supernet.checkpoint import Checkpoint, EpochRecord, load, save
+from hwnas.supernet.checkpoint import Checkpoint, EpochRecord, resume_point, save
 from hwnas.supernet.images import IMAGES, JudgingImages, divided, write_judging_images
 from hwnas.supernet.judge import Judge
 from hwnas.supernet.sandwich import Sandwich
@@ -143,7 +143,7 @@ def _prepared(out: Path, asked: Checkpoint, resume: bool, observer: Observer) ->
         raise UsageError(f"{out}: cannot be written: {error.strerror}: choose another folder") from None
     if not held:
         return None
-    saved = load(out)
+    saved = resume_point(out)
     for reason in saved.skipped:
         observer.note(f"{reason}; going on from the checkpoint before it")
     if saved.path == out / PREVIOUS and (out / LAST).exists():
