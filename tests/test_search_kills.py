@@ -14,9 +14,9 @@ from hwnas.search import load_run
 from hwnas.search.run import CANDIDATES, FRONT
 
 WAYS = {
-    "one by one": (QUESTION, 250),
-    "two workers": ((*QUESTION[:-1], "search_fakes:uneven", "--workers", "2"), 250),
-    "in batches": ((*QUESTION[:-1], "search_fakes:cheap_by_size"), 1500),
+    "one by one": (QUESTION, 150),
+    "two workers": ((*QUESTION[:-1], "search_fakes:uneven", "--workers", "2"), 150),
+    "in batches": ((*QUESTION[:-1], "search_fakes:cheap_by_size"), 600),
 }
 """The question, and how many candidates are wanted."""
 

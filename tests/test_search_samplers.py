@@ -163,6 +163,16 @@ def test_random_networks_reach_every_choice() -> None:
         assert set(range(len(decision.choices))) <= set(drawn[:, place].tolist()), decision.name
 
 
+def test_even_random_networks_have_one_attention_in_each_stage() -> None:
+    space = SearchSpace.default()
+    drawn = Moves(space).random(200, np.random.default_rng(0), even=True)
+    assert [tuple(row) for row in drawn.tolist()] == [space.repair(row) for row in drawn.tolist()]
+    for row in drawn.tolist():
+        assert all(len(set(stage.blocks)) == 1 for stage in space.decode(row).stages)
+    first_blocks = drawn[:, Moves(space).stages[0].blocks.start]
+    assert len(set(first_blocks.tolist())) == len(space.stages[0].attention)
+
+
 def test_a_network_is_shrunk_no_further_than_it_must_be() -> None:
     some, rng = problem(0.9), np.random.default_rng(0)
     slowest, donor = max(all_vectors(), key=some.cost_ms), fastest(some)

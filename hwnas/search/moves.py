@@ -109,12 +109,16 @@ class Moves:
             result[:, stage.blocks] = np.where(stage.active(vectors), vectors[:, stage.blocks], ends)
         return result
 
-    def random(self, number: int, rng: np.random.Generator) -> Ints:
-        """Networks with each decision uniform among the choices that fit those before it."""
+    def random(self, number: int, rng: np.random.Generator, *, even: bool = False) -> Ints:
+        """Networks with each decision uniform among the choices that fit those before it.
+
+        With `even`, all blocks of a stage have one attention: the stages differ more from each other.
+        """
         drawn = rng.integers(0, self.counts, size=(number, len(self.counts)))
         for stage in self.stages:
             allowed = stage.allowed[drawn[:, stage.width], drawn[:, stage.layout]]
-            shape = (number, stage.blocks.stop - stage.blocks.start, allowed.shape[1])
+            each = 1 if even else stage.blocks.stop - stage.blocks.start
+            shape = (number, each, allowed.shape[1])
             drawn[:, stage.blocks] = np.argmax(rng.random(shape) * allowed[:, None, :], axis=2)
         return self.repaired(drawn)
 

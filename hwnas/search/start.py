@@ -43,7 +43,9 @@ def random_network(
     def fit(vectors: NDArray[np.int64]) -> NDArray[np.bool_]:
         return problem.fit(vectors) & (problem.latencies_ms(vectors) <= limit_ms)
 
-    row: Vector = tuple(moves.shrunk(moves.random(1, rng), fastest, rng, fit=fit)[0].tolist())
+    # With one attention in a stage, each says more of what that attention does there.
+    drawn = moves.random(1, rng, even=True)
+    row: Vector = tuple(moves.shrunk(drawn, fastest, rng, fit=fit)[0].tolist())
     return row
 
 

@@ -39,6 +39,8 @@ BRED = 300
 """Networks of a generation, at least."""
 KEPT = 120
 """Of all generations so far, those that breed the next."""
+STRANGE = 0.5
+"""Of the first generation's size, so many random networks are judged besides: far from all parents."""
 BINS = 12
 """Parts of the first known objective's range; each keeps its own best, so that all of it is bred."""
 SHORTLIST = 160
@@ -56,6 +58,7 @@ class SurrogateSearch:
         self._problem = problem
         self._moves = moves
         self._features = Features(problem.space, moves)
+        self._fastest = fastest
         self._least = problem.known_objectives([fastest])[0]
         # A few hundred rows are too few to share: threads that wait for each other take 3 to 4 times as long.
         self._one_thread = functools.partial(ThreadpoolController().limit, limits=1, user_api="blas")
@@ -128,9 +131,12 @@ class SurrogateSearch:
         before, bred = taken
         everyone = self._judged(parents[:0], surrogate, gain)
         breeding, known = parents, self._problem.known_objectives(parents)
+        strangers = self._moves.random(round(STRANGE * each), rng, even=True)
+        strangers = self._moves.shrunk(strangers, self._fastest, rng, fit=self._problem.fit)
         for _ in range(GENERATIONS):
             born = children(self._moves, breeding, known, each, rng)
-            born = born[self._problem.fit(born)]
+            born = np.concatenate([born[self._problem.fit(born)], strangers])
+            strangers = strangers[:0]
             new = []
             for row, vector in enumerate(map(tuple, born.tolist())):
                 if vector not in before and vector not in bred:
