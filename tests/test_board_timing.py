@@ -7,7 +7,16 @@ from collections.abc import Callable
 
 import pytest
 
-from hwnas.board.timing import Beside, Rules, Samples, measure, measure_beside, median, median_interval
+from hwnas.board.timing import (
+    FEWEST,
+    Beside,
+    Rules,
+    Samples,
+    measure,
+    measure_beside,
+    median,
+    median_interval,
+)
 
 
 class FakeRun:
@@ -146,6 +155,14 @@ def test_turns_are_taken_and_each_first_run_is_kept_apart() -> None:
     assert timed.samples.samples_ns == (5e5,) * 3
     assert timed.cold_ns == (5e5,) * 3
     assert timed.companion_ns == (2e6,) * 4
+
+
+@pytest.mark.parametrize("slowness", [40.0, 200.0])
+def test_a_companion_that_takes_longer_than_there_is_time_still_leaves_some_repeats(slowness: float) -> None:
+    machine = Wandering(lambda now: slowness)
+    timed = beside(machine, 5e5, warmup_s=0.0, warmup_limit_s=0.1, repeats=12, limit_s=0.1)
+    assert len(timed.samples.samples_ns) == FEWEST
+    assert len(timed.companion_ns) == FEWEST + 1
 
 
 def test_a_wandering_machine_shows_in_the_companion_as_in_the_work() -> None:

@@ -15,7 +15,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["CAREFUL", "QUICK", "Beside", "Rules", "Samples", "measure", "measure_beside", "median_interval"]
+__all__ = [
+    "CAREFUL",
+    "FEWEST",
+    "QUICK",
+    "Beside",
+    "Rules",
+    "Samples",
+    "measure",
+    "measure_beside",
+    "median_interval",
+]
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,11 @@ class Rules:
     """Sampling ends when the median's interval is within this fraction of it on either side."""
     limit_s: float = 10.0
     """Sampling ends after so many seconds, as soon as there are `repeats`; at `limit_s * 3`
-    whatever there is."""
+    whatever there is, beside a companion FEWEST at least."""
+
+
+FEWEST = 5
+"""Repeats beside a companion that takes longer than there is time, as on a slow board."""
 
 
 CAREFUL = Rules()
@@ -158,7 +172,8 @@ def measure_beside(
         companion()
         beside.append(_timed_ns(companion, clock))
         elapsed_s = (clock() - start) / 1e9
-        if elapsed_s >= rules.limit_s and (len(samples) >= rules.repeats or elapsed_s >= 3 * rules.limit_s):
+        hurried = elapsed_s >= 3 * rules.limit_s and len(samples) >= FEWEST
+        if elapsed_s >= rules.limit_s and (len(samples) >= rules.repeats or hurried):
             break
         if len(samples) >= check_at:
             so_far = Beside(Samples(tuple(samples), tuple(warmup), group, steady), tuple(beside), tuple(cold))

@@ -1,24 +1,40 @@
 """The agent on systems that this machine is not: an arm64 one under emulation, an old one with Python 3.9.
 
-What is shown is that it runs there and computes the right numbers. Times under emulation mean nothing.
+What is shown is that it runs there and computes the right numbers; on arm64 over a real link too, from
+nothing to a search with the table. Times under emulation mean nothing.
 """
 
 from __future__ import annotations
 
 import ast
+import dataclasses
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import hwnas.board
+from board import sshd
+from hwnas import yaml_io
 from hwnas.board.timing import Rules
+from hwnas.latency.build import make_table, measured_profile
+from hwnas.latency.cells import Bench, timings
+from hwnas.latency.journal import Journal
+from hwnas.latency.lasting_link import LastingLink
 from hwnas.latency.link import BOOT, AgentLink, plugin_file
+from hwnas.latency.models import Models
+from hwnas.latency.plan import make_plan, space_ops
 from hwnas.latency.profile import DeviceProfile
+from hwnas.latency.ssh_board import SshBoard
+from hwnas.latency.ssh_link import SshLink
+from hwnas.space import SearchSpace, preset
 
 ROOT = Path(hwnas.board.__file__).parents[2]
 RULES = Rules(warmup_runs=3, warmup_s=0.0, warmup_limit_s=0.05, repeats=5, limit_s=0.05)
@@ -43,8 +59,9 @@ class System:
         if made.returncode:
             pytest.skip(f"no {release} for {architecture} can be made here: {made.stderr.strip()[-300:]}")
         root = folder / "r"
+        self.folder, self.root = folder, root
         home = f"{root}/usr"
-        program = f"{root}/usr/bin/python{python}"
+        self.program = program = f"{root}/usr/bin/python{python}"
         libraries = f"{root}/lib/x86_64-linux-gnu:{root}/usr/lib/x86_64-linux-gnu"
         # Not lib64/ld-linux-x86-64.so.2: that leads to this machine's own.
         loader = str(next((root / "lib/x86_64-linux-gnu").glob("ld-*.so*"), ""))
@@ -53,6 +70,15 @@ class System:
             if architecture == "arm64"
             else [f"PYTHONHOME={home}", loader, "--library-path", libraries, program]
         )
+
+    def python_file(self, file: Path) -> str:
+        """Makes a program of this machine that is an emulated arm64 Python, which takes it for its own."""
+        file.write_text(
+            f"#!/bin/sh\nexport PYTHONHOME='{self.root}/usr' PYTHONPATH='{self.folder / 'site'}'\n"
+            f"exec qemu-aarch64-static -0 \"$0\" -cpu cortex-a72 -L '{self.root}' '{self.program}' \"$@\"\n"
+        )
+        file.chmod(0o755)
+        return str(file)
 
     def outputs(self, model: bytes) -> list[float]:
         """What onnxruntime computes there for the inputs that the agent makes."""
@@ -76,19 +102,32 @@ def model() -> bytes:
     return export.network_model(preset("efficientvit-m0").adapted(resolution=64, classes=10), batch=1)
 
 
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str, str], System]:
+    """Makes a system, each once for all tests; skips where it cannot be made."""
+
+    @functools.cache
+    def make(architecture: str, release: str, python: str) -> System:
+        needed = ["mmdebstrap"] + (["qemu-aarch64-static"] if architecture == "arm64" else [])
+        missing = [name for name in needed if shutil.which(name) is None]
+        if missing:
+            pytest.skip(f"needs {', '.join(missing)}: apt-get install mmdebstrap qemu-user-static")
+        return System(tmp_path_factory.mktemp(architecture), architecture, release, python)
+
+    return make
+
+
+ARM64 = ("arm64", "bookworm", "3.11")
+OLD = ("amd64", "bullseye", "3.9")
+
+
 @pytest.mark.emulated
-@pytest.mark.parametrize(
-    ("architecture", "release", "python"), [("arm64", "bookworm", "3.11"), ("amd64", "bullseye", "3.9")]
-)
+@pytest.mark.parametrize(("architecture", "release", "python"), [ARM64, OLD])
 def test_the_agent_runs_there_and_computes_the_same(
-    architecture: str, release: str, python: str, model: bytes, tmp_path: Path
+    architecture: str, release: str, python: str, model: bytes, system: Callable[[str, str, str], System]
 ) -> None:
-    needed = ["mmdebstrap"] + (["qemu-aarch64-static"] if architecture == "arm64" else [])
-    missing = [name for name in needed if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"needs {', '.join(missing)}: apt-get install mmdebstrap qemu-user-static")
-    system = System(tmp_path, architecture, release, python)
-    with AgentLink([*system.call, "-c", BOOT, str(ROOT), str(plugin_file("onnxruntime"))]) as agent:
+    made = system(architecture, release, python)
+    with AgentLink([*made.call, "-c", BOOT, str(ROOT), str(plugin_file("onnxruntime"))]) as agent:
         hello = agent.hello()
         assert hello["environment"]["machine"] == {"arm64": "aarch64", "amd64": "x86_64"}[architecture]
         assert hello["environment"]["python"].startswith(python)
@@ -98,8 +137,65 @@ def test_the_agent_runs_there_and_computes_the_same(
         )
         answer = agent.measure(model, rules=RULES, profile=profile)
         assert len(answer["samples_ns"]) >= 1
-    assert system.outputs(model) == pytest.approx(outputs([sys.executable], model), abs=1e-4, rel=1e-3)
+    assert made.outputs(model) == pytest.approx(outputs([sys.executable], model), abs=1e-4, rel=1e-3)
 
+
+@pytest.mark.emulated
+def test_an_arm64_board_is_measured_over_ssh_and_searched_with(
+    system: Callable[[str, str, str], System],
+    new_board: Callable[..., sshd.Board],
+    reach: Callable[..., SshBoard],
+    hwnas: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    export = pytest.importorskip("hwnas.nn.export")
+    python = system(*ARM64).python_file(tmp_path / "python")
+    host = reach(new_board(HWNAS_PYTHON=python), plugin=plugin_file)
+
+    def start() -> LastingLink:
+        return LastingLink(lambda: SshLink(host, "onnxruntime"), boot=lambda: host.boot)
+
+    space = SearchSpace.from_dict(MICRO)
+    plan = dataclasses.replace(
+        make_plan(space, networks=4, passes=1),
+        ops=tuple(space_ops(space)),
+        filled=(),
+        companion=("companion", preset("uniform-t").adapted(resolution=32, stem_stride=4, classes=10)),
+    )
+    networks = dict(plan.networks)
+    profile, environment = measured_profile(
+        start, runtime="onnxruntime", threads=1, batch=1, precision="fp32"
+    )
+    with Journal(tmp_path / "emulated.samples", {"name": "emulated"}, resume=False) as journal:
+        models = Models(plan, export, 1, tmp_path / "models", deflate=True)
+        bench = Bench(journal, start, models, networks.__contains__, profile)
+        bench.run_pass(0, plan.order(0), attempts=1)  # times mean nothing: none is judged
+        timed = timings(journal.records, networks.__contains__)
+    assert bench.failures == {}
+    table = make_table(
+        plan, timed, name="emulated", profile=profile, environment=environment, created="2026-11-21"
+    )
+    assert table.environment["machine"] == "aarch64"
+    assert table.provenance == "measured" and len(table.rows) == len(plan.ops)
+    table.save(tmp_path / "emulated.yaml")
+    (tmp_path / "micro.yaml").write_text(yaml_io.dump(space.to_dict()))
+    found = hwnas(
+        "search", "--device", str(tmp_path / "emulated.yaml"), "--budget", "60s", "--trials", "10",
+        "--space", str(tmp_path / "micro.yaml"), "--accuracy", "published",
+        "--out", str(tmp_path / "run"), "--json",
+    )  # fmt: skip
+    assert found.code == 0, found.err
+    assert json.loads(found.out)["front"]
+
+
+MICRO = {
+    "format": 1,
+    "name": "micro",
+    "resolution": [64],
+    "classes": 10,
+    "attention": ["none", {"type": "reuse", "heads": 2, "kernels": [3, 5]}],
+    "stages": [{"width": [32], "depth": [1, 2], "ffn_ratio": [2, 3], "layout": ["dw-attention-ffn"]}],
+}
 
 BOARD_FILES = [*sorted((ROOT / "hwnas/board").glob("*.py")), *sorted((ROOT / "hwnas/runtimes").glob("*.py"))]
 
