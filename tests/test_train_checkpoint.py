@@ -210,7 +210,7 @@ def test_a_kill_while_saving_leaves_a_whole_checkpoint(tmp_path: Path, kills: in
             while not child:
                 save(kept(epoch), last)
                 epoch += 1
-            time.sleep(rng.uniform(0.0, 0.02 * megabytes + 0.1))
+            time.sleep(rng.uniform(0.0, 0.05 * megabytes + 0.1))
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
     """)
@@ -222,6 +222,6 @@ def test_a_kill_while_saving_leaves_a_whole_checkpoint(tmp_path: Path, kills: in
         assert found.skipped == ()
         assert torch.equal(found.state_dict["a.count"], torch.tensor(found.epoch))
     folders = [tmp_path / str(attempt) for attempt in range(kills)]
-    assert max(resume_point(folder).epoch for folder in folders) > 2, "it did save"
+    assert max(resume_point(folder).epoch for folder in folders) > 1, "it did save"
     if kills == 20:
         assert any(list(folder.glob("*.partial")) for folder in folders), "some fell into a write"
