@@ -196,17 +196,18 @@ def test_a_pick_is_compared_with_the_best_preset_within_its_budget(script: Any, 
     pytest.importorskip("torch")
     picks, table = script("picks"), script("table")
     device = picks.LatencyTable.load("cpu-x86")
-    presets = list(picks.best_presets(3.2, device))
-    assert len(presets) >= 2 and all(one.latency_ms <= 3.2 for one in presets)
-    for one in presets:  # no preset of the family within the budget is slower
-        family = picks.preset_info(one.name).family
+    presets = list(picks.best_presets(5.6, device))
+    assert [one.name for one in presets] == ["efficientvit-m2", "shvit-s1", "uniform-m"]
+    for one in presets:  # none with a published figure is between it and the budget
+        info = picks.preset_info(one.name)
         others = [
             device.predict(picks.preset(name)).value
             for name in picks.preset_names()
-            if picks.preset_info(name).family == family
+            if picks.preset_info(name).family == info.family
+            and picks.preset_info(name).imagenet_top1_percent is not None
         ]
-        assert one.latency_ms == max(latency_ms for latency_ms in others if latency_ms <= 3.2)
-    mine = picks.Pick("mine", 3.2, "9 evaluated", 3.0, picks.networks.subjects()[0].arch)
+        assert one.latency_ms == max(latency_ms for latency_ms in others if latency_ms <= 5.6)
+    mine = picks.Pick("mine", 5.6, "9 evaluated", 3.0, picks.networks.subjects()[0].arch)
     file, results = tmp_path / "picks.jsonl", tmp_path / "results.jsonl"
     for pick in (*presets, mine):
         table.append(pick.to_dict(), file)
@@ -218,7 +219,7 @@ def test_a_pick_is_compared_with_the_best_preset_within_its_budget(script: Any, 
     table.append(row(mine.arch.id, 0, 60.0), results)
     best = 50.5 + len(presets) - 1
     last = picks.report("cpu", file, results).splitlines()[-1]
-    assert last == f"| 3.2 | mine | 9 evaluated | 3.00 | 60.00 | 1 | {60 - best:+.2f} |"
+    assert last == f"| 5.6 | mine | 9 evaluated | 3.00 | 60.00 | 1 | {60 - best:+.2f} |"
 
 
 def test_a_killed_training_goes_on_after_its_last_epoch_to_the_same_weights(
