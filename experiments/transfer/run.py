@@ -181,6 +181,7 @@ def summary(results: pd.DataFrame) -> str:
         "transfer", "transfer, random rows", "blend", "ridge", "gp", "forest", "best_single", "additive",
         "macs",
     ]  # fmt: skip
+    methods = [method for method in methods if (results["method"] == method).any()]
     told = ["within_5", "within_10", "spearman", "covered"]
     text = ["", "| set | devices | seeds | N | " + " | ".join([*methods, *told]) + " |"]
     text.append("|---" * (4 + len(methods) + len(told)) + "|")
