@@ -14,8 +14,6 @@ import numpy as np
 import pandas as pd
 
 SETS = ("vit_blocks", "real_vits", "real_vits_tflite", "nb201", "fbnet", "hat", "ncnn")
-MOST_ROWS = 3000
-"""Of NAS-Bench-201 and FBNet, as many rows, drawn once."""
 
 
 @dataclass(frozen=True, slots=True)
