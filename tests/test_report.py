@@ -14,7 +14,7 @@ from search_fakes import by_size, less_sure_when_large, small_space, table
 from hwnas.errors import UsageError
 from hwnas.latency import LatencyTable
 from hwnas.report import write_report
-from hwnas.report.axes import ticks
+from hwnas.report.axes import NARROW, frame, ticks
 from hwnas.report.chart import Front, Mark, front_chart
 from hwnas.report.html import report_html
 from hwnas.search import SearchResult, load_run, search
@@ -114,6 +114,15 @@ def test_published_networks_stand_beside_the_front_by_name(tmp_path: Path) -> No
 )
 def test_ticks_are_round_and_within(low: float, high: float, expected: list[float]) -> None:
     assert ticks(low, high) == expected
+
+
+def test_no_number_of_an_axis_reaches_beyond_the_chart() -> None:
+    x, y = NARROW.horizontal(1, 1000, log=True), NARROW.vertical(0, 1)
+    drawn = frame(NARROW, x, y, x_title="", y_title="")
+    found = re.findall(rf'<text x="([\d.]+)" y="{NARROW.bottom + 17}" text-anchor="(\w+)">(\w+)<', drawn)
+    assert [text for _, _, text in found] == ["1", "10", "100", "1000"]
+    for at, anchor, text in found:
+        assert float(at) + (3.5 if anchor == "middle" else 0) * len(text) <= NARROW.width
 
 
 def test_a_chart_of_one_network_does_not_divide_by_nothing() -> None:

@@ -10,6 +10,10 @@ from html import escape
 __all__ = ["NARROW", "WIDE", "Axis", "Size", "figure", "frame", "ticks"]
 
 
+DIGIT_PX = 7.0
+"""How wide a digit is in a chart, about."""
+
+
 @dataclass(frozen=True, slots=True)
 class Size:
     """How large a chart is and where its axes stand, in pixels of the SVG."""
@@ -83,7 +87,12 @@ def frame(size: Size, x: Axis, y: Axis, *, x_title: str, y_title: str) -> str:
     for value in x.ticks:
         at = x.at(value)
         parts.append(f'<line class="grid" x1="{at}" x2="{at}" y1="{size.top}" y2="{size.bottom}"/>')
-        parts.append(f'<text x="{at}" y="{size.bottom + 17}" text-anchor="middle">{_short(value)}</text>')
+        text = _short(value)
+        inside = at + DIGIT_PX * len(text) / 2 <= size.width
+        parts.append(
+            f'<text x="{at if inside else size.width}" y="{size.bottom + 17}" '
+            f'text-anchor="{"middle" if inside else "end"}">{text}</text>'
+        )
     for value in y.ticks:
         at = y.at(value)
         parts.append(f'<line class="grid" x1="{size.left}" x2="{size.right}" y1="{at}" y2="{at}"/>')
