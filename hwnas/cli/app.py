@@ -33,7 +33,7 @@ VERBS: Mapping[str, str] = {
     "devices": "List the devices at hand, and how good each one's table is.",
     "train": "Train a network on a folder of images.",
     "evaluate": "Say how accurate a trained network is.",
-    "supernet": "Train weights that all networks of a space share, and judge networks by them.",
+    "supernet": "Train weights that networks of a space share; judge by them.",
     "dense": "Train and judge detectors and segmentation networks.",
     "explain": "Show what a network looks at, and how alike its heads are.",
     "export": "Write a network for a runtime: ONNX, OpenVINO, ncnn, torch.",
