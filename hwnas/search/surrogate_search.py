@@ -40,7 +40,8 @@ BRED = 300
 KEPT = 120
 """Of all generations so far, those that breed the next."""
 STRANGE = 0.5
-"""Of the first generation's size, so many random networks are judged besides: far from all parents."""
+"""Of the first generation's size, so many random networks are judged besides, far from all parents; no
+more once `LEARNT_FROM` are known."""
 BINS = 12
 """Parts of the first known objective's range; each keeps its own best, so that all of it is bred."""
 SHORTLIST = 160
@@ -112,27 +113,28 @@ class SurrogateSearch:
                 gain.add(known, mean)
         ranked = pareto.ranks(np.column_stack([learnt.known, -believed]), at_least=PARENTS)
         parents = learnt.vectors[[row for rank in ranked for row in rank]]
-        bred = self._bred(parents, surrogate, gain, max(BRED, number // 2), rng, (taken, set(pending)))
+        each = max(BRED, number // 2)
+        strangers = self._strangers(round(STRANGE * each) if len(past) < LEARNT_FROM else 0, rng)
+        bred = self._bred(parents, strangers, surrogate, gain, each, rng, (taken, set(pending)))
         return self._chosen(bred, surrogate, gain, number)
 
     def _bred(
         self,
         parents: Ints,
+        strangers: Ints,
         surrogate: Surrogate,
         gain: Gain,
         each: int,
         rng: np.random.Generator,
         taken: tuple[Set[Vector], set[Vector]],
     ) -> _Bred:
-        """All new networks of some generations, the first of which has these parents.
+        """All new networks of some generations, the first of which has these parents and these strangers.
 
         `taken` are two sets of those that are not new; what is bred is added to the second.
         """
         before, bred = taken
         everyone = self._judged(parents[:0], surrogate, gain)
         breeding, known = parents, self._problem.known_objectives(parents)
-        strangers = self._moves.random(round(STRANGE * each), rng, even=True)
-        strangers = self._moves.shrunk(strangers, self._fastest, rng, fit=self._problem.fit)
         for _ in range(GENERATIONS):
             born = children(self._moves, breeding, known, each, rng)
             born = np.concatenate([born[self._problem.fit(born)], strangers])
@@ -147,6 +149,11 @@ class SurrogateSearch:
             breeding = np.concatenate([parents, everyone.vectors[best]])
             known = self._problem.known_objectives(breeding)
         return everyone
+
+    def _strangers(self, number: int, rng: np.random.Generator) -> Ints:
+        """Random networks with one attention in each stage, shrunk until they are within the budget."""
+        drawn = self._moves.random(number, rng, even=True)
+        return self._moves.shrunk(drawn, self._fastest, rng, fit=self._problem.fit)
 
     def _judged(self, vectors: Ints, surrogate: Surrogate, gain: Gain) -> _Bred:
         known = self._problem.known_objectives(vectors)
