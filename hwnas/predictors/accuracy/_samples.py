@@ -30,15 +30,9 @@ class Samples:
     """Of the images, in pixels; None takes each network's own resolution."""
     stem_stride: int | None
     """Which stem a network gets; None leaves it its own."""
+    digest: str
+    """16 hex digits that tell these images from others."""
     _decoded: dict[tuple[str, int, int], Pixels] = field(default_factory=dict)
-
-    @property
-    def digest(self) -> str:
-        """16 hex digits that tell these images from others."""
-        digest = hashlib.sha256()
-        for image in self.images.images:
-            digest.update(f"{image.name} {image.size_bytes}\n".encode())
-        return digest.hexdigest()[:16]
 
     def adapted(self, arch: ArchSpec) -> ArchSpec:
         """The network for these images and classes."""
@@ -72,7 +66,10 @@ def open_samples(estimator: str, data: str, *, side: int | None, stem_stride: in
         )
     plugins.require("torch", extra="torch")
     images = open_images(Path(data))
-    return Samples(images, images.classes(), side, stem_stride)
+    digest = hashlib.sha256()
+    for image in images.images:
+        digest.update(f"{image.name} {image.size_bytes}\n".encode())
+    return Samples(images, images.classes(), side, stem_stride, digest.hexdigest()[:16])
 
 
 def _chosen(images: Sequence[Image], count: int, classes: int) -> Sequence[Image]:
