@@ -2,7 +2,7 @@
 
 Four fifths of a batch are what a surrogate expects most of, the rest is bred from the best that are
 known, as NSGA-II does. Where an evaluation costs less than thinking about the next, thinking must cost
-little too: a batch is a twelfth of what is known, so that sixty of them make 2,000 networks.
+little too: a batch is a sixteenth of what is known, so that some 65 of them make 2,000 networks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Ints = NDArray[np.int64]
 
 LEAST, MOST = 4, 500
 """Networks of a batch."""
-PART = 12
+PART = 16
 """A batch is this part of what is known."""
 SETTINGS_AGAIN = 2.0
 """The surrogate's settings are found anew each time so many times more are known."""
