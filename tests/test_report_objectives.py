@@ -45,6 +45,7 @@ def test_every_objective_has_a_chart_of_its_own_and_there_is_one_of_all(text: st
         "accuracy, estimated (%) against parameters (M)",
     ]
     assert sum("over all objectives" in label for label in Page(text).charts()) == 1
+    assert "on these devices" in Page(text).text
     assert loads_nothing(text)
 
 

@@ -49,7 +49,12 @@ class Agent:
     def hello(self) -> dict[str, Any]:
         return {
             "environment": {"board": "Toy", "cpu": "cpu"},
-            "runtime": {"version": self.version, "provider": "cpu", "missing": None},
+            "runtime": {
+                "version": self.version,
+                "provider": "cpu",
+                "providers": ["cpu"],
+                "missing": None,
+            },
         }
 
     def close(self) -> None:

@@ -57,6 +57,7 @@ def front_section(result: SearchResult, tables: Mapping[str, LatencyTable]) -> s
         else "the accuracy estimated in this run; those that it did not evaluate are left out"
     )
     how = provenances(found)
+    here = "these devices" if len(question.devices) > 1 else "this device"
     line = (
         "The line joins those that no other beats in the chart's two objectives; fainter ones are on the "
         "front for another objective. "
@@ -69,7 +70,7 @@ def front_section(result: SearchResult, tables: Mapping[str, LatencyTable]) -> s
         '<p class="soft">Dots on the line: the front, with one standard deviation of the accuracy; the band '
         f"is the interval of the latency. {line}"
         f"Faint: all evaluated networks, {escape(faint)} (the worst twentieth may lie below the chart). "
-        f"Diamonds: published networks, at their latency {escape(how)} on this device and "
+        f"Diamonds: published networks, at their latency {escape(how)} on {here} and "
         f"{words}.</p>{_published_table(result, published, found)}</section>"
     )
 
