@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import hypothesis
@@ -21,6 +22,20 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("HWNAS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NO_COLOR", "1")
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    """Bits depend on torch's threads, and a runtime that was tried sets them for the whole process."""
+
+    def threads() -> int:
+        torch = sys.modules.get("torch")  # None also where a test hides it
+        return 0 if torch is None else torch.get_num_threads()
+
+    before = threads() or int(os.environ["OMP_NUM_THREADS"])
+    yield
+    if threads() not in (0, before):
+        sys.modules["torch"].set_num_threads(before)
 
 
 @dataclass(frozen=True, slots=True)

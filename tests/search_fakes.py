@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import math
 import os
@@ -97,11 +98,12 @@ def slow(arch: ArchSpec) -> float:
 
 
 def noted(arch: ArchSpec) -> int:
-    """Adds a line to the file that $EVALUATIONS names; how many it has then."""
-    path = Path(os.environ["EVALUATIONS"])
-    with path.open("a") as file:
+    """Adds a line to the file that $EVALUATIONS names; which one it is, 1 for the first."""
+    with Path(os.environ["EVALUATIONS"]).open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # another process's line would be counted, too
         file.write(f"{arch.id} {os.getpid()}\n")
-    return path.read_text().count("\n")
+        file.seek(0)
+        return file.read().count("\n")
 
 
 def uneven(arch: ArchSpec) -> float:

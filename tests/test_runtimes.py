@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,13 +53,6 @@ def installed(name: str) -> Any:
 @pytest.fixture(params=plugins.names("runtimes"))
 def runtime(request: pytest.FixtureRequest) -> Any:
     return installed(request.param)
-
-
-@pytest.fixture(autouse=True)
-def torch_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 # --- what every plug-in promises --------------------------------------------------------------
