@@ -21,10 +21,10 @@ from train_samples import ARCH, PLAIN_RECIPE, squares
 from hwnas.errors import UsageError
 from hwnas.nn import build
 from hwnas.train.checkpoint import load, resume_point
+from hwnas.train.flat_recipe import OPTIMIZERS
 from hwnas.train.loop import train
 from hwnas.train.optimisation import make_optimizer
 from hwnas.train.processes import Group, joined
-from hwnas.train.recipe import OPTIMIZERS
 
 RECIPE = dataclasses.replace(PLAIN_RECIPE, epochs=2, ema_decay=0.0)
 

@@ -14,6 +14,7 @@ from hwnas import plugins
 from hwnas.cli.common import ArchArgument, JsonOption, emit_json, resolve_arch
 from hwnas.cli.training import (
     BatchOption,
+    Changes,
     EpochsOption,
     ImageSizeOption,
     LrOption,
@@ -25,12 +26,12 @@ from hwnas.cli.training import (
     Terminal,
     TrainingDeviceOption,
     WorkersOption,
+    chosen_recipe,
     default_folder,
     named_start,
     require_packages,
     resume_command,
     training_device,
-    with_flags,
 )
 
 if TYPE_CHECKING:
@@ -110,29 +111,27 @@ def train(
     from hwnas.dense import loop
 
     folder = Path(out) if out else default_folder(name, resume)
-    changes = {
-        "epochs": epochs,
-        "batch_size": batch,
-        "image_size": image_size,
-        "stem_stride": stem_stride,
-        "workers": workers,
-        "seed": seed,
-    }
+    changes = Changes(
+        epochs=epochs,
+        batch=batch,
+        lr=lr,
+        image_size=image_size,
+        stem_stride=stem_stride,
+        seed=seed,
+        workers=workers,
+        settings=settings,
+    )
     chosen, saved_limit = _chosen_recipe(recipe, folder if resume else None)
     limit = saved_limit if limit is None else limit
     options: dict[str, Any] = {
         "task": task,
-        **{key.replace("batch_size", "batch"): value for key, value in changes.items()},
+        **changes.options(),
         "recipe": recipe,
         "init": init,
-        "lr": lr,
         "limit": limit,
         "device": device if device != "auto" else None,
-        "set": settings,
     }
     again = resume_command("dense train", arch, data, folder, options)
-    if image_size is not None:
-        changes["longest_side"] = _longest(chosen, image_size)
     observer = Terminal()
     on = training_device(device)
     if int(os.environ.get("RANK", "0")) == 0:
@@ -142,7 +141,7 @@ def train(
             spec,
             task,
             Path(data),
-            with_flags(chosen, changes, lr, settings or []),
+            changes.of(chosen, longest_side=_longest(chosen, image_size)),
             folder,
             name=name,
             resume=resume,
@@ -219,18 +218,14 @@ def _require_packages() -> None:
     plugins.require("pycocotools", extra="dense")
 
 
-def _longest(recipe: DenseRecipe, image_size: int) -> int:
+def _longest(recipe: DenseRecipe, image_size: int | None) -> int | None:
     """The longest side that goes with another image size, in the recipe's proportion."""
-    return round(image_size * recipe.longest_side / recipe.image_size)
+    return None if image_size is None else round(image_size * recipe.longest_side / recipe.image_size)
 
 
 def _chosen_recipe(asked: str | None, resumed: Path | None) -> tuple[DenseRecipe, int | None]:
     """The recipe asked for, else that of the training that is resumed; and that training's limit."""
     from hwnas.dense.checkpoint import resume_point
     from hwnas.dense.recipe import read_recipe
-    from hwnas.train.checkpoint_folder import LAST, PREVIOUS
 
-    if resumed is not None and any((resumed / file).exists() for file in (LAST, PREVIOUS)):
-        saved = resume_point(resumed)
-        return (saved.recipe if asked is None else read_recipe(asked)), saved.data.get("limit")
-    return read_recipe(asked or DEFAULT_RECIPE), None
+    return chosen_recipe(asked, resumed, DEFAULT_RECIPE, resume_point, read_recipe)

@@ -13,6 +13,7 @@ import typer
 from hwnas.cli.common import ArchArgument, JsonOption, emit_json, resolve_arch
 from hwnas.cli.training import (
     BatchOption,
+    Changes,
     EpochsOption,
     ImageSizeOption,
     InitOption,
@@ -25,12 +26,12 @@ from hwnas.cli.training import (
     Terminal,
     TrainingDeviceOption,
     WorkersOption,
+    chosen_recipe,
     default_folder,
     named_start,
     require_packages,
     resume_command,
     training_device,
-    with_flags,
 )
 from hwnas.errors import HwnasError
 
@@ -101,26 +102,26 @@ def command(
     from hwnas.train.trainings import TABLE, remember, row_of
 
     folder = Path(out) if out else default_folder(name, resume)
-    changes = {
-        "epochs": epochs,
-        "batch_size": batch,
-        "image_size": image_size,
-        "stem_stride": stem_stride,
-        "workers": workers,
-        "seed": seed,
-    }
-    chosen, saved_limit = _chosen_recipe(recipe, folder if resume else None, changes, lr, settings or [])
+    changes = Changes(
+        epochs=epochs,
+        batch=batch,
+        lr=lr,
+        image_size=image_size,
+        stem_stride=stem_stride,
+        seed=seed,
+        workers=workers,
+        settings=settings,
+    )
+    chosen, saved_limit = _chosen_recipe(recipe, folder if resume else None)
     limit = saved_limit if limit is None else limit
     on = training_device(device)
     images = open_images(Path(data))
     options: dict[str, Any] = {
-        **{key.replace("_size", "") if key == "batch_size" else key: value for key, value in changes.items()},
+        **changes.options(),
         "recipe": recipe,
         "init": init,
-        "lr": lr,
         "limit": limit,
         "device": device if device != "auto" else None,
-        "set": settings,
     }
     again = resume_command("train", arch, data, folder, options)
     observer = Terminal()
@@ -130,7 +131,7 @@ def command(
         result = train(
             spec,
             images,
-            chosen,
+            changes.of(chosen),
             folder,
             name=name,
             resume=resume,
@@ -163,24 +164,9 @@ def command(
     observer.note(f"      hwnas export {checkpoint} --evaluate {shlex.quote(data)}")
 
 
-def _chosen_recipe(
-    asked: str | None,
-    resumed: Path | None,
-    changes: dict[str, int | None],
-    lr: float | None,
-    settings: list[str],
-) -> tuple[Recipe, int | None]:
-    """The recipe with the command line's changes, and the limit of a training that is resumed."""
+def _chosen_recipe(asked: str | None, resumed: Path | None) -> tuple[Recipe, int | None]:
+    """The recipe asked for, else that of the training that is resumed; and that training's limit."""
     from hwnas.train import checkpoint
     from hwnas.train.recipe import read_recipe
 
-    limit = None
-    if resumed is not None and any(
-        (resumed / file).exists() for file in (checkpoint.LAST, checkpoint.PREVIOUS)
-    ):
-        saved = checkpoint.resume_point(resumed)
-        recipe = saved.recipe if asked is None else read_recipe(asked)
-        limit = saved.data.get("limit")
-    else:
-        recipe = read_recipe(asked or DEFAULT_RECIPE)
-    return with_flags(recipe, changes, lr, settings), limit
+    return chosen_recipe(asked, resumed, DEFAULT_RECIPE, checkpoint.resume_point, read_recipe)

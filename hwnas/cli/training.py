@@ -7,7 +7,8 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from hwnas.supernet.settings import Settings as SupernetSettings
     from hwnas.train.observer import FinishedEpoch, Progress
     from hwnas.train.recipe import Recipe as ClassifierRecipe
+    from hwnas.train.saved import Saved
     from hwnas.train.start import Start
 
 __all__ = [
     "BatchOption",
+    "Changes",
     "EpochsOption",
     "ImageSizeOption",
     "InitOption",
@@ -39,6 +42,7 @@ __all__ = [
     "Terminal",
     "TrainingDeviceOption",
     "WorkersOption",
+    "chosen_recipe",
     "default_folder",
     "file_name",
     "named_start",
@@ -46,7 +50,6 @@ __all__ = [
     "resume_command",
     "training_device",
     "with_fields",
-    "with_flags",
 ]
 
 TrainingDeviceOption = Annotated[
@@ -102,7 +105,8 @@ WorkersOption = Annotated[int | None, typer.Option("--workers", metavar="N", hel
 SeedOption = Annotated[int | None, typer.Option("--seed", metavar="S", help="Instead of the recipe's.")]
 
 
-Recipe = TypeVar("Recipe", "ClassifierRecipe", "DenseRecipe", "SupernetSettings")
+Recipe = TypeVar("Recipe", "ClassifierRecipe", "DenseRecipe")
+Plain = TypeVar("Plain", "ClassifierRecipe", "DenseRecipe", "SupernetSettings")
 
 
 def require_packages() -> None:
@@ -125,20 +129,42 @@ def training_device(asked: str) -> str:
     return "cuda" if there and asked != "cpu" else "cpu"
 
 
-def with_flags(
-    recipe: Recipe, changes: Mapping[str, int | None], lr: float | None, settings: list[str]
-) -> Recipe:
-    """The recipe with the command line's changes: fields that are not None, the peak learning rate at
-    the batch size, and fields given as FIELD=VALUE. Raises UsageError as for a recipe file."""
-    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
-    if "epochs" in given:  # the recipe's warm-up is meant for its own length
-        given["warmup_epochs"] = min(recipe.warmup_epochs, max(0, given["epochs"]) / 4)
-    if lr is not None:
-        given |= {"lr": lr, "lr_batch_size": given.get("batch_size", recipe.batch_size)}
-    return with_fields(dataclasses.replace(recipe, **given), settings)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What the command line changes of a recipe; None leaves the recipe's own."""
+
+    epochs: int | None
+    batch: int | None
+    lr: float | None
+    """At this batch size."""
+    image_size: int | None
+    stem_stride: int | None
+    seed: int | None
+    workers: int | None = None
+    settings: list[str] | None = None
+    """Any fields, as FIELD=VALUE; they win."""
+
+    def of(self, recipe: Recipe, **more: int | None) -> Recipe:
+        """The changed recipe, with `more` fields changed unless they are None.
+
+        Raises UsageError as for a recipe file.
+        """
+        same = ("epochs", "image_size", "stem_stride", "seed", "workers")
+        asked = {"batch_size": self.batch, **{name: getattr(self, name) for name in same}, **more}
+        given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        if "epochs" in given:  # the recipe's warm-up is meant for its own length
+            given["warmup_epochs"] = min(recipe.warmup_epochs, max(0, given["epochs"]) / 4)
+        if self.lr is not None:
+            given |= {"lr": self.lr, "lr_batch_size": given.get("batch_size", recipe.batch_size)}
+        return with_fields(dataclasses.replace(recipe, **given), self.settings or [])
+
+    def options(self) -> dict[str, Any]:
+        """As `resume_command` takes them."""
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {"set": own.pop("settings"), **own}
 
 
-def with_fields(recipe: Recipe, settings: list[str]) -> Recipe:
+def with_fields(recipe: Plain, settings: list[str]) -> Plain:
     """The recipe with fields given as FIELD=VALUE; raises UsageError as for a recipe file."""
     from hwnas import yaml_io
 
@@ -180,6 +206,22 @@ def named_start(asked: str | None) -> str | Callable[[ArchSpec], Start] | None:
     from hwnas.supernet.start import find_start
 
     return partial(find_start, path)
+
+
+def chosen_recipe(
+    asked: str | None,
+    resumed: Path | None,
+    default: str,
+    resume_point: Callable[[Path], Saved[Recipe, Any]],
+    read: Callable[[str], Recipe],
+) -> tuple[Recipe, int | None]:
+    """The recipe asked for, else that of the training that is resumed; and that training's limit."""
+    from hwnas.train.checkpoint_folder import LAST, PREVIOUS
+
+    if resumed is not None and any((resumed / file).exists() for file in (LAST, PREVIOUS)):
+        saved = resume_point(resumed)
+        return (saved.recipe if asked is None else read(asked)), saved.data.get("limit")
+    return read(asked or default), None
 
 
 def resume_command(verb: str, arch: str | None, data: str, folder: Path, options: dict[str, Any]) -> str:

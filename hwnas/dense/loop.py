@@ -32,8 +32,8 @@ from hwnas.dense.start import initialise_dense
 from hwnas.dense.trainer import DenseTrainer
 from hwnas.errors import UsageError
 from hwnas.space import ArchSpec
-from hwnas.train.checkpoint_folder import BEST, LAST
-from hwnas.train.folder import prepared_folder, write_history
+from hwnas.train.epochs import all_epochs
+from hwnas.train.folder import prepared_folder
 from hwnas.train.observer import Observer, Silent, listed
 from hwnas.train.order import worker_count
 from hwnas.train.processes import joined
@@ -99,11 +99,7 @@ def train(
         start = _question(arch, task, photos, recipe, name, limit)
         if len(photos.train) < 2 * group.size:
             raise UsageError(f"each process needs 2 images to train on, got {len(photos.train)} in all")
-        before = None
-        for turn in (True, False):  # the first process makes the folder, then the others look at it
-            if group.is_first is turn:
-                before = prepared_folder(out, start, resume or not turn, observer, checkpoints.resume_point)
-            group.wait()
+        before = prepared_folder(out, start, resume, observer, checkpoints.resume_point, group)
         workers = worker_count(recipe.workers, group.size)
         share = (group.rank, group.size)
         training = DenseBatches(photos.train, task, recipe, training=True, workers=workers, share=share)
@@ -123,7 +119,7 @@ def train(
             trainer.restore(before)
         history = () if before is None else before.history
         with deterministic(device):
-            history = _epochs(trainer, start, history, training, evaluation, out)
+            history = all_epochs(trainer, start, history, training, evaluation, out, checkpoints.save)
         document = result_document(dataclasses.replace(start, history=history), device=device)
         if group.is_first:
             write_whole(out / "result.json", json.dumps(document, indent=2) + "\n")
@@ -193,38 +189,6 @@ def _digest(photos: CocoData) -> str:
     for photo in (*photos.train, *photos.evaluation):
         add(photo)
     return digest.hexdigest()[:16]
-
-
-def _epochs(
-    trainer: DenseTrainer,
-    start: DenseCheckpoint,
-    history: tuple[DenseRecord, ...],
-    training: DenseBatches,
-    evaluation: DenseBatches,
-    out: Path,
-) -> tuple[DenseRecord, ...]:
-    """Train and evaluate epoch by epoch, each kept before the next; the whole history."""
-    known_bad: set[str] = set()
-    leading = LEADING[start.task]
-    for number in range(len(history) + 1, start.recipe.epochs + 1):
-        began = trainer.clock()
-        loss, lr, unreadable = trainer.epoch(number, training)
-        measured = trainer.evaluate(evaluation)
-        bad = [item for item in (*unreadable, *measured.unreadable) if item[0] not in known_bad]
-        if bad:
-            known_bad.update(file for file, _ in bad)
-            trainer.observer.note(listed("images left out", bad))
-        record = DenseRecord(number, loss, measured.scores, lr, trainer.clock() - began)
-        is_best = all(record.scores[leading] > earlier.scores[leading] for earlier in history)
-        history = (*history, record)
-        if trainer.group.is_first:
-            current = trainer.checkpoint(start, history)
-            if is_best:  # before `last`: a kill in between repeats the epoch, and with it the best
-                checkpoints.save(dataclasses.replace(current, training=None), out / BEST)
-            checkpoints.save(current, out / LAST)
-            write_history(out, history)
-        trainer.observer.epoch(record)
-    return history
 
 
 def _some(names: tuple[str, ...], shown: int = 5) -> str:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from hwnas import yaml_io
-from hwnas.errors import UsageError
 from hwnas.train import fields
-from hwnas.train.recipe import OPTIMIZERS, PRECISIONS
+from hwnas.train.flat_recipe import FlatRecipe
 
 __all__ = ["DenseRecipe", "read_recipe", "recipe_names"]
 
 
 @dataclass(frozen=True, slots=True)
-class DenseRecipe:
+class DenseRecipe(FlatRecipe):
     """How to train. Construction raises UsageError with every broken rule, a line each."""
 
     epochs: int
@@ -68,33 +64,25 @@ class DenseRecipe:
     """Decoding processes; 0 decodes in the training process, -1 takes one per spare core, at most 8.
     Does not change the outcome."""
 
-    def __post_init__(self) -> None:
-        problems = list(_problems(self))
-        if problems:
-            raise UsageError("\n".join(f"recipe: {problem}" for problem in problems))
-
-    @property
-    def peak_lr(self) -> float:
-        """The learning rate after warm-up, for this batch size."""
-        return self.lr * self.batch_size / self.lr_batch_size
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data with every field."""
-        return fields.to_plain(self)
-
-    def to_yaml(self) -> str:
-        """The text of a recipe file."""
-        return yaml_io.dump(self.to_dict())
-
-    @classmethod
-    def from_dict(cls, data: Any, *, source: str = "recipe") -> DenseRecipe:
-        """The recipe in plain data; raises UsageError with a line for each mistake and its field."""
-        return fields.from_plain(cls, data, source=source)
-
-    @classmethod
-    def from_yaml(cls, text: str, *, source: str = "recipe") -> DenseRecipe:
-        """The recipe in the text of a file; raises UsageError as `from_dict` does."""
-        return fields.from_text(cls, text, source=source)
+    def problems(self) -> Iterator[str]:
+        """A sentence for each broken rule of what only dense tasks' recipes have."""
+        yield from fields.outside(
+            self,
+            {
+                "image_size": (16, 2048),
+                "longest_side": (16, 8192),
+                "scale_jitter": (0, 0.9),
+                "pyramid_width": (8, 4096),
+                "anchor_scale": (0.5, 64),
+            },
+        )
+        if self.pyramid_width % 8:
+            yield f"pyramid_width: must be divisible by 8, got {self.pyramid_width}"
+        if self.image_size > self.longest_side:
+            yield (
+                f"image_size: must be at most longest_side, got image_size={self.image_size} and "
+                f"longest_side={self.longest_side}"
+            )
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -109,44 +97,3 @@ def read_recipe(name_or_path: str) -> DenseRecipe:
 
 def _folder() -> Path:
     return Path(__file__).parent / "recipes"
-
-
-def _problems(recipe: DenseRecipe) -> Iterator[str]:
-    yield from fields.outside(
-        recipe,
-        {
-            "epochs": (1, 100_000),
-            "batch_size": (2, 1_000_000),  # BatchNorm over one image says little
-            "lr_batch_size": (1, 1_000_000),
-            "min_lr": (0, 1e3),
-            "warmup_lr": (0, 1e3),
-            "warmup_epochs": (0, 100_000),
-            "weight_decay": (0, 10),
-            "clip_grad_norm": (0, 1e6),
-            "image_size": (16, 2048),
-            "longest_side": (16, 8192),
-            "scale_jitter": (0, 0.9),
-            "horizontal_flip": (0, 1),
-            "pyramid_width": (8, 4096),
-            "anchor_scale": (0.5, 64),
-            "seed": (0, 2**63 - 1),
-            "workers": (-1, 1024),
-        },
-    )
-    if not (math.isfinite(recipe.lr) and 0 < recipe.lr <= 1e3):
-        yield f"lr: must be above 0 and at most 1000, got {recipe.lr}"
-    if not 0 <= recipe.ema_decay < 1:
-        yield f"ema_decay: must be at least 0 and below 1, got {recipe.ema_decay}"
-    if recipe.stem_stride not in (0, 2, 4, 8, 16):
-        yield f"stem_stride: must be 0, 2, 4, 8 or 16, got {recipe.stem_stride}"
-    if recipe.pyramid_width % 8:
-        yield f"pyramid_width: must be divisible by 8, got {recipe.pyramid_width}"
-    for low, high in (("warmup_epochs", "epochs"), ("image_size", "longest_side")):
-        if getattr(recipe, low) > getattr(recipe, high):
-            yield (
-                f"{low}: must be at most {high}, got {low}={getattr(recipe, low):g} and "
-                f"{high}={getattr(recipe, high)}"
-            )
-    for name, known in (("precision", PRECISIONS), ("optimizer", OPTIMIZERS)):
-        if getattr(recipe, name) not in known:
-            yield f"{name}: must be one of {', '.join(known)}, got '{getattr(recipe, name)}'"

@@ -9,7 +9,7 @@ from typing import Any
 
 from hwnas.errors import UsageError
 from hwnas.train import fields
-from hwnas.train.recipe import PRECISIONS
+from hwnas.train.flat_recipe import PRECISIONS
 
 __all__ = ["Settings"]
 

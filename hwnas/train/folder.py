@@ -21,9 +21,17 @@ from hwnas.space import ArchSpec
 from hwnas.train.checkpoint_folder import BEST, LAST, PREVIOUS
 from hwnas.train.images import Image, Images
 from hwnas.train.observer import Observer
+from hwnas.train.processes import Group
 from hwnas.whole_file import write_whole
 
-__all__ = ["FREE_TO_CHANGE", "Resumable", "described_data", "prepared_folder", "write_history"]
+__all__ = [
+    "FREE_TO_CHANGE",
+    "Resumable",
+    "described_data",
+    "prepared_folder",
+    "read_history",
+    "write_history",
+]
 
 FREE_TO_CHANGE = ("workers",)
 """Fields of a recipe that may differ when a training is resumed: they don't change the outcome."""
@@ -78,15 +86,44 @@ def described_data(
 
 
 def prepared_folder(
-    out: Path, start: Saved, resume: bool, observer: Observer, resume_point: Callable[[Path], Saved]
+    out: Path,
+    start: Saved,
+    resume: bool,
+    observer: Observer,
+    resume_point: Callable[[Path], Saved],
+    group: Group,
 ) -> Saved | None:
     """Make the folder, or find in it what is to be resumed; refuse what doesn't fit.
 
-    `resume_point` reads the newest whole checkpoint of a folder.
+    `resume_point` reads the newest whole checkpoint of a folder. Of the processes of a group, the first
+    one makes the folder before the others look at it.
 
     Raises UsageError when the folder cannot be written, holds a training that is not resumed, or
     another one than asked for; FileFormatError when no checkpoint in it is whole.
     """
+    before = None
+    for turn in (True, False):
+        if group.is_first is turn:
+            before = _prepared(out, start, resume or not turn, observer, resume_point)
+        group.wait()
+    return before
+
+
+def write_history(out: Path, history: Sequence[Any]) -> None:
+    """history.jsonl, a line an epoch; `history` holds dataclasses."""
+    lines = [json.dumps(dataclasses.asdict(record)) for record in history]
+    write_whole(out / "history.jsonl", "\n".join(lines) + "\n")
+
+
+def read_history(out: Path) -> list[dict[str, Any]]:
+    """What `write_history` wrote, a mapping for each epoch; empty before the first one is done."""
+    file = out / "history.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def _prepared(
+    out: Path, start: Saved, resume: bool, observer: Observer, resume_point: Callable[[Path], Saved]
+) -> Saved | None:
     files = (LAST, PREVIOUS)
     held = [file for file in (*files, BEST) if (out / file).exists()]
     if held and not resume:
@@ -114,12 +151,6 @@ def prepared_folder(
         )
     observer.note(f"resuming after epoch {saved.epoch} of {start.recipe.epochs}")
     return saved
-
-
-def write_history(out: Path, history: Sequence[Any]) -> None:
-    """history.jsonl, a line an epoch; `history` holds dataclasses."""
-    lines = [json.dumps(dataclasses.asdict(record)) for record in history]
-    write_whole(out / "history.jsonl", "\n".join(lines) + "\n")
 
 
 def _differences(saved: Resumable, asked: Resumable) -> Iterator[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,7 +24,8 @@ from hwnas.space import ArchSpec
 from hwnas.train import checkpoint as checkpoints
 from hwnas.train.checkpoint import Checkpoint, EpochRecord
 from hwnas.train.data import Batches, evaluation_batches, training_batches
-from hwnas.train.folder import described_data, prepared_folder, write_history
+from hwnas.train.epochs import all_epochs
+from hwnas.train.folder import described_data, prepared_folder
 from hwnas.train.images import Image, Images, open_images, subset
 from hwnas.train.observer import Observer, Progress, Silent, TrainingFailed, listed
 from hwnas.train.order import worker_count
@@ -91,11 +91,7 @@ def train(
         if images.empty:
             observer.note(listed("empty files left out", [(file, "0 bytes") for file in images.empty]))
         start = _question(arch, images, recipe, name, limit)
-        before = None
-        for turn in (True, False):  # the first process makes the folder, then the others look at it
-            if group.is_first is turn:
-                before = prepared_folder(out, start, resume or not turn, observer, checkpoints.resume_point)
-            group.wait()
+        before = prepared_folder(out, start, resume, observer, checkpoints.resume_point, group)
         init = None if before is not None else init
         training, evaluation = _batches(images, start, device, group)
         trainer = Trainer(
@@ -114,7 +110,7 @@ def train(
             trainer.restore(before)
         history = () if before is None else before.history
         with deterministic(device):
-            history = _epochs(trainer, start, history, training, evaluation, out)
+            history = all_epochs(trainer, start, history, training, evaluation, out, checkpoints.save)
         finished = dataclasses.replace(start, history=history)
         document = result_document(finished, device=device, evaluation_split=images.evaluation_split())
         if group.is_first:
@@ -163,40 +159,6 @@ def _batches(images: Images, start: Checkpoint, device: str, group: Group) -> tu
         training_batches(images, selected, classes, recipe, share=(group.rank, group.size), **options),
         evaluation_batches(images, evaluated, classes, recipe, **options),
     )
-
-
-def _epochs(
-    trainer: Trainer,
-    start: Checkpoint,
-    history: tuple[EpochRecord, ...],
-    training: Batches,
-    evaluation: Batches,
-    out: Path,
-) -> tuple[EpochRecord, ...]:
-    """Train and evaluate epoch by epoch, each kept before the next; the whole history."""
-    known_bad: set[str] = set()
-    for number in range(len(history) + 1, start.recipe.epochs + 1):
-        began = trainer.clock()
-        loss, lr, unreadable = trainer.epoch(number, training)
-        measured = trainer.evaluate(evaluation)
-        if not math.isfinite(measured.loss):
-            raise TrainingFailed.because(number, "evaluation loss", measured.loss)
-        bad = [item for item in (*unreadable, *measured.unreadable) if item[0] not in known_bad]
-        if bad:
-            known_bad.update(file for file, _ in bad)
-            trainer.observer.note(listed("unreadable images left out", bad))
-        seconds = trainer.clock() - began
-        record = EpochRecord(number, loss, measured.top1_percent, measured.top5_percent, lr, seconds)
-        is_best = all(record.top1_percent > earlier.top1_percent for earlier in history)
-        history = (*history, record)
-        if trainer.group.is_first:
-            current = trainer.checkpoint(start, history)
-            if is_best:  # before `last`: a kill in between repeats the epoch, and with it the best
-                checkpoints.save(dataclasses.replace(current, training=None), out / checkpoints.BEST)
-            checkpoints.save(current, out / checkpoints.LAST)
-            write_history(out, history)
-        trainer.observer.epoch(record)
-    return history
 
 
 def _default_builder() -> Callable[[ArchSpec], nn.Module]:

@@ -6,24 +6,18 @@ else that decides the outcome of a training is here, and so inside every checkpo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from hwnas import yaml_io
-from hwnas.errors import UsageError
 from hwnas.train import fields
+from hwnas.train.flat_recipe import FlatRecipe
 
 __all__ = ["Recipe", "read_recipe", "recipe_names"]
 
-PRECISIONS = ("mixed", "bf16", "fp32")
-OPTIMIZERS = ("adamw", "lion", "nadamw", "sgd")
-
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(FlatRecipe):
     """How to train. Construction raises UsageError with every broken rule, a line each."""
 
     epochs: int
@@ -89,33 +83,30 @@ class Recipe:
     """Decoding processes; 0 decodes in the training process, -1 takes one per spare core, at most 8.
     Does not change the outcome."""
 
-    def __post_init__(self) -> None:
-        problems = list(_problems(self))
-        if problems:
-            raise UsageError("\n".join(f"recipe: {problem}" for problem in problems))
-
-    @property
-    def peak_lr(self) -> float:
-        """The learning rate after warm-up, for this batch size."""
-        return self.lr * self.batch_size / self.lr_batch_size
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data with every field, so that a later change of a default changes no recipe."""
-        return fields.to_plain(self)
-
-    def to_yaml(self) -> str:
-        """The text of a recipe file."""
-        return yaml_io.dump(self.to_dict())
-
-    @classmethod
-    def from_dict(cls, data: Any, *, source: str = "recipe") -> Recipe:
-        """The recipe in plain data; raises UsageError with a line for each mistake and its field."""
-        return fields.from_plain(cls, data, source=source)
-
-    @classmethod
-    def from_yaml(cls, text: str, *, source: str = "recipe") -> Recipe:
-        """The recipe in the text of a file; raises UsageError as `from_dict` does."""
-        return fields.from_text(cls, text, source=source)
+    def problems(self) -> Iterator[str]:
+        """A sentence for each broken rule of what only classifiers' recipes have."""
+        yield from fields.outside(
+            self,
+            {
+                "mixup_alpha": (0, 100),
+                "cutmix_alpha": (0, 100),
+                "random_erasing": (0, 1),
+                "color_jitter": (0, 1),
+                "accumulate": (1, 1_000_000),
+                "teacher_share": (0, 1),
+                "image_size": (0, 2048),
+            },
+        )
+        if not 0 <= self.label_smoothing < 1:
+            yield f"label_smoothing: must be at least 0 and below 1, got {self.label_smoothing}"
+        for name in ("crop_scale_min", "eval_crop"):
+            if not 0 < getattr(self, name) <= 1:
+                yield f"{name}: must be above 0 and at most 1, got {getattr(self, name)}"
+        if self.accumulate > 1 and self.batch_size < 2 * self.accumulate:
+            yield (
+                f"accumulate: each part of a batch must hold 2 images, got batch_size={self.batch_size} "
+                f"and accumulate={self.accumulate}"
+            )
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -130,50 +121,3 @@ def read_recipe(name_or_path: str) -> Recipe:
 
 def _folder() -> Path:
     return Path(__file__).parent / "recipes"
-
-
-def _problems(recipe: Recipe) -> Iterator[str]:
-    limits: dict[str, tuple[float, float]] = {
-        "epochs": (1, 100_000),
-        "batch_size": (2, 1_000_000),  # BatchNorm has no statistics over one image
-        "lr_batch_size": (1, 1_000_000),
-        "min_lr": (0, 1e3),
-        "warmup_lr": (0, 1e3),
-        "warmup_epochs": (0, 100_000),
-        "weight_decay": (0, 10),
-        "clip_grad_norm": (0, 1e6),
-        "mixup_alpha": (0, 100),
-        "cutmix_alpha": (0, 100),
-        "random_erasing": (0, 1),
-        "color_jitter": (0, 1),
-        "horizontal_flip": (0, 1),
-        "accumulate": (1, 1_000_000),
-        "teacher_share": (0, 1),
-        "image_size": (0, 2048),
-        "seed": (0, 2**63 - 1),
-        "workers": (-1, 1024),
-    }
-    yield from fields.outside(recipe, limits)
-    if not (math.isfinite(recipe.lr) and 0 < recipe.lr <= 1e3):
-        yield f"lr: must be above 0 and at most 1000, got {recipe.lr}"
-    for name in ("label_smoothing", "ema_decay"):
-        if not 0 <= getattr(recipe, name) < 1:
-            yield f"{name}: must be at least 0 and below 1, got {getattr(recipe, name)}"
-    for name in ("crop_scale_min", "eval_crop"):
-        if not 0 < getattr(recipe, name) <= 1:
-            yield f"{name}: must be above 0 and at most 1, got {getattr(recipe, name)}"
-    if recipe.stem_stride not in (0, 2, 4, 8, 16):
-        yield f"stem_stride: must be 0, 2, 4, 8 or 16, got {recipe.stem_stride}"
-    if recipe.warmup_epochs > recipe.epochs:
-        yield (
-            f"warmup_epochs: must be at most epochs, got warmup_epochs={recipe.warmup_epochs:g} "
-            f"and epochs={recipe.epochs}"
-        )
-    for name, known in (("precision", PRECISIONS), ("optimizer", OPTIMIZERS)):
-        if getattr(recipe, name) not in known:
-            yield f"{name}: must be one of {', '.join(known)}, got '{getattr(recipe, name)}'"
-    if recipe.accumulate > 1 and recipe.batch_size < 2 * recipe.accumulate:
-        yield (
-            f"accumulate: each part of a batch must hold 2 images, got batch_size={recipe.batch_size} "
-            f"and accumulate={recipe.accumulate}"
-        )
