@@ -71,10 +71,10 @@ def test_the_ops_of_a_space_are_those_of_its_networks() -> None:
     assert len(listed) == len(set(listed))
 
 
-def test_a_plan_of_ten_minutes_measures_the_presets_ops_and_most_of_the_space() -> None:
+def test_a_plan_of_ten_minutes_measures_the_presets_ops_and_much_of_the_space() -> None:
     plan = make_plan(SearchSpace.default(), minutes=10)
     assert 590 < plan.seconds <= 600
-    assert len(plan.ops) > len(plan.filled)
+    assert len(plan.ops) > 0.4 * (len(plan.ops) + len(plan.filled))
     keys = {op.key for op in plan.ops}
     for name in preset_names():
         assert {op.key for op in lower(preset(name))} <= keys
