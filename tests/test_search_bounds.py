@@ -181,7 +181,7 @@ def test_the_command_line_takes_several_devices_limits_and_objectives(
         assert network["latency_ms"] <= 0.9 and network["also"]["latency slow-depthwise"]["value"] <= 1.7
         assert network["params"] <= 200_000
     shown = hwnas("search", "--resume", "run", "--trials", "31")
-    assert "within 0.9 ms on toy, 1.7 ms on slow-depthwise, params 200000, memory 1e+06" in " ".join(
+    assert "within 0.9 ms on toy, 1.7 ms on slow-depthwise, 0.2 M parameters, 1 MB memory" in " ".join(
         shown.out.split()
     )
     assert hwnas("search", *options[:6], "--out", "x").code == 2  # two devices, one budget

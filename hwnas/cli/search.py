@@ -5,30 +5,26 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.common import HostOption, JsonOption, emit_json, parse_budget_ms, stderr, stdout
+from hwnas.cli.common import HostOption, JsonOption, emit_json, parse_budget_ms, stderr
 from hwnas.cli.limits import parse_limits
+from hwnas.cli.long_work import noting, progress_bar
+from hwnas.cli.search_output import show
 from hwnas.cli.workers import AddressOption, EngineOption, GpusOption, WorkersOption, evaluated_where
 from hwnas.errors import InfeasibleError, UsageError
 
 if TYPE_CHECKING:
     from hwnas.latency.link import Link
-    from hwnas.predictors.estimate import Estimate
-    from hwnas.search import Candidate, SearchResult
+    from hwnas.search import SearchResult
     from hwnas.search.conduct import Progress
 
 __all__ = ["command"]
-
-ROWS_SHOWN = 20
 
 
 def command(
@@ -202,7 +198,7 @@ def command(
 
         emit_json(document(result))
     else:
-        _show(result)
+        show(result)
 
 
 def _say(message: str) -> None:
@@ -334,8 +330,8 @@ def _verified(folder: Path, device: str, wanted: _Wanted) -> SearchResult:
     again = _resume_command(folder, wanted)
     try:
         with (
-            _noting(signals, messages.print, after="this network"),
-            _progress_bar(messages, 0, doing="measuring the front") as progress,
+            noting(signals, messages.print, after="this network"),
+            progress_bar(messages, 0, doing="measuring the front") as progress,
         ):
             result = verify_front(
                 folder,
@@ -387,7 +383,7 @@ def _conducted(
     signals: list[int] = []
     again = _resume_command(folder, verification)
     try:
-        with _noting(signals, messages.print), _progress_bar(messages, wanted) as progress:
+        with noting(signals, messages.print), progress_bar(messages, wanted) as progress:
             result = work(progress, lambda: bool(signals))
     except KeyboardInterrupt:
         if (folder / RUN).exists():
@@ -407,161 +403,3 @@ def _conducted(
             f"are evaluated."
         )
     return result
-
-
-@contextmanager
-def _noting(
-    signals: list[int], say: Callable[[str], None], *, after: str = "this candidate"
-) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM is noted in `signals`; the second raises KeyboardInterrupt."""
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        signals.append(number)
-        if len(signals) > 1:
-            raise KeyboardInterrupt
-        say(f"Stopping after {after} and saving. Once more stops at once.")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals belong to the main thread
-        return
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _progress_bar(messages: Any, wanted: int, *, doing: str = "searching") -> Iterator[Progress]:
-    """Says how far the work is and how long it will take; silent where nobody looks."""
-    if not messages.is_terminal:
-        yield lambda done, total: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=messages, transient=True) as bar:
-        task = bar.add_task(doing, total=wanted)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _show(result: SearchResult) -> None:
-    from rich.table import Table
-
-    question, front, path = result.question, result.front, result.path
-    assert path is not None
-    verified = result.is_verified
-    also = tuple(front[0].also) if front else ()
-    predicted = (
-        f"predicted ms ({question.provenance} table)" if verified else f"latency ms, {question.provenance}"
-    )
-    table = Table(
-        title=f"{len(front)} networks within {question.within}, "
-        f"best of {len(result.trials)} (latency {'measured now' if verified else question.provenance}, "
-        f"accuracy estimated by '{question.accuracy}')",
-        title_justify="left",
-    )
-    for header, justify in (
-        ("#", "right"),
-        ("id", "left"),
-        ("attention", "left"),
-        *([("measured ms", "right")] if verified else []),
-        (predicted, "right"),
-        *((_titled(name), "right") for name in also),
-        (f"accuracy {question.accuracy_unit}, estimated", "right"),
-        ("params M", "right"),
-        ("MACs M", "right"),
-    ):
-        table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    shown = _spread_over(len(front), ROWS_SHOWN)
-    for index in shown:
-        table.add_row(str(index + 1), *_cells(front[index], verified=verified, also=also))
-    console = stdout()
-    console.print(table)
-    quoted = shlex.quote(f"{path}#1")
-    lines = []
-    if len(shown) < len(front):
-        lines.append(
-            f"Shown: {len(shown)} of {len(front)}; all are in {path / 'front.json'} and in the report."
-        )
-    lines += _verification_lines(result)
-    lines += [
-        f"Report: {path / 'report.html'}",
-        "Next:",
-        f"  hwnas describe {quoted} --device {shlex.quote(question.device)}",
-        f"  hwnas export {quoted} --out model.onnx",
-        f"  hwnas train {quoted} --data FOLDER",
-    ]
-    console.print("\n".join(lines), soft_wrap=True, markup=False)
-
-
-def _verification_lines(result: SearchResult) -> list[str]:
-    """How verifying went, in a few sentences; nothing for a run without."""
-    known = result.verification
-    if known is None:
-        return []
-    assert result.path is not None
-    from hwnas.search import resume_command
-
-    again = f"{resume_command(result.path)} --verify"
-    if not known.is_complete:
-        return [f"Verification: {len(known.measured)} networks measured, not finished. Go on: {again}"]
-    if not result.is_verified:
-        new = len(result.trials) - known.candidates
-        return [f"The verification is of the run before its last {new} candidates. Verify again: {again}"]
-    from hwnas.search.output import verification_text
-
-    lines = [verification_text(result)]
-    if known.mismatch:
-        lines.append("It was allowed to measure in another configuration than the table's.")
-    from hwnas.search.verify import CALM, CORRECTED_TABLE
-
-    correction = known.correction
-    if correction is not None and correction.method != "none":
-        corrected = shlex.quote(str(result.path / CORRECTED_TABLE))
-        lines.append(
-            "To search with the corrected table: "
-            f"hwnas search --device {corrected} --budget {result.question.budget_ms:g}ms"
-        )
-    if min(one.cpu_share for one in known.measured) < CALM:
-        lines.append("Other programs took the CPU while measuring: some of these times are too long.")
-    return lines
-
-
-def _titled(name: str) -> str:
-    """A column's title for a quantity of `Trial.also`."""
-    return "memory MB" if name == "memory" else f"{name} ms"
-
-
-def _cells(candidate: Candidate, *, verified: bool, also: Sequence[str] = ()) -> Sequence[str]:
-    accuracy = candidate.accuracy
-    measured = [_latency(candidate.measured)] if verified and candidate.measured is not None else []
-    return (
-        candidate.id,
-        ", ".join(candidate.attentions) or "none",
-        *measured,
-        _latency(candidate.latency),
-        *(
-            f"{candidate.also[name].value / 1e6:.2f}" if name == "memory" else _latency(candidate.also[name])
-            for name in also
-        ),
-        f"{accuracy.value:#.4g}" + (f" ± {accuracy.std:.2g}" if accuracy.std else ""),
-        f"{candidate.params / 1e6:.2f}",
-        f"{candidate.macs / 1e6:.0f}",
-    )
-
-
-def _latency(latency: Estimate) -> str:
-    interval = (
-        "" if latency.low is None or latency.high is None else f" ({latency.low:.4g} to {latency.high:.4g})"
-    )
-    return f"{latency.value:#.4g}{interval}"
-
-
-def _spread_over(count: int, most: int) -> list[int]:
-    """Up to `most` indices below `count`, evenly spread, the first and the last among them."""
-    if count <= most:
-        return list(range(count))
-    return sorted({round(step * (count - 1) / (most - 1)) for step in range(most)})

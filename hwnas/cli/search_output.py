@@ -1,0 +1,134 @@
+"""What `hwnas search` prints: the front as a table, how verifying went, what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hwnas.cli.common import stdout
+
+if TYPE_CHECKING:
+    from hwnas.predictors.estimate import Estimate
+    from hwnas.search import Candidate, SearchResult
+
+__all__ = ["show"]
+
+ROWS_SHOWN = 20
+
+
+def show(result: SearchResult) -> None:
+    """The front on stdout, in at most `ROWS_SHOWN` rows."""
+    from rich.table import Table
+
+    from hwnas.report.dimensions import within
+    from hwnas.report.spread import spread_over
+
+    question, front, path = result.question, result.front, result.path
+    assert path is not None
+    verified = result.is_verified
+    also = tuple(front[0].also) if front else ()
+    predicted = (
+        f"predicted ms ({question.provenance} table)" if verified else f"latency ms, {question.provenance}"
+    )
+    table = Table(
+        title=f"{len(front)} networks within {within(question)}, "
+        f"best of {len(result.trials)} (latency {'measured now' if verified else question.provenance}, "
+        f"accuracy estimated by '{question.accuracy}')",
+        title_justify="left",
+    )
+    for header, justify in (
+        ("#", "right"),
+        ("id", "left"),
+        ("attention", "left"),
+        *([("measured ms", "right")] if verified else []),
+        (predicted, "right"),
+        *((_titled(name), "right") for name in also),
+        (f"accuracy {question.accuracy_unit}, estimated", "right"),
+        ("params M", "right"),
+        ("MACs M", "right"),
+    ):
+        table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    shown = spread_over(len(front), ROWS_SHOWN)
+    for index in shown:
+        table.add_row(str(index + 1), *_cells(front[index], verified=verified, also=also))
+    console = stdout()
+    console.print(table)
+    quoted = shlex.quote(f"{path}#1")
+    lines = []
+    if len(shown) < len(front):
+        lines.append(
+            f"Shown: {len(shown)} of {len(front)}; all are in {path / 'front.json'} and in the report."
+        )
+    lines += _verification_lines(result)
+    lines += [
+        f"Report: {path / 'report.html'}",
+        "Next:",
+        f"  hwnas describe {quoted} --device {shlex.quote(question.device)}",
+        f"  hwnas export {quoted} --out model.onnx",
+        f"  hwnas train {quoted} --data FOLDER",
+    ]
+    console.print("\n".join(lines), soft_wrap=True, markup=False)
+
+
+def _verification_lines(result: SearchResult) -> list[str]:
+    """How verifying went, in a few sentences; nothing for a run without."""
+    known = result.verification
+    if known is None:
+        return []
+    assert result.path is not None
+    from hwnas.search import resume_command
+
+    again = f"{resume_command(result.path)} --verify"
+    if not known.is_complete:
+        return [f"Verification: {len(known.measured)} networks measured, not finished. Go on: {again}"]
+    if not result.is_verified:
+        new = len(result.trials) - known.candidates
+        return [f"The verification is of the run before its last {new} candidates. Verify again: {again}"]
+    from hwnas.search.output import verification_text
+
+    lines = [verification_text(result)]
+    if known.mismatch:
+        lines.append("It was allowed to measure in another configuration than the table's.")
+    from hwnas.search.verify import CALM, CORRECTED_TABLE
+
+    correction = known.correction
+    if correction is not None and correction.method != "none":
+        corrected = shlex.quote(str(result.path / CORRECTED_TABLE))
+        lines.append(
+            "To search with the corrected table: "
+            f"hwnas search --device {corrected} --budget {result.question.budget_ms:g}ms"
+        )
+    if min(one.cpu_share for one in known.measured) < CALM:
+        lines.append("Other programs took the CPU while measuring: some of these times are too long.")
+    return lines
+
+
+def _titled(name: str) -> str:
+    """A column's title for a quantity of `Trial.also`."""
+    return "memory MB" if name == "memory" else f"{name} ms"
+
+
+def _cells(candidate: Candidate, *, verified: bool, also: Sequence[str] = ()) -> Sequence[str]:
+    accuracy = candidate.accuracy
+    measured = [_latency(candidate.measured)] if verified and candidate.measured is not None else []
+    return (
+        candidate.id,
+        ", ".join(candidate.attentions) or "none",
+        *measured,
+        _latency(candidate.latency),
+        *(
+            f"{candidate.also[name].value / 1e6:.2f}" if name == "memory" else _latency(candidate.also[name])
+            for name in also
+        ),
+        f"{accuracy.value:#.4g}" + (f" ± {accuracy.std:.2g}" if accuracy.std else ""),
+        f"{candidate.params / 1e6:.2f}",
+        f"{candidate.macs / 1e6:.0f}",
+    )
+
+
+def _latency(latency: Estimate) -> str:
+    interval = (
+        "" if latency.low is None or latency.high is None else f" ({latency.low:.4g} to {latency.high:.4g})"
+    )
+    return f"{latency.value:#.4g}{interval}"
