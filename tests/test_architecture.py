@@ -19,7 +19,7 @@ from hwnas.cli.app import VERBS
 PACKAGE = Path(hwnas.__file__).parent
 
 FLOORS = (
-    ("hwnas.errors", "hwnas.yaml_io", "hwnas.plugins", "hwnas.whole_file", "hwnas"),
+    ("hwnas.errors", "hwnas.yaml_io", "hwnas.plugins", "hwnas.whole_file", "hwnas.ray_cluster", "hwnas"),
     ("hwnas.board", "hwnas.runtimes"),
     ("hwnas.space",),
     ("hwnas.predictors", "hwnas.nn"),
@@ -28,7 +28,7 @@ FLOORS = (
     ("hwnas.supernet",),
     ("hwnas.predictors.accuracy", "hwnas.dense"),
     ("hwnas.search",),
-    ("hwnas.report", "hwnas.explain"),
+    ("hwnas.report", "hwnas.explain", "hwnas.contest"),
     ("hwnas.doctor",),
     ("hwnas.cli",),
     ("hwnas.__main__",),
@@ -177,7 +177,10 @@ def test_every_verb_has_its_file() -> None:
 
 def test_every_file_of_the_command_line_is_a_verb_or_what_verbs_share() -> None:
     names = {file.stem for file in (PACKAGE / "cli").glob("[a-z]*.py")}
-    shared = "app common limits subjects table_building table_transfer training weights workers"
+    shared = (
+        "app common limits long_work search_output subjects table_building table_transfer training weights "
+        "workers"
+    )
     assert names - set(VERBS) == set(shared.split())
 
 

@@ -32,6 +32,7 @@ VERBS: Mapping[str, str] = {
     "models": "List the published networks at hand.",
     "devices": "List the devices at hand, and how good each one's table is.",
     "train": "Train a network on a folder of images.",
+    "contest": "Train several networks at once, end those that fall behind.",
     "evaluate": "Say how accurate a trained network is.",
     "supernet": "Train weights that networks of a space share; judge by them.",
     "dense": "Train and judge detectors and segmentation networks.",

@@ -14,8 +14,9 @@ from statistics import fmean, stdev
 import optuna
 
 from hwnas.predictors.estimate import Estimate
+from hwnas.space.size import band
 
-__all__ = ["Halving", "band"]
+__all__ = ["Halving"]
 
 REDUCTION = 2
 """One in so many goes on at each rung: after 1, 2, 4, ... epochs."""
@@ -90,8 +91,3 @@ class Halving:
             finally:
                 optuna.logging.set_verbosity(before)
         return self._studies[place]
-
-
-def band(macs: int) -> int:
-    """The band of sizes, a factor of 2 wide, that a network competes in."""
-    return math.floor(math.log2(macs))

@@ -7,8 +7,6 @@ an address, Ray starts on this machine.
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import lru_cache
@@ -17,6 +15,7 @@ from typing import Any
 import hwnas
 from hwnas import plugins
 from hwnas.errors import HwnasError, UsageError
+from hwnas.ray_cluster import connect
 from hwnas.search.candidate import Trial
 from hwnas.search.evaluator import Answer
 from hwnas.search.problem import Problem, Vector
@@ -67,7 +66,7 @@ class RayTasks:
         self._ray: Any = plugins.require("ray", extra="ray")
         self._ours = not self._ray.is_initialized()
         if self._ours:
-            self._connect(address, workers)
+            connect(self._ray, address, cores=workers)
         self._task = self._ray.put(task)
         self._remote = self._ray.remote(num_gpus=gpus, max_retries=DEATHS_ALLOWED - 1)(_evaluate)
         self._begun: dict[Any, int] = {}
@@ -100,19 +99,6 @@ class RayTasks:
         self._begun.clear()
         if self._ours:
             self._ray.shutdown()
-
-    def _connect(self, address: str | None, workers: int) -> None:
-        local: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address is None else {}
-        on_sigterm = signal.getsignal(signal.SIGTERM)
-        try:
-            self._ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UsageError(
-                f"a Ray cluster must answer at '{address}', and none does ({str(error).splitlines()[0]}). "
-                "Start one with 'ray start --head', or leave --address out to use this machine"
-            ) from None
-        if threading.current_thread() is threading.main_thread():  # Ray takes the signal for itself
-            signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def _evaluate(task: bytes, vectors: Sequence[Vector], version: str) -> Answer:

@@ -1,0 +1,273 @@
+"""A contest: those that fall behind others of their size are ended, and nothing is lost by a death."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("timm")
+
+from train_samples import ARCH, PLAIN_RECIPE, squares
+
+from hwnas.cli.app import main
+from hwnas.contest import Contest, Outcome, hold
+from hwnas.contest.record import CONTEST, read_states, write_states
+from hwnas.errors import FileFormatError, MissingPackageError, UsageError
+from hwnas.space import ArchSpec, count_macs, lower
+from hwnas.space.size import band
+from hwnas.train.checkpoint import LAST, resume_point
+from hwnas.train.loop import train
+
+with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed here")
+
+RECIPE = dataclasses.replace(PLAIN_RECIPE, epochs=3, ema_decay=0.0)
+NARROW = dataclasses.replace(
+    ARCH, stages=(dataclasses.replace(ARCH.stages[0], width=8, blocks=(None,)), *ARCH.stages[1:])
+)
+"""Half the size: in a band of its own."""
+
+
+def alike(count: int) -> dict[str, ArchSpec]:
+    """Networks of one band of sizes, by name."""
+    return {
+        f"net-{number}": dataclasses.replace(
+            ARCH, stages=(dataclasses.replace(ARCH.stages[0], blocks=ARCH.stages[0].blocks * (2 + number)),
+                          *ARCH.stages[1:])
+        )
+        for number in range(count)
+    }  # fmt: skip
+
+
+def contest(data: Path, out: Path, entrants: dict[str, ArchSpec] | None = None) -> Contest:
+    return Contest(entrants or alike(2), str(data), RECIPE, out, limit=24)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return squares(tmp_path_factory.mktemp("squares") / "data")
+
+
+@pytest.fixture(scope="module")
+def a_local_ray() -> Iterator[None]:
+    """One Ray for all tests: starting it takes seconds."""
+    import ray
+
+    here = Path(__file__).resolve().parent
+    paths = os.pathsep.join([str(here.parent), str(here)])
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"env_vars": {"PYTHONPATH": paths}},
+    )
+    yield
+    ray.shutdown()
+
+
+def test_a_question_that_makes_no_contest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a contest needs two networks at least, got 1"):
+        Contest({"one": ARCH}, "data", RECIPE, tmp_path)
+    with pytest.raises(UsageError, match="--first-epochs must be from 1 to the recipe's 3 epochs, got 5"):
+        Contest(alike(2), "data", RECIPE, tmp_path, first_epochs=5)
+    with pytest.raises(UsageError, match="--keep-one-in must be 2 or more, got 1"):
+        Contest(alike(2), "data", RECIPE, tmp_path, keep_one_in=1)
+
+
+def test_networks_of_another_size_are_in_another_band(tmp_path: Path) -> None:
+    bands = contest(tmp_path, tmp_path, {"wide": ARCH, "narrow": NARROW}).bands()
+    assert bands["narrow"] < bands["wide"]
+    assert bands["wide"] == band(count_macs(lower(ARCH)))
+    assert band(2**20) == band(2**21 - 1) == band(2**21) - 1
+
+
+def test_a_damaged_record_is_named_and_a_newer_one_refused(tmp_path: Path) -> None:
+    write_states(tmp_path, {"one": "finished", "two": "open"})
+    assert read_states(tmp_path) == {"one": "finished", "two": "open"}
+    whole = (tmp_path / CONTEST).read_text()
+    (tmp_path / CONTEST).write_text(whole[:20])
+    with pytest.raises(FileFormatError, match="contest.json: not a contest's record"):
+        read_states(tmp_path)
+    (tmp_path / CONTEST).write_text(whole.replace('"schema": 1', '"schema": 2'))
+    with pytest.raises(FileFormatError, match="schema 2"):
+        read_states(tmp_path)
+
+
+def test_without_ray_it_says_how_to_get_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingPackageError, match=r"pip install 'hwnas\[ray\]'"):
+        hold(contest(data, tmp_path / "out"))
+
+
+def test_a_folder_with_a_contest_is_not_begun_anew(data: Path, tmp_path: Path) -> None:
+    write_states(tmp_path, {"net-0": "open"})
+    with pytest.raises(UsageError, match="already holds a contest: add --resume"):
+        hold(contest(data, tmp_path))
+
+
+class FakeTrial:
+    """What a scheduler sees of one of Ray Tune's trials."""
+
+    def __init__(self, name: str) -> None:
+        self.trial_id, self.config = name, {"entrant": name}
+
+
+@with_ray
+def test_after_each_rung_the_better_half_of_a_size_goes_on() -> None:
+    from hwnas.contest.within_size import WithinSize
+
+    stopped: list[str] = []
+    halving = WithinSize(
+        {**dict.fromkeys("abcd", 18), "small": 16},
+        epochs=8,
+        first_epochs=2,
+        keep_one_in=2,
+        on_epoch=lambda name, result: None,
+        on_stopped=stopped.append,
+    )
+    trials = {name: FakeTrial(name) for name in ("a", "b", "c", "d", "small")}
+    for trial in trials.values():
+        halving.on_trial_add(None, trial)
+
+    def told(name: str, epoch: int, top1_percent: float) -> str:
+        return halving.on_trial_result(
+            None, trials[name], {"epoch": epoch, "top1_percent": top1_percent, "again": False}
+        )
+
+    assert told("a", 1, 10) == told("b", 1, 1) == "CONTINUE", "no rung before the second epoch"
+    assert told("a", 2, 50) == "CONTINUE", "nothing to be compared with"
+    assert told("b", 2, 40) == "STOP"
+    assert told("c", 2, 60) == "CONTINUE"
+    assert told("d", 2, 45) == "STOP", "below the median of 50, 40 and 60"
+    assert told("small", 2, 5) == "CONTINUE", "in a size of its own"
+    assert told("a", 4, 70) == "CONTINUE"
+    assert told("c", 4, 65) == "STOP"
+    assert told("a", 8, 90) == "CONTINUE", "the last epoch is not cut off: the training ends itself"
+    assert stopped == ["b", "d", "c"]
+
+
+@with_ray
+def test_who_falls_behind_is_ended_and_a_resumed_contest_leaves_alone_what_is_done_with(
+    a_local_ray: None, data: Path, tmp_path: Path
+) -> None:
+    rival, slow = alike(2).values()
+    question = contest(data, tmp_path / "out", {"rival": rival, "slow": slow, "narrow": NARROW})
+    write_states(question.out, {"rival": "finished", "slow": "open", "narrow": "open"})
+    question.folder("rival").mkdir()
+    lines = [json.dumps({"epoch": epoch, "top1_percent": 100.5}) for epoch in (1, 2, 3)]
+    (question.folder("rival") / "history.jsonl").write_text("\n".join(lines))
+    said: list[str] = []
+    outcomes = hold(question, resume=True, workers=1, say=said.append)
+    assert {one.name: (one.state, one.epochs) for one in outcomes} == {
+        "rival": ("finished", 3),
+        "narrow": ("finished", 3),
+        "slow": ("fallen behind", 1),
+    }
+    assert [one.name for one in outcomes] == ["rival", "narrow", "slow"], "the best first"
+    assert "slow: ended, others of its size have learnt more" in said
+    assert not any(line.startswith("rival") for line in said), "what is done with is not told again"
+    alone = train(NARROW, data, RECIPE, tmp_path / "alone", limit=24)
+    held = resume_point(question.folder("narrow"))
+    assert [record.epoch for record in held.history] == [1, 2, 3]
+    assert held.arch == alone.arch and held.recipe == RECIPE
+    assert json.loads((question.folder("narrow") / "result.json").read_text())["epochs"] == 3
+    written = {one.name: (one.folder / LAST).stat().st_mtime_ns for one in outcomes[1:]}
+    again = hold(question, resume=True, workers=1)
+    assert [plain(one) for one in again] == [plain(one) for one in outcomes]
+    assert written == {one.name: (one.folder / LAST).stat().st_mtime_ns for one in again[1:]}
+
+
+@with_ray
+def test_a_contest_whose_process_is_killed_goes_on(data: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.path[:0] = [sys.argv[3]]\n"
+        "from pathlib import Path\n"
+        "from test_contest import alike, contest\n"
+        "from hwnas.contest import hold\n"
+        "hold(contest(Path(sys.argv[1]), Path(sys.argv[2]), alike(2)), resume=True, workers=1)\n"
+    )
+    here = Path(__file__).resolve().parent
+    out = tmp_path / "contest"
+    arguments = [sys.executable, "-c", program, str(data), str(out), str(here)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parent), str(here)])}
+    running = subprocess.Popen(arguments, env=environment)
+    try:
+        until = time.monotonic() + 120
+        while not (out / "net-0" / "history.jsonl").exists():
+            assert running.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+        running.send_signal(signal.SIGKILL)
+    finally:
+        running.kill()
+        running.wait()
+    before = (out / "net-0" / "history.jsonl").read_text().splitlines()
+    subprocess.run(arguments, env=environment, check=True, timeout=200)
+    after = (out / "net-0" / "history.jsonl").read_text().splitlines()
+    assert after[: len(before)] == before, "what was trained was not trained again"
+    assert set(read_states(out).values()) <= {"finished", "fallen behind"}
+    assert len(after) == RECIPE.epochs, "the first of its size is not ended"
+
+
+@with_ray
+def test_a_worker_that_dies_is_replaced_and_goes_on(data: Path, tmp_path: Path, a_local_ray: None) -> None:
+    import threading
+
+    import psutil
+
+    out = tmp_path / "contest"
+    killed: list[int] = []
+
+    def kill_a_worker() -> None:
+        until = time.monotonic() + 120
+        while not (out / "net-0" / "history.jsonl").exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        for process in psutil.process_iter(["cmdline"]):
+            if "ImplicitFunc" in " ".join(process.info["cmdline"] or ()):
+                process.kill()
+                killed.append(process.pid)
+
+    thread = threading.Thread(target=kill_a_worker)
+    thread.start()
+    outcomes = hold(contest(data, out, alike(2)), workers=1)
+    thread.join()
+    assert killed
+    assert {one.state for one in outcomes} <= {"finished", "fallen behind"}
+    assert [one.error for one in outcomes] == ["", ""]
+    assert next(one for one in outcomes if one.name == "net-0").epochs == RECIPE.epochs
+
+
+@with_ray
+def test_the_command_tells_who_won_and_keeps_the_trainings(
+    a_local_ray: None, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, arch in alike(2).items():
+        (tmp_path / f"{name}.yaml").write_text(arch.to_yaml())
+    words = ["contest", str(tmp_path / "net-0.yaml"), str(tmp_path / "net-1.yaml"), "--data", str(data)]
+    words += ["--recipe", "small", "--epochs", "2", "--batch", "12", "--image-size", "16"]
+    words += ["--stem-stride", "4", "--out", str(tmp_path / "out"), "--json"]
+    assert main(words) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["networks"][0]["state"] == "finished"
+    assert {one["name"] for one in document["networks"]} == {"net-0", "net-1"}
+    rows = (tmp_path / "out" / "trainings.jsonl").read_text().splitlines()
+    assert len(rows) == sum(one["state"] == "finished" for one in document["networks"])
+    assert main(words) == 2
+    assert "already holds a contest: add --resume" in capsys.readouterr().err
+    assert main([*words, "--resume"]) == 0
+
+
+def plain(outcome: Outcome) -> tuple[object, ...]:
+    return outcome.name, outcome.state, outcome.epochs, outcome.top1_percent
