@@ -11,7 +11,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +19,7 @@ from typing import Any
 
 from hwnas.errors import MissingPackageError, UsageError, did_you_mean
 
-__all__ = ["file_of", "load", "load_callable", "names", "require"]
+__all__ = ["file_of", "lazy_names", "load", "load_callable", "names", "require"]
 
 
 def names(folder: str) -> tuple[str, ...]:
@@ -71,6 +71,30 @@ def require(package: str, *, extra: str) -> ModuleType:
         raise MissingPackageError(
             f"this needs the package '{package}', which is not installed: pip install 'hwnas[{extra}]'"
         ) from None
+
+
+def lazy_names(
+    package: str,
+    homes: Mapping[str, str],
+    *,
+    needs: Sequence[str] = (),
+    extra: str = "",
+    light: Collection[str] = (),
+) -> Callable[[str], Any]:
+    """A package's `__getattr__`, which imports a name's module when the name is first used.
+
+    `homes` tells the module of each name. Before any but the `light` ones is imported, the packages in
+    `needs` must be there: else MissingPackageError.
+    """
+
+    def find(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        for needed in () if homes[name] in light else needs:
+            require(needed, extra=extra)
+        return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+
+    return find
 
 
 def load_callable(reference: str) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -36,6 +37,25 @@ def _threads_as_before() -> Iterator[None]:
     yield
     if threads() not in (0, before):
         sys.modules["torch"].set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def two_local_workers() -> Iterator[None]:
+    """One Ray for all tests of a file: starting it takes seconds."""
+    import ray
+
+    here = Path(__file__).resolve().parent
+    paths = os.pathsep.join([str(here.parent), str(here)])
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"env_vars": {"PYTHONPATH": paths}},
+    )
+    yield
+    ray.shutdown()
 
 
 @dataclass(frozen=True, slots=True)

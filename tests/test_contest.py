@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -9,8 +10,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,25 +56,6 @@ def contest(data: Path, out: Path, entrants: dict[str, ArchSpec] | None = None) 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return squares(tmp_path_factory.mktemp("squares") / "data")
-
-
-@pytest.fixture(scope="module")
-def a_local_ray() -> Iterator[None]:
-    """One Ray for all tests: starting it takes seconds."""
-    import ray
-
-    here = Path(__file__).resolve().parent
-    paths = os.pathsep.join([str(here.parent), str(here)])
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        runtime_env={"env_vars": {"PYTHONPATH": paths}},
-    )
-    yield
-    ray.shutdown()
 
 
 def test_a_question_that_makes_no_contest_is_refused(tmp_path: Path) -> None:
@@ -161,7 +143,7 @@ def test_after_each_rung_the_better_half_of_a_size_goes_on() -> None:
 
 @with_ray
 def test_who_falls_behind_is_ended_and_a_resumed_contest_leaves_alone_what_is_done_with(
-    a_local_ray: None, data: Path, tmp_path: Path
+    two_local_workers: None, data: Path, tmp_path: Path
 ) -> None:
     rival, slow = alike(2).values()
     question = contest(data, tmp_path / "out", {"rival": rival, "slow": slow, "narrow": NARROW})
@@ -221,12 +203,21 @@ def test_a_contest_whose_process_is_killed_goes_on(data: Path, tmp_path: Path) -
     assert len(after) == RECIPE.epochs, "the first of its size is not ended"
 
 
+def workers_that_train() -> list[int]:
+    """Process numbers of Ray's workers that hold a trial."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it may have ended meanwhile
+            if b"ImplicitFunc" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
 @with_ray
-def test_a_worker_that_dies_is_replaced_and_goes_on(data: Path, tmp_path: Path, a_local_ray: None) -> None:
-    import threading
-
-    import psutil
-
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are not told by /proc here")
+def test_a_worker_that_dies_is_replaced_and_goes_on(
+    two_local_workers: None, data: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "contest"
     killed: list[int] = []
 
@@ -234,10 +225,9 @@ def test_a_worker_that_dies_is_replaced_and_goes_on(data: Path, tmp_path: Path, 
         until = time.monotonic() + 120
         while not (out / "net-0" / "history.jsonl").exists() and time.monotonic() < until:
             time.sleep(0.02)
-        for process in psutil.process_iter(["cmdline"]):
-            if "ImplicitFunc" in " ".join(process.info["cmdline"] or ()):
-                process.kill()
-                killed.append(process.pid)
+        for number in workers_that_train():
+            os.kill(number, signal.SIGKILL)
+            killed.append(number)
 
     thread = threading.Thread(target=kill_a_worker)
     thread.start()
@@ -251,7 +241,7 @@ def test_a_worker_that_dies_is_replaced_and_goes_on(data: Path, tmp_path: Path, 
 
 @with_ray
 def test_the_command_tells_who_won_and_keeps_the_trainings(
-    a_local_ray: None, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two_local_workers: None, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, arch in alike(2).items():
         (tmp_path / f"{name}.yaml").write_text(arch.to_yaml())

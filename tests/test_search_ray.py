@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +26,6 @@ with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="R
 def started(path: Path | None, trials: int = 30, **options: Any) -> SearchResult:
     asked = {"device": table(), "budget_ms": 0.9, "accuracy": by_size, "trials": trials, "workers": 2}
     return search(small_space(), out=path, **asked | options)
-
-
-@pytest.fixture(scope="module")
-def two_local_workers() -> Iterator[None]:
-    """One Ray for all tests: starting it takes seconds."""
-    import ray
-
-    here = Path(__file__).resolve().parent
-    paths = os.pathsep.join([str(here.parent), str(here)])
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        runtime_env={"env_vars": {"PYTHONPATH": paths}},
-    )
-    yield
-    ray.shutdown()
 
 
 def test_a_worker_of_another_version_is_refused() -> None:

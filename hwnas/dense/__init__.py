@@ -5,8 +5,9 @@ Importing this loads no torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hwnas import plugins
 
 if TYPE_CHECKING:
     from hwnas.dense.backbone import Backbone, Pyramid
@@ -39,12 +40,6 @@ _HOMES = {
     "train": "loop",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    from hwnas import plugins
-
-    for package in ("torch", "torchvision", "timm", "safetensors") if _HOMES[name] != "recipe" else ():
-        plugins.require(package, extra="torch")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = plugins.lazy_names(
+    __name__, _HOMES, needs=("torch", "torchvision", "timm", "safetensors"), extra="torch", light=("recipe",)
+)

@@ -5,8 +5,9 @@ Importing this loads no torch; the names below do, when they are first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hwnas import plugins
 
 if TYPE_CHECKING:
     from hwnas.nn.export import export_onnx
@@ -24,11 +25,4 @@ _HOMES = {
     "load_published": "published",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    from hwnas import plugins
-
-    plugins.require("torch", extra="torch")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = plugins.lazy_names(__name__, _HOMES, needs=("torch",), extra="torch")

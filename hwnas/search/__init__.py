@@ -8,8 +8,9 @@ Importing this loads nothing; a name is imported when it is first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hwnas import plugins
 
 if TYPE_CHECKING:
     from hwnas.search.candidate import Candidate, Trial
@@ -35,17 +36,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "candidate": ("Candidate", "Trial"),
-    "conduct": ("DEFAULT_TRIALS", "resume", "search"),
-    "output": ("document",),
-    "problem": ("Problem",),
-    "run": ("SearchResult", "load_run", "next_folder", "resume_command"),
-    "verify": ("verify_front",),
+    "Candidate": "candidate",
+    "DEFAULT_TRIALS": "conduct",
+    "Problem": "problem",
+    "SearchResult": "run",
+    "Trial": "candidate",
+    "document": "output",
+    "load_run": "run",
+    "next_folder": "run",
+    "resume": "conduct",
+    "resume_command": "run",
+    "search": "conduct",
+    "verify_front": "verify",
 }
 
-
-def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"hwnas.search.{module}"), name)
-    raise AttributeError(f"module 'hwnas.search' has no attribute '{name}'")
+__getattr__ = plugins.lazy_names(__name__, _HOMES)

@@ -24,7 +24,7 @@ from hwnas.supernet.settings import Settings
 from hwnas.supernet.trainer import Trainer
 from hwnas.supernet.weights import SharedWeights
 from hwnas.train.checkpoint_folder import LAST, PREVIOUS
-from hwnas.train.folder import described_data, write_history
+from hwnas.train.folder import described_data, newest, refuse_another, write_history
 from hwnas.train.images import Images, open_images, subset
 from hwnas.train.observer import Observer, Silent
 from hwnas.train.randomness import deterministic
@@ -143,16 +143,8 @@ def _prepared(out: Path, asked: Checkpoint, resume: bool, observer: Observer) ->
         raise UsageError(f"{out}: cannot be written: {error.strerror}: choose another folder") from None
     if not held:
         return None
-    saved = resume_point(out)
-    for reason in saved.skipped:
-        observer.note(f"{reason}; going on from the checkpoint before it")
-    if saved.path == out / PREVIOUS and (out / LAST).exists():
-        (out / LAST).replace(out / f"{LAST}.damaged")  # must not become `previous`
-    differences = _differences(saved, asked)
-    if differences:
-        raise UsageError(
-            f"{out} holds another supernet; to resume, ask for the same one:\n" + "\n".join(differences)
-        )
+    saved = newest(out, resume_point, observer)
+    refuse_another(out, "supernet", _differences(saved, asked))
     observer.note(f"resuming after epoch {len(saved.history)} of {asked.settings.epochs}")
     return saved
 

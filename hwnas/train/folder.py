@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -28,8 +28,10 @@ __all__ = [
     "FREE_TO_CHANGE",
     "Resumable",
     "described_data",
+    "newest",
     "prepared_folder",
     "read_history",
+    "refuse_another",
     "write_history",
 ]
 
@@ -46,7 +48,16 @@ class PlainRecipe(Protocol):
     def to_yaml(self) -> str: ...
 
 
-class Resumable(Protocol):
+class FromFile(Protocol):
+    """A checkpoint, as far as it says where it is from."""
+
+    @property
+    def path(self) -> Path | None: ...
+    @property
+    def skipped(self) -> tuple[str, ...]: ...
+
+
+class Resumable(FromFile, Protocol):
     """A checkpoint, as far as it is compared with what is asked for."""
 
     @property
@@ -61,12 +72,9 @@ class Resumable(Protocol):
     def name(self) -> str: ...
     @property
     def epoch(self) -> int: ...
-    @property
-    def path(self) -> Path | None: ...
-    @property
-    def skipped(self) -> tuple[str, ...]: ...
 
 
+Kept = TypeVar("Kept", bound=FromFile)
 Saved = TypeVar("Saved", bound=Resumable)
 
 
@@ -109,6 +117,22 @@ def prepared_folder(
     return before
 
 
+def newest(out: Path, resume_point: Callable[[Path], Kept], observer: Observer) -> Kept:
+    """The newest whole checkpoint of a folder; what is damaged is told, and never taken for whole."""
+    saved = resume_point(out)
+    for reason in saved.skipped:
+        observer.note(f"{reason}; going on from the checkpoint before it")
+    if saved.path == out / PREVIOUS and (out / LAST).exists():
+        (out / LAST).replace(out / f"{LAST}.damaged")  # must not become `previous`
+    return saved
+
+
+def refuse_another(out: Path, what: str, differences: Iterable[str]) -> None:
+    """Raises UsageError with the differences between what a folder holds and what is asked for, if any."""
+    if lines := list(differences):
+        raise UsageError(f"{out} holds another {what}; to resume, ask for the same one:\n" + "\n".join(lines))
+
+
 def write_history(out: Path, history: Sequence[Any]) -> None:
     """history.jsonl, a line an epoch; `history` holds dataclasses."""
     lines = [json.dumps(dataclasses.asdict(record)) for record in history]
@@ -139,16 +163,8 @@ def _prepared(
         raise UsageError(f"{out}: cannot be written: {error.strerror}: choose another folder") from None
     if not any(file in held for file in files):
         return None
-    saved = resume_point(out)
-    for reason in saved.skipped:
-        observer.note(f"{reason}; going on from the checkpoint before it")
-    if saved.path == out / PREVIOUS and (out / LAST).exists():
-        (out / LAST).replace(out / f"{LAST}.damaged")  # must not become `previous`
-    differences = [*_differences(saved, start)]
-    if differences:
-        raise UsageError(
-            f"{out} holds another training; to resume, ask for the same one:\n" + "\n".join(differences)
-        )
+    saved = newest(out, resume_point, observer)
+    refuse_another(out, "training", _differences(saved, start))
     observer.note(f"resuming after epoch {saved.epoch} of {start.recipe.epochs}")
     return saved
 
