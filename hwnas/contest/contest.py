@@ -56,8 +56,12 @@ class Contest:
         return self.out / name
 
     def bands(self) -> dict[str, int]:
-        """The band of sizes that each network competes in."""
-        return {name: band(count_macs(lower(arch))) for name, arch in self.entrants.items()}
+        """The band of sizes that each network competes in, at the size of the images."""
+        side, stride = self.recipe.image_size or None, self.recipe.stem_stride or None
+        return {
+            name: band(count_macs(lower(arch.adapted(resolution=side, stem_stride=stride))))
+            for name, arch in self.entrants.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
