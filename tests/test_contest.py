@@ -240,6 +240,41 @@ def test_a_worker_that_dies_is_replaced_and_goes_on(
 
 
 @with_ray
+def test_more_gpus_than_there_are_are_refused_at_once_and_leave_no_contest(
+    two_local_workers: None, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="--gpus must be at most what Ray has, got 3 of 0"):
+        hold(contest(data, tmp_path / "out"), gpus=3)
+    assert read_states(tmp_path / "out") == {}
+
+
+@with_ray
+def test_ctrl_c_ends_it_with_130_and_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
+    for name, arch in alike(2).items():
+        (tmp_path / f"{name}.yaml").write_text(arch.to_yaml())
+    words = [sys.executable, "-m", "hwnas", "contest", "net-0.yaml", "net-1.yaml", "--data", str(data)]
+    words += ["--recipe", "small", "--epochs", "40", "--batch", "12", "--image-size", "16"]
+    words += ["--stem-stride", "4", "--out", "out"]
+    here = Path(__file__).resolve().parent
+    running = subprocess.Popen(
+        words,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(here.parent)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 120
+    while not (tmp_path / "out" / "net-0" / "history.jsonl").exists():
+        assert running.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "--out out --resume" in said
+    assert read_states(tmp_path / "out") == {"net-0": "open", "net-1": "open"}
+
+
+@with_ray
 def test_the_command_tells_who_won_and_keeps_the_trainings(
     two_local_workers: None, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -69,7 +69,8 @@ def command(
         ),
     ] = 2,
     workers: Annotated[
-        int, typer.Option("--workers", metavar="N", min=1, help="Train so many networks at once.")
+        int,
+        typer.Option("--workers", metavar="N", min=1, help="Train so many networks at once, a core each."),
     ] = 1,
     address: Annotated[
         str | None,
@@ -120,8 +121,14 @@ def command(
         settings=settings,
     )
     open_images(Path(data))  # a mistake in the data shows here, not in every worker
+    named = subjects(archs)
+    entrants = {file_name(name): subject.arch for name, subject in named.items()}
+    if len(entrants) < len(named):
+        raise UsageError(
+            f"each network needs a folder of its own name, got {', '.join(named)}: rename a file or a run"
+        )
     contest = Contest(
-        entrants={file_name(name): subject.arch for name, subject in subjects(archs).items()},
+        entrants=entrants,
         data=data,
         recipe=changes.of(read_recipe(recipe)),
         out=Path(out) if out else default_folder("contest", resume=False),

@@ -95,7 +95,8 @@ def hold(
     The finished come first, the most accurate before all others.
 
     Raises MissingPackageError without Ray, UsageError when the folder holds a contest and `resume` is
-    not given, when no cluster answers at `address`, and when no training could be done.
+    not given, when no cluster answers at `address` or none with so many GPUs; HwnasError when no training
+    could be done. KeyboardInterrupt passes through at any time.
     """
     from hwnas.contest.trials import Trials
 
@@ -105,7 +106,6 @@ def hold(
             f"{contest.out} already holds a contest: add --resume to go on, or choose another folder"
         )
     states: dict[str, State] = {name: known.get(name, "open") for name in contest.entrants}
-    write_states(contest.out, states)
 
     def fallen_behind(name: str) -> None:
         states[name] = FALLEN_BEHIND
@@ -117,6 +117,7 @@ def hold(
         write_states(contest.out, states)
 
     with closing(Trials(workers=workers, address=address, gpus=gpus)) as trials:
+        write_states(contest.out, states)
         errors = trials.run(
             contest,
             done={name for name, state in states.items() if state != "open"},

@@ -27,9 +27,17 @@ class Trials:
         self._ours = not self._ray.is_initialized()
         if self._ours:
             connect(self._ray, address)
-        cores = int(self._ray.cluster_resources().get("CPU", 1))
+        there = self._ray.cluster_resources()
+        if gpus > there.get("GPU", 0):
+            self.close()
+            raise UsageError(
+                f"--gpus must be at most what Ray has, got {gpus:g} of {there.get('GPU', 0):g}: leave it out "
+                "to train on CPUs"
+            )
+        largest = max(node["Resources"].get("CPU", 1) for node in self._ray.nodes() if node["Alive"])
+        share = min(there.get("CPU", 1) // workers, largest)  # a training is on one machine
         self._workers = workers
-        self._each = {"cpu": max(1, cores // workers), "gpu": gpus}
+        self._each = {"cpu": max(1, int(share)), "gpu": gpus}
 
     def run(
         self,
@@ -56,6 +64,7 @@ class Trials:
             if name not in done:
                 fallen_behind(name)
 
+        os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is the caller's, and no end like any other
         os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # data is found where the user stands
         os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # which writes to stdout however quiet it is asked to be
         trainable = tune.with_parameters(_train, contest=contest, done=done, version=hwnas.__version__)
