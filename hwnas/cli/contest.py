@@ -70,7 +70,7 @@ def command(
     ] = 2,
     workers: Annotated[
         int,
-        typer.Option("--workers", metavar="N", min=1, help="Train so many networks at once, a core each."),
+        typer.Option("--workers", metavar="N", min=1, help="Train so many networks at once."),
     ] = 1,
     address: Annotated[
         str | None,
