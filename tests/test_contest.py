@@ -138,6 +138,7 @@ def test_after_each_rung_the_better_half_of_a_size_goes_on() -> None:
     assert told("a", 4, 70) == "CONTINUE"
     assert told("c", 4, 65) == "STOP"
     assert told("a", 8, 90) == "CONTINUE", "the last epoch is not cut off: the training ends itself"
+    assert told("small", 8, 4) == told("small", 8, 3) == "CONTINUE", "nor is the one that ends below it"
     assert stopped == ["b", "d", "c"]
 
 

@@ -55,13 +55,14 @@ class Contest:
         """Where that network's training lies."""
         return self.out / name
 
-    def bands(self) -> dict[str, int]:
-        """The band of sizes that each network competes in, at the size of the images."""
+    def arch(self, name: str) -> ArchSpec:
+        """That network, at the size of the images."""
         side, stride = self.recipe.image_size or None, self.recipe.stem_stride or None
-        return {
-            name: band(count_macs(lower(arch.adapted(resolution=side, stem_stride=stride))))
-            for name, arch in self.entrants.items()
-        }
+        return self.entrants[name].adapted(resolution=side, stem_stride=stride)
+
+    def bands(self) -> dict[str, int]:
+        """The band of sizes that each network competes in."""
+        return {name: band(count_macs(lower(self.arch(name)))) for name in self.entrants}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Outcome:
 
     name: str
     arch: ArchSpec
+    """At the size of the images."""
     folder: Path
     state: State
     epochs: int
@@ -137,7 +139,7 @@ def _outcome(contest: Contest, name: str, state: State, error: str) -> Outcome:
     last = history[-1] if history else {}
     return Outcome(
         name=name,
-        arch=contest.entrants[name],
+        arch=contest.arch(name),
         folder=contest.folder(name),
         state=state,
         epochs=last.get("epoch", 0),

@@ -30,6 +30,7 @@ class WithinSize(FIFOScheduler):
         """`bands` tells each network's size; `on_epoch` and `on_stopped` are told of each by name."""
         super().__init__()
         self._bands, self._on_epoch, self._on_stopped = bands, on_epoch, on_stopped
+        self._epochs = epochs
         self._halving = {
             band: ASHAScheduler(
                 time_attr="epoch",
@@ -49,6 +50,8 @@ class WithinSize(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         name = trial.config["entrant"]
         self._on_epoch(name, result)
+        if result["epoch"] >= self._epochs:  # nothing is left to be ended
+            return str(TrialScheduler.CONTINUE)
         decision: str = self._of(trial).on_trial_result(tune_controller, trial, result)
         if decision == TrialScheduler.STOP:
             self._on_stopped(name)
