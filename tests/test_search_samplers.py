@@ -142,11 +142,26 @@ def test_moves_stay_in_the_space_and_a_stage_is_inherited_whole() -> None:
     for part in moves.parts:
         same = [(born[:, part] == parent[:, part]).all(axis=1) for parent in (a, b)]
         assert (same[0] | same[1]).all()
-    for made in (a, born, moves.neighbours(a, rng, changes=2), moves.evened(a, rng)):
+    for made in (a, born, moves.neighbours(a, rng, changes=2), moves.evened(a, rng), moves.retyped(a, rng)):
         assert [tuple(row) for row in made.tolist()] == [space.repair(row) for row in made.tolist()]
     assert [tuple(row) for row in moves.filled(a).tolist()] == [
         filled(space, tuple(row)) for row in a.tolist()
     ]
+
+
+def test_a_retyped_network_keeps_all_but_its_attentions_which_are_one_in_each_stage() -> None:
+    space, rng = SearchSpace.default(), np.random.default_rng(2)
+    moves = Moves(space)
+    before = moves.random(300, rng)
+    after = moves.retyped(before, rng)
+    blocks = [place for stage in moves.stages for place in range(stage.blocks.start, stage.blocks.stop)]
+    others = [place for place in range(before.shape[1]) if place not in blocks]
+    assert (after[:, others] == before[:, others]).all()
+    for row in after.tolist():
+        for stage in space.decode(tuple(row)).stages:
+            assert len(set(stage.blocks)) == 1
+    combinations = {tuple(row[stage.blocks.start] for stage in moves.stages) for row in after.tolist()}
+    assert len(combinations) > 40, "most combinations of stages are reached from 300 networks"
 
 
 def test_vectors_are_repaired_in_arrays_as_the_space_repairs_them_one_by_one() -> None:

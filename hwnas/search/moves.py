@@ -65,6 +65,12 @@ class _Stage:
         there: Bools = places < self.depths[vectors[:, self.depth]][:, None]
         return there
 
+    def any_attention(self, vectors: Ints, rng: np.random.Generator) -> Ints:
+        """A random one that fits each row, shape (n, 1)."""
+        allowed = self.allowed[vectors[:, self.width], vectors[:, self.layout]]
+        drawn: Ints = np.argmax(rng.random(allowed.shape) * allowed, axis=1)
+        return drawn[:, None]
+
 
 class Moves:
     """What can be done with vectors of one space. `vectors` are (n, decisions) of networks throughout."""
@@ -141,15 +147,24 @@ class Moves:
         jumped = (now + rng.integers(1, np.maximum(self.counts, 2), size=now.shape)) % self.counts
         return self.repaired(np.where(chosen, np.where(self.ordinal, stepped, jumped), now), rng)
 
+    def retyped(self, vectors: Ints, rng: np.random.Generator) -> Ints:
+        """Vectors with one attention in all blocks of each stage, any that fits, and all else as it was."""
+        result = vectors.copy()
+        for stage in self.stages:
+            result[:, stage.blocks] = np.where(
+                stage.active(result), stage.any_attention(result, rng), result[:, stage.blocks]
+            )
+        return result
+
     def evened(self, vectors: Ints, rng: np.random.Generator) -> Ints:
         """Vectors with one attention in all blocks of one random stage; any that fits there."""
         result = vectors.copy()
         which = rng.integers(0, len(self.stages), size=len(vectors))
         for index, stage in enumerate(self.stages):
-            allowed = stage.allowed[result[:, stage.width], result[:, stage.layout]]
-            drawn = np.argmax(rng.random(allowed.shape) * allowed, axis=1)
             there = (which == index)[:, None] & stage.active(result)
-            result[:, stage.blocks] = np.where(there, drawn[:, None], result[:, stage.blocks])
+            result[:, stage.blocks] = np.where(
+                there, stage.any_attention(result, rng), result[:, stage.blocks]
+            )
         return result
 
     def children(self, a: Ints, b: Ints, rng: np.random.Generator) -> Ints:

@@ -40,12 +40,15 @@ BRED = 300
 KEPT = 120
 """Of all generations so far, those that breed the next."""
 STRANGE = 0.5
-"""Of the first generation's size, so many random networks are judged besides, far from all parents; no
-more once `LEARNT_FROM` are known."""
+"""Of the first generation's size, so many random networks are judged besides, far from all parents, and as
+many whose stages have other attentions than a parent's; no more once `LEARNT_FROM` are known."""
 BINS = 12
 """Parts of the first known objective's range; each keeps its own best, so that all of it is bred."""
 SHORTLIST = 160
 """The most promising, of which a batch is chosen one by one; what a batch needs beyond is taken as it is."""
+BOLD_EVERY, BOLDNESS = 4, 3.0
+"""One network in so many is chosen as if so many times as much were unknown: what is believed of a
+combination of attentions that was hardly tried is mostly the others' doing, and noise hides that."""
 BEHIND = 2.0
 """Times the median that a network may stay behind the best ones and still be told truly."""
 BEYOND = 0.1
@@ -114,9 +117,9 @@ class SurrogateSearch:
         ranked = pareto.ranks(np.column_stack([learnt.known, -believed]), at_least=PARENTS)
         parents = learnt.vectors[[row for rank in ranked for row in rank]]
         each = max(BRED, number // 2)
-        strangers = self._strangers(round(STRANGE * each) if len(past) < LEARNT_FROM else 0, rng)
+        strangers = self._strangers(parents, round(STRANGE * each) if len(past) < LEARNT_FROM else 0, rng)
         bred = self._bred(parents, strangers, surrogate, gain, each, rng, (taken, set(pending)))
-        return self._chosen(bred, surrogate, gain, number)
+        return self._chosen(bred, surrogate, gain, number, len(past) + len(pending))
 
     def _bred(
         self,
@@ -150,25 +153,31 @@ class SurrogateSearch:
             known = self._problem.known_objectives(breeding)
         return everyone
 
-    def _strangers(self, number: int, rng: np.random.Generator) -> Ints:
-        """Random networks with one attention in each stage, shrunk until they are within the budget."""
+    def _strangers(self, parents: Ints, number: int, rng: np.random.Generator) -> Ints:
+        """Random networks with one attention in each stage, shrunk until they are within the budget:
+        `number` of them random in all, as many with all else as a parent has it."""
         drawn = self._moves.random(number, rng, even=True)
-        return self._moves.shrunk(drawn, self._fastest, rng, fit=self._problem.fit)
+        retyped = self._moves.retyped(parents[rng.integers(0, len(parents), size=number)], rng)
+        both = np.concatenate([drawn, retyped])
+        return self._moves.shrunk(both, self._fastest, rng, fit=self._problem.fit)
 
     def _judged(self, vectors: Ints, surrogate: Surrogate, gain: Gain) -> _Bred:
         known = self._problem.known_objectives(vectors)
         means, deviations = surrogate.believed(self._features.of(vectors))
         return _Bred(vectors, known, means, deviations, gain.expected(known, means, deviations))
 
-    def _chosen(self, bred: _Bred, surrogate: Surrogate, gain: Gain, number: int) -> Ints:
-        """So many of them, those that promise most together first."""
+    def _chosen(self, bred: _Bred, surrogate: Surrogate, gain: Gain, number: int, before: int) -> Ints:
+        """So many of them, those that promise most together first; `before` were chosen earlier."""
         order = np.argsort(-bred.gains, kind="stable")
-        short = order[:SHORTLIST]
+        bold = np.argsort(-gain.expected(bred.known, bred.means, BOLDNESS * bred.deviations), kind="stable")
+        short = np.unique(np.concatenate([order[:SHORTLIST], bold[: SHORTLIST // 4]]))
         unknown = surrogate.covariance(self._features.of(bred.vectors[short]))
         chosen: list[int] = []
         open_rows = np.ones(len(short), dtype=bool)
         while len(chosen) < min(number, len(short) // 2):
             deviations = np.sqrt(np.maximum(np.diag(unknown), 1e-12))
+            if (before + len(chosen)) % BOLD_EVERY == 0:
+                deviations *= BOLDNESS
             gains = gain.expected(bred.known[short], bred.means[short], deviations)
             row = int(np.argmax(np.where(open_rows, gains, -1.0)))
             open_rows[row] = False
