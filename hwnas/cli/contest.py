@@ -19,6 +19,7 @@ from hwnas.cli.training import (
     EpochsOption,
     ImageSizeOption,
     InitOption,
+    LimitOption,
     LrOption,
     OutOption,
     SeedOption,
@@ -88,10 +89,7 @@ def command(
     lr: LrOption = None,
     image_size: ImageSizeOption = None,
     stem_stride: StemStrideOption = None,
-    limit: Annotated[
-        int | None,
-        typer.Option("--limit", metavar="N", help="Train on N images only, equally many of each class."),
-    ] = None,
+    limit: LimitOption = None,
     seed: SeedOption = None,
     as_json: JsonOption = False,
 ) -> None:

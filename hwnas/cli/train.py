@@ -17,6 +17,7 @@ from hwnas.cli.training import (
     EpochsOption,
     ImageSizeOption,
     InitOption,
+    LimitOption,
     LrOption,
     OutOption,
     ResumeOption,
@@ -74,14 +75,7 @@ def command(
     lr: LrOption = None,
     image_size: ImageSizeOption = None,
     stem_stride: StemStrideOption = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            "--limit",
-            metavar="N",
-            help="Train on N images only, equally many of each class, drawn by the seed.",
-        ),
-    ] = None,
+    limit: LimitOption = None,
     workers: WorkersOption = None,
     seed: SeedOption = None,
     device: TrainingDeviceOption = "auto",

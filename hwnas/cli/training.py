@@ -33,6 +33,7 @@ __all__ = [
     "EpochsOption",
     "ImageSizeOption",
     "InitOption",
+    "LimitOption",
     "LrOption",
     "OutOption",
     "ResumeOption",
@@ -88,6 +89,14 @@ EpochsOption = Annotated[
     typer.Option("--epochs", metavar="N", help="Instead of the recipe's; a quarter at most is warm-up."),
 ]
 BatchOption = Annotated[int | None, typer.Option("--batch", metavar="N", help="Instead of the recipe's.")]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        metavar="N",
+        help="Train on N images only, equally many of each class, drawn by the seed.",
+    ),
+]
 LrOption = Annotated[
     float | None,
     typer.Option("--lr", metavar="X", help="Peak learning rate at the batch size, instead of the recipe's."),

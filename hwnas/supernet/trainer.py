@@ -76,7 +76,17 @@ class Trainer:
                 mean = float(total) / step
                 if not math.isfinite(mean):
                     raise TrainingFailed.because(number, "training loss", mean)
-                self._report(number, step, mean, self.clock() - began)
+                self.observer.step(
+                    Progress.after(
+                        step,
+                        steps=self.steps,
+                        epoch=number,
+                        epochs=self.settings.epochs,
+                        loss=mean,
+                        images=step * self.settings.batch_size,
+                        seconds=self.clock() - began,
+                    )
+                )
         return float(total) / self.steps, lr
 
     def update(self, images: torch.Tensor, labels: torch.Tensor, archs: Sequence[ArchSpec]) -> torch.Tensor:
@@ -126,20 +136,6 @@ class Trainer:
                 tensor.copy_(saved.tensors[name])
         self.optimizer.load_state_dict(saved.training.optimizer)
         self.scaler.load_state_dict(saved.training.scaler)
-
-    def _report(self, number: int, step: int, loss: float, seconds: float) -> None:
-        left = (self.settings.epochs - number + 1) * self.steps - step
-        self.observer.step(
-            Progress(
-                epoch=number,
-                epochs=self.settings.epochs,
-                step=step,
-                steps=self.steps,
-                loss=loss,
-                images_per_second=step * self.settings.batch_size / seconds if seconds > 0 else 0.0,
-                seconds_left=seconds / step * left,
-            )
-        )
 
 
 def _groups(weights: SharedWeights, weight_decay: float) -> list[dict[str, Any]]:

@@ -23,6 +23,10 @@ Record = TypeVar("Record", bound=FinishedEpoch)
 class Trainable(Protocol[AnySaved, Batches, Record]):
     """A network with all that trains and judges it."""
 
+    @property
+    def left_out(self) -> str:
+        """What is said of images that could not be used, as in '3 images left out'."""
+
     clock: Callable[[], float]
     observer: Observer
     group: Group
@@ -61,7 +65,7 @@ def all_epochs(
         bad = [item for item in (*unused, *unjudged) if item[0] not in known_bad]
         if bad:
             known_bad.update(file for file, _ in bad)
-            trainer.observer.note(listed("images left out", bad))
+            trainer.observer.note(listed(trainer.left_out, bad))
         is_best = all(trainer.score(record) > trainer.score(earlier) for earlier in history)
         history = (*history, record)
         if trainer.group.is_first:

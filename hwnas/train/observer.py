@@ -39,6 +39,22 @@ class Progress:
     seconds_left: float
     """Estimate for the rest of the training, at the speed of this epoch."""
 
+    @classmethod
+    def after(
+        cls, step: int, *, steps: int, epoch: int, epochs: int, loss: float, images: int, seconds: float
+    ) -> Progress:
+        """So far after `step` updates of an epoch, which saw so many images in so many seconds."""
+        left = (epochs - epoch + 1) * steps - step
+        return cls(
+            epoch=epoch,
+            epochs=epochs,
+            step=step,
+            steps=steps,
+            loss=loss,
+            images_per_second=images / seconds if seconds > 0 else 0.0,
+            seconds_left=seconds / step * left,
+        )
+
 
 class FinishedEpoch(Protocol):
     """What an observer may ask the record of an epoch for, whatever is trained."""

@@ -30,6 +30,7 @@ class Trainer(Updates[nn.Module, Batch]):
     """Updates by the recipe's loss."""
 
     gpu_asked_every = 50
+    left_out = "unreadable images left out"
 
     def __init__(
         self,

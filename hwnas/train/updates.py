@@ -53,6 +53,9 @@ class Updates(ABC, Generic[Network, Batch]):
     gpu_asked_every: ClassVar[int] = 1
     """Updates after which a GPU is asked for its loss, which makes it wait."""
 
+    left_out: ClassVar[str] = "images left out"
+    """What is said of images that could not be used."""
+
     def __init__(
         self,
         network: Network,
@@ -123,7 +126,17 @@ class Updates(ABC, Generic[Network, Batch]):
                     mean = float(totals[0] / totals[1].clamp(min=1))
                     if not math.isfinite(mean):
                         raise TrainingFailed.because(number, "training loss", mean)
-                    self._report(number, step, mean, seen, self.clock() - began)
+                    self.observer.step(
+                        Progress.after(
+                            step,
+                            steps=self.steps,
+                            epoch=number,
+                            epochs=self._recipe.epochs,
+                            loss=mean,
+                            images=seen * self.group.size,
+                            seconds=self.clock() - began,
+                        )
+                    )
         loss, steps_done = self.group.sum(totals).tolist()
         if not steps_done:
             raise FileFormatError(self.none_usable(unreadable))
@@ -170,17 +183,3 @@ class Updates(ABC, Generic[Network, Batch]):
         if self.average is not None:
             self.average.update(self.network, step=self.updates)
         return total
-
-    def _report(self, number: int, step: int, loss: float, seen: int, seconds: float) -> None:
-        left = (self._recipe.epochs - number + 1) * self.steps - step
-        self.observer.step(
-            Progress(
-                epoch=number,
-                epochs=self._recipe.epochs,
-                step=step,
-                steps=self.steps,
-                loss=loss,
-                images_per_second=seen * self.group.size / seconds if seconds > 0 else 0.0,
-                seconds_left=seconds / step * left,
-            )
-        )
