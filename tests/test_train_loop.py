@@ -243,6 +243,7 @@ def test_unreadable_images_are_named_once_and_training_goes_on(data: Path, tmp_p
     train(ARCH, root, dataclasses.replace(RECIPE, epochs=2, batch_size=7), tmp_path / "run", observer=watcher)
     assert watcher.notes[0] == "1 empty files left out: train/red/001.jpg (0 bytes)"
     named = " ".join(watcher.notes)
+    assert "unreadable images left out: " in named
     assert named.count("train/red/002.jpg (not an image)") == 1
     assert named.count("test/blue/003.jpg (not an image)") == 1
 
