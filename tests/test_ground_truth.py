@@ -35,7 +35,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
         return module
 
     yield load
-    for name in ("estimate", "networks", "protocol", "table", "truth"):
+    for name in ("estimate", "networks", "protocol", "table", "truth", "work"):
         if name not in before:
             sys.modules.pop(name, None)
 
@@ -77,10 +77,10 @@ def test_a_network_attends_with_the_type_it_is_listed_under(script: Any) -> None
 
 def test_the_first_trainings_hold_published_networks_and_three_seeds_of_four(script: Any) -> None:
     jobs = list(script("run").jobs())[:32]
-    seeds = Counter(subject.arch.id for subject, _ in jobs)
+    seeds = Counter(job.id for job in jobs)
     assert len(seeds) == 24 and sorted(seeds.values())[-4:] == [3, 3, 3, 3]
-    assert sum(not subject.origin.startswith("sampled") for subject, seed in jobs if seed == 0) >= 5
-    assert len({(subject.arch.id, seed) for subject, seed in jobs}) == len(jobs)
+    assert sum(not job.origin.startswith("sampled") for job in jobs if job.seed == 0) >= 5
+    assert len({(job.id, job.seed) for job in jobs}) == len(jobs)
 
 
 def test_a_line_that_a_kill_has_torn_is_no_row_and_the_next_one_replaces_it(
@@ -212,7 +212,7 @@ def test_a_pick_is_compared_with_the_best_preset_within_its_budget(script: Any, 
     for pick in (*presets, mine):
         table.append(pick.to_dict(), file)
     assert picks.picks(file)[-1] == mine
-    assert len(picks.to_train(file)) == 3 * (len(presets) + 1)
+    assert len(picks.to_train(file=file)) == 3 * (len(presets) + 1)
     for number, pick in enumerate(presets):
         for seed in (0, 1):
             table.append(row(pick.arch.id, seed, 50.0 + number + seed), results)
@@ -263,6 +263,39 @@ def test_a_killed_training_goes_on_after_its_last_epoch_to_the_same_weights(
         assert resumed[name] == whole[name]
     kept = [torch.load(tmp_path / name, weights_only=True)["network"] for name in ("whole", "killed")]
     assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])
+
+
+def test_processes_at_once_share_the_trainings_and_one_that_died_leaves_its_own_to_others(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    work, run = script("work"), script("run")
+    jobs = [job for job in run.jobs() if job.seed == 0][:3]
+    protocol = run.training.PROTOCOLS["cpu"]
+    file, trained = tmp_path / "results.jsonl", []
+
+    def another_process() -> None:
+        work.work(jobs, None, protocol, folder=tmp_path, file=file)
+
+    def train(job: Any, data: Any, protocol: Any, state_file: Path, file: Path) -> None:
+        trained.append(job.id)
+        if len(trained) == 1:
+            another_process()  # takes all but what this one is at
+        if len(trained) == 4:
+            raise KeyboardInterrupt
+        work.table.append(row(job.id, job.seed, 50.0), file)
+
+    monkeypatch.setattr(work, "_train", train)
+    another_process()
+    ids = [job.id for job in jobs]
+    assert trained == ids
+    assert {one["id"] for one in work.table.rows("cpu", file)} == set(ids)
+    assert len(work.table.rows("cpu", file)) == 3, "nothing is trained twice"
+    file.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        another_process()
+    another_process()
+    assert trained[3:] == [ids[0], *ids], "what was given up is taken again"
 
 
 def test_the_command_trains_in_order_and_goes_on_where_the_table_ends(

@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import networks
 import protocol as training
 import table
+from work import Job, work
 
 from hwnas.errors import HwnasError
 from hwnas.latency import LatencyTable
@@ -116,10 +117,16 @@ def picked(by: str, reference: str, budget_ms: float, trials: int, out: Path, se
     return Pick(by, budget_ms, f"{trials} evaluated", best.latency.value, best.arch)
 
 
-def to_train(file: Path = FILE) -> list[tuple[Pick, int]]:
-    """(network, seed), each once, the first seeds of all before the second ones."""
-    every = {pick.arch.id: pick for pick in picks(file)}
-    return [(pick, seed) for seed in SEEDS for pick in every.values()]
+def to_train(by: Sequence[str] | None = None, seeds: Sequence[int] = SEEDS, file: Path = FILE) -> list[Job]:
+    """The networks of those who picked (None: of all) once each, the first seed of all before the next."""
+    every = {pick.arch.id: pick for pick in picks(file) if by is None or pick.by in by}
+    return [_job(pick, seed) for seed in seeds for pick in every.values()]
+
+
+def _job(pick: Pick, seed: int) -> Job:
+    arch = pick.arch.adapted(resolution=networks.RESOLUTION, stem_stride=networks.STEM_STRIDE, classes=10)
+    origin = pick.name if pick.by == "preset" else f"picked by {pick.by} within {pick.budget_ms:g} ms"
+    return Job(pick.arch.id, arch, seed, None, origin, networks.kind_of(pick.arch))
 
 
 def report(protocol: str, file: Path = FILE, results: Path = table.FILE) -> str:
@@ -163,6 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--trials", type=int, default=TRIALS, help="networks that a search evaluates")
     parser.add_argument("--data", default="", help="CIFAR-10 as JPEG files: a folder or a tar")
     parser.add_argument("--protocol", choices=training.PROTOCOLS, default="cpu")
+    parser.add_argument("--by", nargs="+", help="train only what these picked: 'preset', or estimators")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="train with these seeds")
     parser.add_argument(
         "--seconds", type=float, default=1e9, help="stop a search, or training, after so many"
     )
@@ -205,33 +214,14 @@ def _search(asked: argparse.Namespace, budget_ms: float) -> Pick | None:
 def _train(asked: argparse.Namespace) -> None:
     protocol = training.PROTOCOLS[asked.protocol]
     started = time.monotonic()
-    data = training.read_data(Path(asked.data), protocol)
-    for pick, seed in to_train():
-        if (pick.arch.id, seed) in {(row["id"], row["seed"]) for row in table.rows(protocol.name)}:
-            continue
-        if time.monotonic() - started > asked.seconds:
-            break
-        state_file = asked.work / f"picks-{protocol.name}.pt"
-        label = f"{pick.by} within {pick.budget_ms:g} ms, seed {seed}"
-
-        def say(text: str, label: str = label) -> None:
-            print(f"{label}: {text}", flush=True)
-
-        arch = pick.arch.adapted(resolution=networks.RESOLUTION, stem_stride=networks.STEM_STRIDE, classes=10)
-        outcome = training.train(arch, data, protocol, seed=seed, state_file=state_file, report=say)
-        table.append(
-            {
-                "protocol": protocol.name,
-                "id": pick.arch.id,
-                "number": None,
-                "origin": pick.name if pick.by == "preset" else f"picked by {pick.by}",
-                "kind": networks.kind_of(pick.arch),
-                "seed": seed,
-                **outcome,
-                "environment": training.environment(protocol),
-            }
-        )
-        state_file.unlink()
+    work(
+        to_train(asked.by, asked.seeds),
+        training.read_data(Path(asked.data), protocol),
+        protocol,
+        folder=asked.work,
+        file=table.FILE,
+        enough=lambda: time.monotonic() - started > asked.seconds,
+    )
 
 
 if __name__ == "__main__":
