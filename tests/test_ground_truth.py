@@ -138,6 +138,19 @@ def test_what_can_be_learnt_from_the_trainings_is_judged_on_networks_left_out(
     assert 0.6 < by_name["learned, cross-validated"]["kendall_tau"] < 1
 
 
+def test_a_training_is_judged_by_what_it_said_before_its_end(script: Any, tmp_path: Path) -> None:
+    evaluate, table, file = script("evaluate"), script("table"), tmp_path / "results.jsonl"
+    subjects = evaluate.estimate.networks.subjects()[:6]
+    for number, subject in enumerate(subjects):
+        curve = [30.0 - number, 40.0 + number, 50.0 + number]
+        table.append(row(subject.arch.id, 0, curve[-1]) | {"top1_by_epoch_percent": curve}, file)
+    document = evaluate.judged(evaluate.truth("cpu", file), tmp_path / "none.jsonl")
+    by_name = {one["name"]: one for one in document["estimators"]}
+    first, second = (by_name[f"the training after {epoch} of 3 epochs"] for epoch in (1, 2))
+    assert (first["kendall_tau"], second["kendall_tau"]) == (-1, 1)
+    assert second["cpu_seconds"] == pytest.approx(2 / 3 * document["cpu_seconds_a_training"])
+
+
 def test_the_error_of_a_tau_is_the_jackknifes(script: Any) -> None:
     evaluate = script("evaluate")
     # Of a mean, the jackknife's error is the usual one: the deviation over the root of n.

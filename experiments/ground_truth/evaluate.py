@@ -2,10 +2,10 @@
 
     python experiments/ground_truth/evaluate.py
 
-Judged is every estimator that estimate.py has asked about all trained networks, and what can be learnt
-from the trainings, by cross-validation. Order is judged over all networks, and among networks of one bin
-of predicted latency on cpu-x86, where size no longer explains everything. Writes evaluation-PROTOCOL.json
-and prints it as a table.
+Judged is every estimator that estimate.py has asked about all trained networks, what can be learnt from
+the trainings, by cross-validation, and what the trainings themselves said before their end. Order is
+judged over all networks, and among networks of one bin of predicted latency on cpu-x86, where size no
+longer explains everything. Writes evaluation-PROTOCOL.json and prints it as a table.
 """
 
 from __future__ import annotations
@@ -78,7 +78,22 @@ def answers(known: Truth, file: Path = estimate.FILE) -> dict[str, tuple[list[Es
             learnt = left_out(archs, known.means_percent, parts=PARTS, scores=scores)
             seconds = (time.process_time() - started) / len(archs) + sum(cost for _, cost in single)
             found["learned with zero-cost scores, cross-validated"] = learnt, seconds
-    return found
+    return found | _curves(known)
+
+
+def _curves(known: Truth) -> dict[str, tuple[list[Estimate], float]]:
+    """What the trainings themselves said before their end: as good as a shorter training could be.
+
+    Better, even: the very training is asked that is to be told, with its seed and its learning rates.
+    """
+    epochs = len(known.by_epoch_percent[0])
+    return {
+        f"the training after {epoch} of {epochs} epochs": (
+            [Estimate(curve[epoch - 1]) for curve in known.by_epoch_percent],
+            known.cpu_seconds * epoch / epochs,
+        )
+        for epoch in range(1, epochs)
+    }
 
 
 def judged(known: Truth, file: Path = estimate.FILE) -> dict[str, Any]:

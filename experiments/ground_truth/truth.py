@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import networks
 import table
@@ -18,6 +20,8 @@ class Truth:
     """Of each network, one for each seed."""
     cpu_seconds: float
     """That one training took, on average."""
+    by_epoch_percent: tuple[tuple[float, ...], ...]
+    """Of each network, its accuracy after each epoch: the mean over the seeds."""
 
     @property
     def means_percent(self) -> list[float]:
@@ -33,15 +37,20 @@ class Truth:
 def truth(protocol: str, file: Path = table.FILE) -> Truth:
     """What is in the table so far of the networks of networks.jsonl, in their order."""
     rows = table.rows(protocol, file)
-    by_id: dict[str, list[float]] = {}
+    by_id: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        by_id.setdefault(row["id"], []).append(row["top1_percent"])
-    trained = [subject for subject in networks.subjects() if subject.arch.id in by_id]
+        by_id.setdefault(row["id"], []).append(row)
+    trained = tuple(subject for subject in networks.subjects() if subject.arch.id in by_id)
+    of_each = [by_id[subject.arch.id] for subject in trained]
     seconds = [row["cpu_seconds"] for row in rows]
     return Truth(
-        tuple(trained),
-        tuple(tuple(by_id[subject.arch.id]) for subject in trained),
+        trained,
+        tuple(tuple(row["top1_percent"] for row in seeds) for seeds in of_each),
         sum(seconds) / max(1, len(seconds)),
+        tuple(
+            tuple(map(statistics.fmean, zip(*(row["top1_by_epoch_percent"] for row in seeds), strict=True)))
+            for seeds in of_each
+        ),
     )
 
 
