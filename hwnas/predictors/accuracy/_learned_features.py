@@ -7,6 +7,7 @@ holds on ImageNet mostly holds elsewhere, and how the MACs are spread over the k
 from __future__ import annotations
 
 import math
+import statistics
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from hwnas.predictors.accuracy._published_features import FEATURES, describe
 from hwnas.space.arch import ATTENTIONS, ArchSpec
 from hwnas.space.ops import lower
 
-__all__ = ["NAMES", "learned_features"]
+__all__ = ["NAMES", "SHAPE", "learned_features"]
 
 PARTS = ("stem", "dw", "ffn", "merge", "attention", "head")
 """What an op belongs to; kinds of the EleViT design count with the part they stand for."""
@@ -29,8 +30,14 @@ NAMES: tuple[str, ...] = (
     "activations",
     "ops",
     "first width",
+    "middle width",
     "last width",
 )
+
+SHAPE: tuple[int, ...] = tuple(
+    NAMES.index(name) for name in ("macs", "depth", "first width", "middle width", "last width")
+)
+"""The places of the few numbers that say how a network spends its MACs: on width or on depth, and where."""
 
 
 def learned_features(arch: ArchSpec) -> NDArray[np.float64]:
@@ -47,6 +54,7 @@ def learned_features(arch: ArchSpec) -> NDArray[np.float64]:
     described = [
         number for feature, number in zip(FEATURES, describe(arch), strict=True) if feature.name != "one"
     ]
+    widths = [stage.width for stage in arch.stages]
     error = 100 - published.estimator().predict(arch).value
     return np.array(
         [
@@ -55,7 +63,8 @@ def learned_features(arch: ArchSpec) -> NDArray[np.float64]:
             *(math.log1p(macs[part] / 1e6) for part in PARTS),
             math.log(activations / 1e6),
             math.log(count),
-            math.log(arch.stages[0].width / 128),
-            math.log(arch.stages[-1].width / 256),
+            math.log(widths[0] / 128),
+            statistics.fmean(math.log(width / 192) for width in widths[1:-1] or widths),
+            math.log(widths[-1] / 256),
         ]
     )

@@ -1,8 +1,9 @@
-"""Numbers of networks -> accuracy: an average of three regressions, honest about what it can't know.
+"""Numbers of networks -> accuracy: an average of five regressions, honest about what it can't know.
 
-For tens of rows and tens of columns: a Bayesian ridge regression, a Gaussian process and randomised
-trees, all of scikit-learn, which err differently. The deviations are scaled so that in cross-validation
-they are as large as the errors were.
+For tens of rows and tens of columns: a Bayesian ridge regression and a Gaussian process, each on all
+columns and on a few telling ones alone, and randomised trees, all of scikit-learn, which err differently.
+With few rows the few columns are learnt well; with more, the others add to them. The deviations are scaled
+so that in cross-validation they are as large as the errors were.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 import random
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,19 +42,21 @@ class LearnedModel:
         return values, deviations * self.deviation_factor
 
 
-def fit(columns: Floats, values: Floats) -> LearnedModel:
-    """The average fitted on networks (n, columns) and their accuracies (n,)."""
-    members = _fitted(columns, values)
-    predicted, deviations = _left_out(columns, values)
+def fit(columns: Floats, values: Floats, few: Sequence[int]) -> LearnedModel:
+    """The average fitted on networks (n, columns) and their accuracies (n,); `few`: the telling columns."""
+    members = _fitted(columns, values, few)
+    predicted, deviations = _left_out(columns, values, few)
     ratio = np.square((predicted - values) / deviations)
     return LearnedModel(members, math.sqrt(float(ratio.mean())))
 
 
-def cross_validated(columns: Floats, values: Floats, *, parts: int) -> tuple[Floats, Floats]:
+def cross_validated(
+    columns: Floats, values: Floats, few: Sequence[int], *, parts: int
+) -> tuple[Floats, Floats]:
     """Value and deviation of each network, (n,), from a model that was fitted without its part."""
     predicted, deviations = np.empty(len(values)), np.empty(len(values))
     for held in folds(len(values), parts):
-        model = fit(columns[~held], values[~held])
+        model = fit(columns[~held], values[~held], few)
         predicted[held], deviations[held] = model.predict(columns[held])
     return predicted, deviations
 
@@ -66,15 +70,16 @@ def folds(count: int, parts: int) -> list[NDArray[np.bool_]]:
     return [place == part for part in range(min(parts, count))]
 
 
-def _left_out(columns: Floats, values: Floats) -> tuple[Floats, Floats]:
+def _left_out(columns: Floats, values: Floats, few: Sequence[int]) -> tuple[Floats, Floats]:
     predicted, deviations = np.empty(len(values)), np.empty(len(values))
     for held in folds(len(values), FOLDS):
-        members = _fitted(columns[~held], values[~held])
+        members = _fitted(columns[~held], values[~held], few)
         predicted[held], deviations[held] = _averaged(members, columns[held])
     return predicted, deviations
 
 
-def _fitted(columns: Floats, values: Floats) -> tuple[Any, ...]:
+def _fitted(columns: Floats, values: Floats, few: Sequence[int]) -> tuple[Any, ...]:
+    from sklearn.compose import make_column_transformer
     from sklearn.ensemble import ExtraTreesRegressor
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
@@ -83,20 +88,22 @@ def _fitted(columns: Floats, values: Floats) -> tuple[Any, ...]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    reach = math.sqrt(columns.shape[1])  # two networks are about so far apart in standardised columns
-    kernel = ConstantKernel(1.0, (0.1, 10.0)) * RBF(2 * reach, (0.5 * reach, 20 * reach)) + WhiteKernel(
-        0.1, (0.01, 1.0)
-    )
-    members = (
-        make_pipeline(StandardScaler(), BayesianRidge()),
-        make_pipeline(StandardScaler(), GaussianProcessRegressor(kernel, normalize_y=True, random_state=0)),
-        ExtraTreesRegressor(TREES, min_samples_leaf=2, random_state=0),
-    )
+    members: list[Any] = [ExtraTreesRegressor(TREES, min_samples_leaf=2, random_state=0)]
+    for chosen in (list(range(columns.shape[1])), list(few)):
+        reach = math.sqrt(len(chosen))  # two networks are about so far apart in standardised columns
+        kernel = ConstantKernel(1.0, (0.1, 10.0)) * RBF(2 * reach, (0.5 * reach, 20 * reach))
+        process = GaussianProcessRegressor(
+            kernel + WhiteKernel(0.1, (0.01, 1.0)), normalize_y=True, random_state=0
+        )
+        members += [
+            make_pipeline(make_column_transformer((StandardScaler(), chosen)), regression)
+            for regression in (BayesianRidge(), process)
+        ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at its bound is meant to be there
         for member in members:
             member.fit(columns, values)
-    return members
+    return tuple(members)
 
 
 def _averaged(members: tuple[Any, ...], columns: Floats) -> tuple[Floats, Floats]:

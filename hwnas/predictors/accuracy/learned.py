@@ -21,7 +21,7 @@ from hwnas import plugins
 from hwnas.errors import UsageError
 from hwnas.predictors.accuracy import zero_cost
 from hwnas.predictors.accuracy._argument import parsed
-from hwnas.predictors.accuracy._learned_features import learned_features
+from hwnas.predictors.accuracy._learned_features import SHAPE, learned_features
 from hwnas.predictors.accuracy._learned_model import LearnedModel, cross_validated, fit
 from hwnas.predictors.accuracy.zero_cost import ZeroCost
 from hwnas.predictors.estimate import Estimate
@@ -88,7 +88,7 @@ def learned(
             "recipe, or use another estimator"
         )
     columns = np.stack([_columns(arch, scored) for arch in archs])
-    return LearnedAccuracy(rows[0].condition, len(archs), fit(columns, np.array(means)), scored)
+    return LearnedAccuracy(rows[0].condition, len(archs), fit(columns, np.array(means), SHAPE), scored)
 
 
 def left_out(
@@ -105,7 +105,9 @@ def left_out(
     columns = np.stack([learned_features(arch) for arch in archs])
     if scores is not None:
         columns = np.concatenate([columns, scores], axis=1)
-    values, deviations = cross_validated(columns, np.array(top1_percent, dtype=np.float64), parts=parts)
+    values, deviations = cross_validated(
+        columns, np.array(top1_percent, dtype=np.float64), SHAPE, parts=parts
+    )
     return [_estimate(float(value), float(std)) for value, std in zip(values, deviations, strict=True)]
 
 
