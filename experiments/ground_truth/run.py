@@ -45,8 +45,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="CIFAR-10 as JPEG files: a folder or a tar")
     parser.add_argument("--protocol", choices=training.PROTOCOLS, default="cpu")
-    parser.add_argument("--networks", type=int, default=10**6, help="of the first so many networks")
-    parser.add_argument("--seeds", type=int, nargs="+", help="only with these seeds, 0 first (all of them)")
+    parser.add_argument("--numbers", type=int, nargs="+", help="train only networks of these numbers")
+    parser.add_argument("--seeds", type=int, nargs="+", help="train only with these seeds")
     parser.add_argument("--trainings", type=int, default=10**6, help="stop when the table has so many")
     parser.add_argument(
         "--work",
@@ -62,7 +62,8 @@ def main() -> None:
         (
             job
             for job in jobs()
-            if (job.number or 0) < asked.networks and (asked.seeds is None or job.seed in asked.seeds)
+            if (asked.numbers is None or job.number in asked.numbers)
+            and (asked.seeds is None or job.seed in asked.seeds)
         ),
         training.read_data(asked.data, protocol),
         protocol,
