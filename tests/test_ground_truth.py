@@ -225,11 +225,16 @@ def test_a_pick_is_compared_with_the_best_preset_within_its_budget(script: Any, 
     for pick in (*presets, mine):
         table.append(pick.to_dict(), file)
     assert picks.picks(file)[-1] == mine
-    assert len(picks.to_train(file=file)) == 3 * (len(presets) + 1)
+
+    def jobs(*seeds: int) -> list[tuple[str, int]]:
+        return [(job.id, job.seed) for job in picks.to_train("cpu", seeds=seeds, file=file, results=results)]
+
+    assert jobs(0) == [(pick.arch.id, 0) for pick in (*presets, mine)]
     for number, pick in enumerate(presets):
         for seed in (0, 1):
             table.append(row(pick.arch.id, seed, 50.0 + number + seed), results)
     table.append(row(mine.arch.id, 0, 60.0), results)
+    assert jobs(1) == [(presets[-1].arch.id, 1), (mine.arch.id, 1)], "of the presets, the best one"
     best = 50.5 + len(presets) - 1
     last = picks.report("cpu", file, results).splitlines()[-1]
     assert last == f"| 5.6 | mine | 9 evaluated | 3.00 | 60.00 | 1 | {60 - best:+.2f} |"

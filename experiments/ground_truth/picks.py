@@ -117,10 +117,38 @@ def picked(by: str, reference: str, budget_ms: float, trials: int, out: Path, se
     return Pick(by, budget_ms, f"{trials} evaluated", best.latency.value, best.arch)
 
 
-def to_train(by: Sequence[str] | None = None, seeds: Sequence[int] = SEEDS, file: Path = FILE) -> list[Job]:
-    """The networks of those who picked (None: of all) once each, the first seed of all before the next."""
-    every = {pick.arch.id: pick for pick in picks(file) if by is None or pick.by in by}
-    return [_job(pick, seed) for seed in seeds for pick in every.values()]
+def to_train(
+    protocol: str,
+    by: Sequence[str] | None = None,
+    seeds: Sequence[int] = SEEDS,
+    *,
+    file: Path = FILE,
+    results: Path = table.FILE,
+) -> Iterator[Job]:
+    """The networks of those who picked (None: of all) once each, the first seed of all before the next.
+
+    Of the presets within a budget only the best one with the first seed is trained with others: it is what
+    picks are compared with. That it was chosen by one of its seeds favours it.
+    """
+    wanted = {pick.arch.id: pick for pick in picks(file) if by is None or pick.by in by}
+    for seed in seeds:
+        best = _best_presets_so_far(protocol, file, results) if seed != SEEDS[0] else set()
+        for pick in wanted.values():
+            if pick.by != "preset" or seed == SEEDS[0] or pick.arch.id in best:
+                yield _job(pick, seed)
+
+
+def _best_presets_so_far(protocol: str, file: Path, results: Path) -> set[str]:
+    """Of each budget, the preset that came out best with the first seed."""
+    first = {
+        row["id"]: row["top1_percent"] for row in table.rows(protocol, results) if row["seed"] == SEEDS[0]
+    }
+    trained = [pick for pick in picks(file) if pick.by == "preset" and pick.arch.id in first]
+    return {
+        max(within, key=lambda pick: first[pick.arch.id]).arch.id
+        for budget_ms in BUDGETS_MS
+        if (within := [pick for pick in trained if pick.budget_ms == budget_ms])
+    }
 
 
 def _job(pick: Pick, seed: int) -> Job:
@@ -215,7 +243,7 @@ def _train(asked: argparse.Namespace) -> None:
     protocol = training.PROTOCOLS[asked.protocol]
     started = time.monotonic()
     work(
-        to_train(asked.by, asked.seeds),
+        to_train(protocol.name, asked.by, asked.seeds),
         training.read_data(Path(asked.data), protocol),
         protocol,
         folder=asked.work,
