@@ -179,6 +179,16 @@ def test_an_estimate_is_asked_for_once_and_what_is_missing_after_a_stop(script: 
     assert estimate.as_estimate(rows[subjects[4].arch.id]) == Estimate(5.0, 0.5, unit="%")
 
 
+def test_networks_that_were_trained_out_of_order_are_asked_about_alone(script: Any, tmp_path: Path) -> None:
+    estimate, table, file = script("estimate"), script("table"), tmp_path / "results.jsonl"
+    subjects = estimate.networks.subjects()
+    for number in (40, 2):
+        table.append(row(subjects[number].arch.id, 0, 50.0), file)
+    assert [one.number for one in estimate.asked_about(120, "cpu", file)] == [2, 40]
+    assert [one.number for one in estimate.asked_about(3)] == [0, 1, 2]
+    assert estimate.asked_about(120, "gpu", file) == []
+
+
 def test_the_ground_truth_is_a_table_that_learned_reads(script: Any, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     export, table, file = script("as_trainings"), script("table"), tmp_path / "results.jsonl"

@@ -44,6 +44,17 @@ def as_estimate(row: dict[str, Any]) -> Estimate:
     return Estimate(row["value"], row["std"], unit=row["unit"])
 
 
+def asked_about(
+    count: int, protocol: str | None = None, results: Path = table.FILE
+) -> list[networks.Subject]:
+    """The first `count` networks; with a protocol, those of them that were trained under it."""
+    first = networks.subjects()[:count]
+    if protocol is None:
+        return list(first)
+    trained = {row["id"] for row in table.rows(protocol, results)}
+    return [subject for subject in first if subject.arch.id in trained]
+
+
 def ask(
     name: str,
     load: Callable[[], Predictor],
@@ -92,16 +103,20 @@ def main() -> None:
         help="what WORK stands for: a folder for journals",
     )
     parser.add_argument("--count", type=int, default=120, help="of the first so many networks")
+    parser.add_argument(
+        "--trained", metavar="PROTOCOL", help="of these, those that are trained under it already"
+    )
     parser.add_argument("--seconds", type=float, default=1e9, help="stop after so many seconds")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
+    subjects = asked_about(arguments.count, arguments.trained)
     for asked in arguments.estimators:
         reference = asked.replace("DATA", arguments.data).replace("WORK", str(arguments.work))
         ask(
             re.sub(",journal=[^,]*", "", asked),
             lambda reference=reference: load_accuracy(reference),
-            networks.subjects()[: arguments.count],
+            subjects,
             FILE,
             enough=lambda: time.monotonic() - started > arguments.seconds,
         )
