@@ -131,11 +131,15 @@ def test_what_can_be_learnt_from_the_trainings_is_judged_on_networks_left_out(
     pytest.importorskip("sklearn")
     evaluate, table, file = script("evaluate"), script("table"), tmp_path / "results.jsonl"
     monkeypatch.setattr(evaluate, "PARTS", 4)
+    monkeypatch.setattr(evaluate, "LEARNT_FROM", (8, 16, 20))
+    monkeypatch.setattr(evaluate, "DRAWS", 3)
     for subject in evaluate.estimate.networks.subjects()[:24]:
         table.append(row(subject.arch.id, 0, 40 + 5 * math.log(subject.latency_ms)), file)
     document = evaluate.judged(evaluate.truth("cpu", file), tmp_path / "none.jsonl")
     by_name = {one["name"]: one for one in document["estimators"]}
     assert 0.6 < by_name["learned, cross-validated"]["kendall_tau"] < 1
+    curve = {one["trainings"]: one["kendall_tau"] for one in document["learning_curve"]}
+    assert list(curve) == [8, 16] and 0.4 < curve[8] < curve[16] < 1
 
 
 def test_a_training_is_judged_by_what_it_said_before_its_end(script: Any, tmp_path: Path) -> None:

@@ -24,14 +24,16 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import estimate
+import networks
 import numpy as np
 import table
 from truth import Truth, truth
 
-from hwnas.predictors.accuracy.learned import left_out
+from hwnas.predictors.accuracy.learned import learned, left_out
 from hwnas.predictors.estimate import Estimate
-from hwnas.predictors.evaluation import Report, best_possible_tau, evaluate, noise_std
+from hwnas.predictors.evaluation import Report, best_possible_tau, evaluate, kendall_tau, noise_std
 from hwnas.space import count_macs, count_params, lower
+from hwnas.train.trainings import Condition, Training
 
 K = 5
 """Networks that the regret lets an estimator choose."""
@@ -39,6 +41,10 @@ FEWEST_TO_LEARN = 16
 """Networks from which on what can be learnt is judged: cross-validation needs some to learn from."""
 PARTS = 10
 """Of the cross-validation."""
+LEARNT_FROM, DRAWS = (8, 12, 16, 20, 24, 32, 48, 64), 10
+"""Trainings that the learning curve learns from, each time drawn so often."""
+FEWEST_TO_ORDER = 5
+"""Other networks that it orders."""
 
 
 def within_bins_tau(report: Report) -> float | None:
@@ -96,6 +102,27 @@ def _curves(known: Truth) -> dict[str, tuple[list[Estimate], float]]:
     }
 
 
+def learning_curve(known: Truth) -> list[dict[str, float]]:
+    """How `learned` orders the other networks, by how many trainings it has learnt from: means over draws."""
+    condition = Condition("", "", networks.RESOLUTION, networks.STEM_STRIDE, 10)
+    of_each = [
+        Training(subject.trained, condition, 0, percent)
+        for subject, percent in zip(known.subjects, known.means_percent, strict=True)
+    ]
+    curve = []
+    for count in LEARNT_FROM:
+        if count + FEWEST_TO_ORDER > len(of_each):
+            break
+        taus = []
+        for draw in range(DRAWS):
+            drawn = random.Random(draw).sample(of_each, len(of_each))
+            estimator, others = learned(drawn[:count]), drawn[count:]
+            estimates = [estimator.predict(one.arch).value for one in others]
+            taus.append(kendall_tau([one.top1_percent for one in others], estimates) or 0.0)
+        curve.append({"trainings": count, "kendall_tau": statistics.fmean(taus)})
+    return curve
+
+
 def judged(known: Truth, file: Path = estimate.FILE) -> dict[str, Any]:
     """Plain data: the noise, what it allows, and each estimator's figures."""
     noise = noise_std(known.top1_percent)
@@ -110,6 +137,8 @@ def judged(known: Truth, file: Path = estimate.FILE) -> dict[str, Any]:
             for name, (estimates, seconds) in answers(known, file).items()
         ],
     }
+    if len(known.subjects) >= FEWEST_TO_LEARN:
+        document["learning_curve"] = learning_curve(known)
     if noise is not None:
         stds = [noise / math.sqrt(len(one)) for one in known.top1_percent]
         document["best_possible"] = {
@@ -153,6 +182,12 @@ def shown(document: dict[str, Any]) -> str:
             f"| best possible, given the noise | {_number(best['kendall_tau'])} "
             f"| {_number(best['kendall_tau_within_bins'])} | - | - | - | - | - |"
         )
+    if document.get("learning_curve"):
+        lines += ["", f"| learned from (mean of {DRAWS} draws) | tau of the other networks |", "|---|---:|"]
+        lines += [
+            f"| {one['trainings']} networks | {_number(one['kendall_tau'])} |"
+            for one in document["learning_curve"]
+        ]
     return "\n".join(lines) + "\n"
 
 
