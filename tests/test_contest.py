@@ -263,6 +263,8 @@ def test_ctrl_c_ends_it_with_130_and_says_how_to_go_on(data: Path, tmp_path: Pat
         env={**os.environ, "PYTHONPATH": str(here.parent)},
         stderr=subprocess.PIPE,
         text=True,
+        # Where the tests run in the background, SIGINT is ignored, and a child would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until = time.monotonic() + 120
     while not (tmp_path / "out" / "net-0" / "history.jsonl").exists():
