@@ -202,6 +202,7 @@ def test_the_ground_truth_is_a_table_that_learned_reads(script: Any, tmp_path: P
     table.append(row("picked", 0, 70.0), file)
     for line in export.trainings("cpu", file):
         export.remember(line, tmp_path / "trainings.jsonl")
+    assert len(list(export.trainings("cpu", file, 2))) == 2, "of the earliest two"
     trainings = read_trainings(tmp_path)
     assert [one.arch for one in trainings] == [subject.trained for subject in subjects]
     assert [one.top1_percent for one in trainings] == [50.0, 51.0, 52.0]
@@ -252,6 +253,9 @@ def test_a_pick_is_compared_with_the_best_preset_within_its_budget(script: Any, 
     best = 50.5 + len(presets) - 1
     last = picks.report("cpu", file, results).splitlines()[-1]
     assert last == f"| 5.6 | mine | 9 evaluated | 3.00 | 60.00 | 1 | {60 - best:+.2f} |"
+    said = picks.load_accuracy("published").predict(mine.arch)
+    last = picks.told("published", "cpu", file, results).splitlines()[-1]
+    assert last == f"| 5.6 | mine | {said.value:.2f} ± {said.std:.2f} | 60.00 |"
 
 
 def test_a_killed_training_goes_on_after_its_last_epoch_to_the_same_weights(

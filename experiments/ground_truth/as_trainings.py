@@ -21,10 +21,13 @@ from protocol import PROTOCOLS
 from hwnas.train.trainings import remember, row_of
 
 
-def trainings(protocol: str, file: Path = table.FILE) -> Iterator[dict[str, Any]]:
-    """A line for each finished training of the protocol, as `hwnas train` would have added it."""
+def trainings(protocol: str, file: Path = table.FILE, first: int | None = None) -> Iterator[dict[str, Any]]:
+    """A line for each finished training of the protocol, as `hwnas train` would have added it.
+
+    With `first`, of the earliest so many trainings only: what was known at that time.
+    """
     by_id = {subject.arch.id: subject for subject in networks.subjects()}
-    for row in table.rows(protocol, file):
+    for row in table.rows(protocol, file)[:first]:
         if row["id"] not in by_id:
             continue
         arch = by_id[row["id"]].trained
@@ -59,9 +62,10 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, required=True, help="the table that is written; replaced if there"
     )
+    parser.add_argument("--first", type=int, help="take the earliest so many trainings only")
     arguments = parser.parse_args()
     arguments.out.unlink(missing_ok=True)
-    for row in trainings(arguments.protocol, arguments.table):
+    for row in trainings(arguments.protocol, arguments.table, arguments.first):
         remember(row, arguments.out)
 
 

@@ -43,7 +43,7 @@ PARTS = 10
 """Of the cross-validation."""
 LEARNT_FROM, DRAWS = (8, 12, 16, 20, 24, 32, 48, 64), 10
 """Trainings that the learning curve learns from, each time drawn so often."""
-FEWEST_TO_ORDER = 5
+FEWEST_TO_ORDER = 8
 """Other networks that it orders."""
 
 

@@ -5,6 +5,7 @@
     python experiments/ground_truth/picks.py search zero-cost:DATA,side=32,stem=4 --data DATA --trials 200
     python experiments/ground_truth/picks.py train --data DATA
     python experiments/ground_truth/picks.py report
+    python experiments/ground_truth/picks.py told learned:TABLE
 
 Each may be stopped at any time and goes on where it was. Budgets are of predicted latency on cpu-x86; the
 networks are trained under the ground truth's protocol, with three seeds, into the same results.jsonl.
@@ -32,6 +33,7 @@ from work import Job, work
 
 from hwnas.errors import HwnasError
 from hwnas.latency import LatencyTable
+from hwnas.predictors.accuracy import load_accuracy
 from hwnas.search import resume, search
 from hwnas.space import ArchSpec, SearchSpace, lower, preset, preset_info, preset_names
 
@@ -188,9 +190,26 @@ def report(protocol: str, file: Path = FILE, results: Path = table.FILE) -> str:
     return "\n".join(lines) + "\n"
 
 
+def told(reference: str, protocol: str, file: Path = FILE, results: Path = table.FILE) -> str:
+    """What an estimator says of each network that was picked and trained, as Markdown."""
+    estimator = load_accuracy(reference)
+    by_id: dict[str, list[float]] = {}
+    for row in table.rows(protocol, results):
+        by_id.setdefault(row["id"], []).append(row["top1_percent"])
+    lines = ["| budget (ms) | picked by | told (%) | found (%) |", "|---:|---|---:|---:|"]
+    for pick in picks(file):
+        if pick.arch.id in by_id:
+            estimate, found = estimator.predict(pick.arch), statistics.fmean(by_id[pick.arch.id])
+            name = pick.name if pick.by == "preset" else pick.by
+            lines.append(
+                f"| {pick.budget_ms:g} | {name} | {estimate.value:.2f} ± {estimate.std:.2f} | {found:.2f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("step", choices=("presets", "search", "train", "report"))
+    parser.add_argument("step", choices=("presets", "search", "train", "report", "told"))
     parser.add_argument(
         "estimator", nargs="?", default="published", help="DATA and WORK stand for the options"
     )
@@ -214,6 +233,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     budgets = BUDGETS_MS if asked.budget is None else (asked.budget,)
     if asked.step == "report":
         print(report(asked.protocol))
+    elif asked.step == "told":
+        print(told(asked.estimator.replace("DATA", asked.data), asked.protocol))
     elif asked.step == "train":
         _train(asked)
     else:
