@@ -20,6 +20,7 @@ __all__ = ["MAX_BYTES", "MAX_DEPTH", "dump", "parse", "read"]
 
 MAX_BYTES = 32 * 1024 * 1024
 MAX_DEPTH = 24
+TOO_DEEP = f"nesting may be at most {MAX_DEPTH} deep"
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -78,7 +79,7 @@ def parse(text: str, *, source: str) -> Any:
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
                 if depth > MAX_DEPTH:
-                    raise FileFormatError(f"nesting may be at most {MAX_DEPTH} deep")
+                    raise FileFormatError(TOO_DEEP)
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
             elif isinstance(event, yaml.AliasEvent):
@@ -90,6 +91,8 @@ def parse(text: str, *, source: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        if "nesting depth" in problem:  # libyaml reads ahead, and may meet a limit of its own before
+            raise FileFormatError(f"{source}: {TOO_DEEP}") from None
         raise FileFormatError(f"{source}: not valid YAML{where}: {problem}") from None
 
 

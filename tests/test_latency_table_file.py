@@ -232,8 +232,8 @@ def test_an_alias_bomb_is_refused_at_once() -> None:
 
 @pytest.mark.parametrize("depth", [yaml_io.MAX_DEPTH, 5000])
 def test_deep_nesting_is_refused(depth: int) -> None:
-    """By hwnas, or before by the parser: PyYAML 6.0.4 has a limit of its own."""
-    with pytest.raises(FileFormatError, match="deep|maximum nesting depth"):
+    """The second depth is beyond a limit that PyYAML 6.0.4 has of its own, too."""
+    with pytest.raises(FileFormatError, match="deep"):
         parse_table("rows: " + "[" * depth + "]" * depth, source="t.yaml")
 
 
