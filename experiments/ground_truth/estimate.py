@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import networks
 import table
+from truth import truth
 
 from hwnas.predictors.accuracy import load_accuracy
 from hwnas.predictors.estimate import Estimate, Predictor
@@ -48,11 +49,8 @@ def asked_about(
     count: int, protocol: str | None = None, results: Path = table.FILE
 ) -> list[networks.Subject]:
     """The first `count` networks; with a protocol, those of them that were trained under it."""
-    first = networks.subjects()[:count]
-    if protocol is None:
-        return list(first)
-    trained = {row["id"] for row in table.rows(protocol, results)}
-    return [subject for subject in first if subject.arch.id in trained]
+    subjects = networks.subjects() if protocol is None else truth(protocol, results).subjects
+    return [subject for subject in subjects if subject.number < count]
 
 
 def ask(

@@ -46,7 +46,7 @@ class Subject:
     @property
     def trained(self) -> ArchSpec:
         """What is trained: the same blocks for CIFAR-10's images."""
-        return self.arch.adapted(resolution=RESOLUTION, stem_stride=STEM_STRIDE, classes=10)
+        return as_trained(self.arch)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -59,6 +59,11 @@ class Subject:
             "params_m": round(count_params(lower(self.arch)) / 1e6, 3),
             "arch": self.arch.to_dict(),
         }
+
+
+def as_trained(arch: ArchSpec) -> ArchSpec:
+    """The network for CIFAR-10's images."""
+    return arch.adapted(resolution=RESOLUTION, stem_stride=STEM_STRIDE, classes=10)
 
 
 def subjects() -> tuple[Subject, ...]:

@@ -84,7 +84,7 @@ def best_presets(budget_ms: float, device: LatencyTable) -> Iterator[Pick]:
         arch = preset(name)
         latency_ms = device.predict(arch).value
         try:
-            lower(arch.adapted(resolution=networks.RESOLUTION, stem_stride=networks.STEM_STRIDE, classes=10))
+            lower(networks.as_trained(arch))
         except HwnasError:
             continue
         best = by_family.get(info.family)
@@ -154,17 +154,22 @@ def _best_presets_so_far(protocol: str, file: Path, results: Path) -> set[str]:
 
 
 def _job(pick: Pick, seed: int) -> Job:
-    arch = pick.arch.adapted(resolution=networks.RESOLUTION, stem_stride=networks.STEM_STRIDE, classes=10)
     origin = pick.name if pick.by == "preset" else f"picked by {pick.by} within {pick.budget_ms:g} ms"
-    return Job(pick.arch.id, arch, seed, None, origin, networks.kind_of(pick.arch))
+    return Job(pick.arch.id, networks.as_trained(pick.arch), seed, None, origin, networks.kind_of(pick.arch))
 
 
-def report(protocol: str, file: Path = FILE, results: Path = table.FILE) -> str:
-    """The picks and presets of each budget with their accuracy, as Markdown."""
+def _accuracies(protocol: str, results: Path) -> dict[str, list[float]]:
+    """By network, the accuracy of each of the seeds that it was trained with."""
     by_id: dict[str, list[float]] = {}
     for row in table.rows(protocol, results):
         if row["seed"] in SEEDS:
             by_id.setdefault(row["id"], []).append(row["top1_percent"])
+    return by_id
+
+
+def report(protocol: str, file: Path = FILE, results: Path = table.FILE) -> str:
+    """The picks and presets of each budget with their accuracy, as Markdown."""
+    by_id = _accuracies(protocol, results)
     lines = [
         "| budget (ms) | picked by | network | ms (estimated) | top-1 (%) | seeds | over the best preset |"
     ]
@@ -193,9 +198,7 @@ def report(protocol: str, file: Path = FILE, results: Path = table.FILE) -> str:
 def told(reference: str, protocol: str, file: Path = FILE, results: Path = table.FILE) -> str:
     """What an estimator says of each network that was picked and trained, as Markdown."""
     estimator = load_accuracy(reference)
-    by_id: dict[str, list[float]] = {}
-    for row in table.rows(protocol, results):
-        by_id.setdefault(row["id"], []).append(row["top1_percent"])
+    by_id = _accuracies(protocol, results)
     lines = ["| budget (ms) | picked by | told (%) | found (%) |", "|---:|---|---:|---:|"]
     for pick in picks(file):
         if pick.arch.id in by_id:
