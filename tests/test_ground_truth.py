@@ -140,6 +140,8 @@ def test_what_can_be_learnt_from_the_trainings_is_judged_on_networks_left_out(
     assert 0.6 < by_name["learned, cross-validated"]["kendall_tau"] < 1
     curve = {one["trainings"]: one["kendall_tau"] for one in document["learning_curve"]}
     assert list(curve) == [8, 16] and 0.4 < curve[8] < curve[16] < 1
+    said = evaluate.of_later_ones("cpu", 16, file)
+    assert said.startswith("learned from 16 networks, of 8 trained later: tau ")
 
 
 def test_a_training_is_judged_by_what_it_said_before_its_end(script: Any, tmp_path: Path) -> None:

@@ -102,13 +102,37 @@ def _curves(known: Truth) -> dict[str, tuple[list[Estimate], float]]:
     }
 
 
-def learning_curve(known: Truth) -> list[dict[str, float]]:
-    """How `learned` orders the other networks, by how many trainings it has learnt from: means over draws."""
+def _trainings(known: Truth) -> list[Training]:
+    """What `learned` learns from: each network with the mean over its seeds."""
     condition = Condition("", "", networks.RESOLUTION, networks.STEM_STRIDE, 10)
-    of_each = [
+    return [
         Training(subject.trained, condition, 0, percent)
         for subject, percent in zip(known.subjects, known.means_percent, strict=True)
     ]
+
+
+def of_later_ones(protocol: str, first: int, file: Path = table.FILE) -> str:
+    """How what was learnt from the networks of the table's first trainings tells those trained later."""
+    early = {row["id"] for row in table.rows(protocol, file)[:first]}
+    known = truth(protocol, file)
+    before: list[Training] = []
+    after: list[Training] = []
+    for subject, training in zip(known.subjects, _trainings(known), strict=True):
+        (before if subject.arch.id in early else after).append(training)
+    estimator = learned(before)
+    found = [one.top1_percent for one in after]
+    said = [estimator.predict(one.arch).value for one in after]
+    error = statistics.fmean(abs(one - other) for one, other in zip(said, found, strict=True))
+    by_macs = kendall_tau(found, [count_macs(lower(one.arch)) for one in after])
+    return (
+        f"learned from {len(before)} networks, of {len(after)} trained later: tau "
+        f"{_number(kendall_tau(found, said))} (MACs {_number(by_macs)}), {error:.2f} points off on average"
+    )
+
+
+def learning_curve(known: Truth) -> list[dict[str, float]]:
+    """How `learned` orders the other networks, by how many trainings it has learnt from: means over draws."""
+    of_each = _trainings(known)
     curve = []
     for count in LEARNT_FROM:
         if count + FEWEST_TO_ORDER > len(of_each):
@@ -255,7 +279,13 @@ def main() -> None:
     parser.add_argument("--protocol", default="cpu")
     parser.add_argument("--table", type=Path, default=table.FILE, help="the table of the trainings")
     parser.add_argument("--out", type=Path, help="the JSON file that is written")
+    parser.add_argument(
+        "--first", type=int, help="only learn from so many first trainings, and judge it on later networks"
+    )
     arguments = parser.parse_args()
+    if arguments.first is not None:
+        print(of_later_ones(arguments.protocol, arguments.first, arguments.table))
+        return
     known = truth(arguments.protocol, arguments.table)
     if len(known.subjects) < 2:
         raise SystemExit(
