@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from hwnas.errors import UsageError
 from hwnas.predictors.accuracy import load_accuracy
 from hwnas.predictors.estimate import Estimate
 from hwnas.train.trainings import read_trainings
@@ -185,6 +186,30 @@ def test_an_estimate_is_asked_for_once_and_what_is_missing_after_a_stop(script: 
     assert estimate.as_estimate(rows[subjects[4].arch.id]) == Estimate(5.0, 0.5, unit="%")
 
 
+def test_an_estimator_that_refuses_few_networks_is_judged_on_the_others(script: Any, tmp_path: Path) -> None:
+    evaluate, table, file = script("evaluate"), script("table"), tmp_path / "results.jsonl"
+    subjects, asked = evaluate.estimate.networks.subjects()[:12], tmp_path / "estimates.jsonl"
+    for number, subject in enumerate(subjects):
+        table.append(row(subject.arch.id, 0, 50.0 + number), file)
+
+    class Refusing:
+        def __init__(self, count: int) -> None:
+            self.unknown = {subject.arch.id for subject in subjects[:count]}
+
+        def predict(self, arch: Any) -> Estimate:
+            if arch.id in self.unknown:
+                raise UsageError("must be one of the space")
+            return Estimate(-float([subject.arch.id for subject in subjects].index(arch.id)))
+
+    for count in (1, 2):
+        evaluate.estimate.ask(f"refuses {count}", lambda count=count: Refusing(count), subjects, asked)
+    document = evaluate.judged(evaluate.truth("cpu", file), asked)
+    (one,) = [one for one in document["estimators"] if one["name"].startswith("refuses")]
+    assert one["name"] == "refuses 1", "2 of 12 are too many"
+    assert (one["networks"], one["kendall_tau"]) == (11, -1.0)
+    assert "| refuses 1 (11 networks) | -1.00 ± 0.00 " in evaluate.shown(document)
+
+
 def test_networks_that_were_trained_out_of_order_are_asked_about_alone(script: Any, tmp_path: Path) -> None:
     estimate, table, file = script("estimate"), script("table"), tmp_path / "results.jsonl"
     subjects = estimate.networks.subjects()
@@ -215,9 +240,10 @@ def test_the_ground_truth_is_a_table_that_learned_reads(script: Any, tmp_path: P
 def test_a_search_picks_its_best_network_within_the_budget_in_pieces(script: Any, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     picks = script("picks")
-    first = picks.picked("published", "published", 2.2, 12, tmp_path / "run", 0.0)
+    space = picks.searched_space(None)
+    first = picks.picked("published", "published", 2.2, space, 12, tmp_path / "run", 0.0)
     assert first is None, "no time, no network"
-    pick = picks.picked("published", "published", 2.2, 12, tmp_path / "run", 1e9)
+    pick = picks.picked("published", "published", 2.2, space, 12, tmp_path / "run", 1e9)
     assert pick.latency_ms <= 2.2 and (pick.by, pick.name) == ("published", "12 evaluated")
     assert pick.latency_ms == pytest.approx(picks.LatencyTable.load("cpu-x86").predict(pick.arch).value)
 

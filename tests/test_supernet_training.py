@@ -15,6 +15,7 @@ pytest.importorskip("timm")
 pytest.importorskip("safetensors")
 
 import torch
+import torch.nn.functional as F
 from supernet_samples import SETTINGS, SPACE, WITH_BOTTLENECKS, halves
 from train_samples import PLAIN_RECIPE, squares
 
@@ -230,6 +231,9 @@ def test_the_estimate_is_the_accuracy_on_held_back_images_with_its_binomial_devi
     held_back = Judge.load(trained)._held_back
     right = sum(int((network(images).argmax(1) == labels).sum()) for images, labels in held_back)
     assert estimate.value == pytest.approx(100 * right / 90) and estimate.unit == "%"
+    losses = [F.cross_entropy(network(images), labels, reduction="none") for images, labels in held_back]
+    expected = torch.cat(losses).mean().item()
+    assert Judge.load(trained).judged([arch])[0].loss == pytest.approx(expected, rel=1e-5)
     share = (right + 1) / 92
     assert estimate.std == pytest.approx(100 * (share * (1 - share) / 90) ** 0.5)
 

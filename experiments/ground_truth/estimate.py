@@ -25,6 +25,7 @@ import networks
 import table
 from truth import truth
 
+from hwnas.errors import UsageError
 from hwnas.predictors.accuracy import load_accuracy
 from hwnas.predictors.estimate import Estimate, Predictor
 
@@ -61,7 +62,10 @@ def ask(
     *,
     enough: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Adds the estimates that are missing, and says how many; `enough` is asked before each."""
+    """Adds the estimates that are missing, and says how many were; `enough` is asked before each.
+
+    A network that the estimator refuses, as a supernet does one outside of its space, is left out.
+    """
     known = estimates(file).get(name, {})
     missing = [subject for subject in subjects if subject.arch.id not in known]
     if not missing:
@@ -71,7 +75,11 @@ def ask(
         if enough():
             return count
         started = time.process_time()
-        estimate = predictor.predict(subject.arch)
+        try:
+            estimate = predictor.predict(subject.arch)
+        except UsageError as error:
+            print(f"{name}: network {subject.number}: left out: {error}")
+            continue
         seconds = time.process_time() - started
         if hasattr(predictor, "cpu_seconds"):  # it may have kept what it computed before
             seconds = predictor.cpu_seconds(subject.arch)

@@ -39,6 +39,9 @@ K = 5
 """Networks that the regret lets an estimator choose."""
 FEWEST_TO_LEARN = 16
 """Networks from which on what can be learnt is judged: cross-validation needs some to learn from."""
+LEAST_ASKED = 0.9
+"""Of the trained networks, the share that an estimator must tell to be judged; a supernet refuses those
+outside of its space."""
 PARTS = 10
 """Of the cross-validation."""
 LEARNT_FROM, DRAWS = (8, 12, 16, 20, 24, 32, 48, 64), 10
@@ -59,27 +62,32 @@ def weighted_by_pairs(taus: Sequence[tuple[int, float | None]]) -> float | None:
     return sum(pairs * tau for pairs, tau in known) / weight if weight else None
 
 
-def answers(known: Truth, file: Path = estimate.FILE) -> dict[str, tuple[list[Estimate], float]]:
+Answers = Sequence[Estimate | None]
+"""What an estimator says of each trained network; None of one that it was not asked about, or refused."""
+
+
+def answers(known: Truth, file: Path = estimate.FILE) -> dict[str, tuple[Answers, float]]:
     """What each estimator says of the trained networks, and what that cost in CPU seconds a network."""
     archs = [subject.arch for subject in known.subjects]
     rng = random.Random(0)
-    found: dict[str, tuple[list[Estimate], float]] = {
+    found: dict[str, tuple[Answers, float]] = {
         "random": ([Estimate(rng.random()) for _ in archs], 0.0),
         "parameters": ([Estimate(count_params(lower(arch))) for arch in archs], 0.0),
         "MACs": ([Estimate(count_macs(lower(arch))) for arch in archs], 0.0),
     }
     for name, rows in estimate.estimates(file).items():
-        if all(arch.id in rows for arch in archs):
-            chosen = [rows[arch.id] for arch in archs]
-            seconds = statistics.median(row["cpu_seconds"] for row in chosen)
-            found[name] = [estimate.as_estimate(row) for row in chosen], seconds
+        chosen = [rows.get(arch.id) for arch in archs]
+        seconds = [row["cpu_seconds"] for row in chosen if row is not None]
+        if len(seconds) >= LEAST_ASKED * len(archs):
+            said = [None if row is None else estimate.as_estimate(row) for row in chosen]
+            found[name] = said, statistics.median(seconds)
     if len(archs) >= FEWEST_TO_LEARN:
         started = time.process_time()
         learnt = left_out(archs, known.means_percent, parts=PARTS)
         found["learned, cross-validated"] = learnt, (time.process_time() - started) / len(archs)
-        single = [one for name, one in found.items() if ",proxy=" in name]
+        single = [one for name, one in found.items() if ",proxy=" in name and None not in one[0]]
         if single:
-            scores = np.array([[each.value for each in estimates] for estimates, _ in single]).T
+            scores = np.array([[each.value for each in said if each] for said, _ in single]).T
             started = time.process_time()
             learnt = left_out(archs, known.means_percent, parts=PARTS, scores=scores)
             seconds = (time.process_time() - started) / len(archs) + sum(cost for _, cost in single)
@@ -87,7 +95,7 @@ def answers(known: Truth, file: Path = estimate.FILE) -> dict[str, tuple[list[Es
     return found | _curves(known)
 
 
-def _curves(known: Truth) -> dict[str, tuple[list[Estimate], float]]:
+def _curves(known: Truth) -> dict[str, tuple[Answers, float]]:
     """What the trainings themselves said before their end: as good as a shorter training could be.
 
     Better, even: the very training is asked that is to be told, with its seed and its learning rates.
@@ -199,7 +207,9 @@ def shown(document: dict[str, Any]) -> str:
             if one["cpu_seconds"] and document["cpu_seconds_a_training"]
             else "-",
         ]
-        lines.append(f"| {one['name']} | " + " | ".join(figures) + " |")
+        few = one["networks"] < document["networks"]
+        name = one["name"] + (f" ({one['networks']} networks)" if few else "")
+        lines.append(f"| {name} | " + " | ".join(figures) + " |")
     if "best_possible" in document:
         best = document["best_possible"]
         lines.append(
@@ -215,7 +225,9 @@ def shown(document: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _figures(known: Truth, name: str, estimates: Sequence[Estimate], seconds: float) -> dict[str, Any]:
+def _figures(known: Truth, name: str, answers: Answers, seconds: float) -> dict[str, Any]:
+    estimates = {place: said for place, said in enumerate(answers) if said is not None}
+
     def report(places: Sequence[int]) -> Report:
         return evaluate(
             [known.means_percent[place] for place in places],
@@ -225,14 +237,16 @@ def _figures(known: Truth, name: str, estimates: Sequence[Estimate], seconds: fl
             higher_is_better=True,
         )
 
-    every = range(len(estimates))
+    every = list(estimates)
     whole = report(every)
     # Without one network each: what the figures would be with other networks (jackknife).
     others = [report([place for place in every if place != left]) for left in every]
-    accuracies = estimates[0].unit == "%"
+    unit = estimates[every[0]].unit
+    accuracies = unit == "%"
     return {
         "name": name,
-        "unit": estimates[0].unit,
+        "networks": len(every),
+        "unit": unit,
         "cpu_seconds": seconds,
         "kendall_tau": whole.overall.kendall_tau,
         "kendall_tau_error": _jackknife([one.overall.kendall_tau for one in others]),

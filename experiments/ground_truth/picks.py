@@ -3,6 +3,7 @@
     python experiments/ground_truth/picks.py presets
     python experiments/ground_truth/picks.py search published
     python experiments/ground_truth/picks.py search zero-cost:DATA,side=32,stem=4 --data DATA --trials 200
+    python experiments/ground_truth/picks.py search supernet:WORK/supernet --space SPACE --trials 100
     python experiments/ground_truth/picks.py train --data DATA
     python experiments/ground_truth/picks.py report
     python experiments/ground_truth/picks.py told learned:TABLE
@@ -93,10 +94,20 @@ def best_presets(budget_ms: float, device: LatencyTable) -> Iterator[Pick]:
     yield from by_family.values()
 
 
-def picked(by: str, reference: str, budget_ms: float, trials: int, out: Path, seconds: float) -> Pick | None:
+def searched_space(file: Path | None) -> SearchSpace:
+    """The default space, or that of a file, for images of 224 pixels and 1,000 classes."""
+    default = SearchSpace.default()
+    space = default if file is None else SearchSpace.from_yaml(file)
+    return dataclasses.replace(
+        space, resolution=(224,), stem_stride=default.stem_stride, classes=default.classes
+    )
+
+
+def picked(
+    by: str, reference: str, budget_ms: float, space: SearchSpace, trials: int, out: Path, seconds: float
+) -> Pick | None:
     """The first network of the search's front; None when time was up before the search's end."""
     started = time.monotonic()
-    space = dataclasses.replace(SearchSpace.default(), resolution=(224,))
 
     def stop() -> bool:
         return time.monotonic() - started > seconds
@@ -218,6 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--budget", type=float, choices=BUDGETS_MS, help="one of them; without, all three")
     parser.add_argument("--trials", type=int, default=TRIALS, help="networks that a search evaluates")
+    parser.add_argument("--space", type=Path, help="search this file's space instead of the default one")
     parser.add_argument("--data", default="", help="CIFAR-10 as JPEG files: a folder or a tar")
     parser.add_argument("--protocol", choices=training.PROTOCOLS, default="cpu")
     parser.add_argument("--by", nargs="+", help="train only what these picked: 'preset', or estimators")
@@ -260,7 +272,8 @@ def _search(asked: argparse.Namespace, budget_ms: float) -> Pick | None:
     reference = asked.estimator.replace("DATA", asked.data).replace("WORK", str(asked.work))
     folder = "".join(letter if letter.isalnum() else "-" for letter in asked.estimator)
     out = asked.work / "picks" / f"{folder}-{budget_ms:g}"
-    return picked(asked.estimator, reference, budget_ms, asked.trials, out, asked.seconds)
+    space = searched_space(asked.space)
+    return picked(asked.estimator, reference, budget_ms, space, asked.trials, out, asked.seconds)
 
 
 def _train(asked: argparse.Namespace) -> None:

@@ -35,13 +35,13 @@ RESULTS = FOLDER / "results.json"
 def collected(work: Path) -> dict[str, Any]:
     """What run.py left in its folder, in one document."""
     saved = load(work / "supernet")
-    estimates, started = work / "estimates.json", work / "started.json"
+    started = sorted(work.glob("started-*.json"))
     return {
         "settings": saved.settings.to_dict(),
         "parameters": sum(tensor.numel() for tensor in saved.tensors.values()),
         "history": [asdict(record) for record in saved.history],
-        "estimates": json.loads(estimates.read_text()),
-        "trained_on": json.loads(started.read_text()) if started.exists() else None,
+        "estimates": json.loads((work / "estimates.json").read_text()),
+        "trained_on": [json.loads(file.read_text()) for file in started],
     }
 
 
@@ -84,14 +84,20 @@ def written(document: dict[str, Any]) -> str:
         f"{document['parameters'] / 1e6:.1f} M shared parameters. {len(truth)} of the {len(ids)} networks "
         f"asked about have been trained alone; order is told from {FEWEST} on.",
         "",
-        "| epoch | loss | largest, % | smallest, % | tau | Spearman | tau within bins | s (wall) |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "Order by the share of held-back images that is right, and by the loss on them:",
+        "",
+        "| epoch | loss | largest, % | smallest, % | tau | Spearman | tau within bins | by loss: tau "
+        "| Spearman | tau within bins | s (wall) |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for record in document["history"]:
         answers = epochs.get(str(record["epoch"]))
-        cells = ["-"] * 3
+        cells = ["-"] * 6
         if answers is not None:
-            cells = order(truth, lambda id_, answers=answers: answers[id_]["top1_percent"], bins)
+            cells = [
+                *order(truth, lambda id_, answers=answers: answers[id_]["top1_percent"], bins),
+                *order(truth, lambda id_, answers=answers: -answers[id_]["loss"], bins),
+            ]
         spans = [
             f"{min(record[name].values()):.1f} to {max(record[name].values()):.1f}"
             for name in ("largest_percent", "smallest_percent")
@@ -114,8 +120,8 @@ def written(document: dict[str, Any]) -> str:
         "a core that other programs had, too.",
     ]
     lines += ["", *_answers(epochs, truth, subjects, archs)]
-    if document["trained_on"] is not None:
-        lines += ["", *_trained_on(document["trained_on"])]
+    for outcome in document["trained_on"]:
+        lines += ["", *_trained_on(outcome)]
     return "\n".join(lines) + "\n"
 
 

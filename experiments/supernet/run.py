@@ -1,9 +1,10 @@
-"""Trains a supernet on the ground truth's images, and asks it about its networks after each epoch.
+"""Trains a supernet on the ground truth's images, and asks it about its networks as it goes.
 
     python experiments/supernet/run.py --data cifar10-jpeg.tar.xz
 
 May be stopped in any way and at any time: the same command goes on where it was, at most one epoch back.
-Then trains one network on from its slices, under the ground truth's protocol. `report.py` says what it gave.
+Then trains some networks on from their slices, under the ground truth's protocol. `report.py` says what it
+gave.
 """
 
 from __future__ import annotations
@@ -22,28 +23,33 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ground_truth"))
 
 import networks
 import protocol as training
+import table
 
-from hwnas.space import ArchSpec, SearchSpace
+from hwnas.space import SearchSpace
 from hwnas.supernet import Judge, Settings, find_start, train
 from hwnas.supernet.checkpoint import load
+from hwnas.train.checkpoint_folder import LAST
 from hwnas.train.observer import FinishedEpoch, Progress, Silent
 from hwnas.train.start import initialise
 from hwnas.whole_file import write_whole
 
 SPACE = Path(__file__).with_name("space.yaml")
 PROTOCOL = training.PROTOCOLS["cpu"]
-SETTINGS = Settings(epochs=4, batch_size=64, random_networks=1, max_macs=45e6, calibration_images=256)
-"""What an hour of a busy core affords. The limit is about what networks of 150 MMACs at 224 pixels need."""
-ASKED = (0, 2, 4, 5, 6, 8, 10, 12)
-"""Numbers of the ground truth's networks that each epoch's weights are asked about."""
-ESTIMATES, STARTED = "estimates.json", "started.json"
+SETTINGS = Settings(epochs=18, batch_size=32, random_networks=1, max_macs=102e6, calibration_images=256)
+"""What two hours of a core afford. The limit is just above the largest network that is asked about."""
+ASK_EVERY = 3
+"""Epochs between one asking about all networks and the next."""
+STARTED_NUMBERS = (0, 2, 27)
+"""Numbers of the networks that are trained on from their slices: a small, a middling and a good one."""
+ESTIMATES = "estimates.json"
 
 
-class EachEpoch(Silent):
-    """Asks the supernet of each epoch about the networks, and keeps the answers."""
+class Asking(Silent):
+    """Asks the supernet about the networks every few epochs, and after the last; keeps the answers."""
 
-    def __init__(self, work: Path, subjects: Sequence[networks.Subject]) -> None:
+    def __init__(self, work: Path, subjects: Sequence[networks.Subject], epochs: int) -> None:
         self.file, self.supernet, self.subjects = work / ESTIMATES, work / "supernet", subjects
+        self.epochs = epochs
         self.last_s = time.monotonic()
 
     def note(self, text: str) -> None:
@@ -55,38 +61,51 @@ class EachEpoch(Silent):
             print(f"update {progress.step}/{progress.steps}: loss {progress.loss:.3f}", flush=True)
 
     def epoch(self, record: FinishedEpoch) -> None:
-        known = json.loads(self.file.read_text()) if self.file.exists() else {}
-        judged = Judge.load(self.supernet).judged(subject.trained for subject in self.subjects)
-        known[str(record.epoch)] = {
-            subject.arch.id: {"top1_percent": one.top1_percent, "seconds": round(one.seconds, 2)}
-            for subject, one in zip(self.subjects, judged, strict=True)
-        }
-        write_whole(self.file, json.dumps(known))
         print(
             f"{time.strftime('%H:%M:%S')} epoch {record.epoch}: loss {record.loss:.3f}, {record.outcome}, "
             f"{record.seconds:.0f} s",
             flush=True,
         )
+        self.ask(record.epoch)
+
+    def ask(self, epoch: int) -> None:
+        """Ask the weights there are, which `epoch` left, if it is one to ask after and was not asked yet."""
+        known = json.loads(self.file.read_text()) if self.file.exists() else {}
+        if str(epoch) in known or (epoch % ASK_EVERY and epoch != self.epochs):
+            return
+        judged = Judge.load(self.supernet).judged(subject.trained for subject in self.subjects)
+        known[str(epoch)] = {
+            subject.arch.id: {
+                "top1_percent": one.top1_percent,
+                "loss": round(one.loss, 4),
+                "seconds": round(one.seconds, 2),
+            }
+            for subject, one in zip(self.subjects, judged, strict=True)
+        }
+        write_whole(self.file, json.dumps(known))
 
 
-def judged_subjects(numbers: Sequence[int]) -> list[networks.Subject]:
-    """Networks of the ground truth, those of them that lie in the supernet's space."""
+def judged_subjects() -> list[networks.Subject]:
+    """The networks that the ground truth has trained, those of them that lie in the supernet's space."""
     space = SearchSpace.from_yaml(SPACE)
-    return [one for one in networks.subjects() if one.number in numbers and space.contains(one.trained)]
+    known = {row["id"] for row in table.rows(PROTOCOL.name)}
+    return [one for one in networks.subjects() if one.arch.id in known and space.contains(one.trained)]
 
 
-def train_on(arch: ArchSpec, work: Path, data: training.Data) -> dict[str, object]:
+def train_on(subject: networks.Subject, work: Path, data: training.Data) -> dict[str, object]:
     """The ground truth's training of a network, but from its slices of the shared weights."""
     start = functools.partial(find_start, work / "supernet")
-    return training.train(
-        arch,
+    outcome = training.train(
+        subject.trained,
         data,
         PROTOCOL,
         seed=0,
-        state_file=work / "started.pt",
-        report=lambda text: print(text, flush=True),
-        start=lambda network: initialise(network, start, arch, Silent()),
+        state_file=work / f"started-{subject.number}.pt",
+        report=lambda text: print(f"network {subject.number}, {text}", flush=True),
+        start=lambda network: initialise(network, start, subject.trained, Silent()),
     )
+    epochs = len(load(work / "supernet").history)
+    return {"number": subject.number, "id": subject.arch.id, "supernet_epochs": epochs, **outcome}
 
 
 def main() -> None:
@@ -99,8 +118,9 @@ def main() -> None:
         help="where the supernet and the answers are kept",
     )
     parser.add_argument("--epochs", type=int, default=SETTINGS.epochs)
-    parser.add_argument("--asked", type=int, nargs="+", default=ASKED, help="numbers of networks")
-    parser.add_argument("--train-on", type=int, default=0, help="number of the network that is trained on")
+    parser.add_argument(
+        "--train-on", type=int, nargs="*", default=STARTED_NUMBERS, help="numbers of the networks trained on"
+    )
     parser.add_argument(
         "--as-it-is", action="store_true", help="train on from the supernet that is there, finished or not"
     )
@@ -108,8 +128,10 @@ def main() -> None:
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
     settings = replace(SETTINGS, epochs=arguments.epochs)
-    subjects = judged_subjects(arguments.asked)
     if not arguments.as_it_is:
+        asking = Asking(work, judged_subjects(), settings.epochs)
+        if (work / "supernet" / LAST).exists():  # it may have been stopped while it asked
+            asking.ask(len(load(work / "supernet").history))
         train(
             SearchSpace.from_yaml(SPACE),
             arguments.data,
@@ -117,14 +139,13 @@ def main() -> None:
             work / "supernet",
             limit=PROTOCOL.train_images,
             resume=True,
-            observer=EachEpoch(work, subjects),
+            observer=asking,
         )
-    subject = networks.subjects()[arguments.train_on]
     data = training.read_data(arguments.data, PROTOCOL)
-    epochs = len(load(work / "supernet").history)
-    outcome = train_on(subject.trained, work, data)
-    started = {"number": subject.number, "id": subject.arch.id, "supernet_epochs": epochs, **outcome}
-    write_whole(work / STARTED, json.dumps(started))
+    for number in arguments.train_on:
+        file = work / f"started-{number}.json"
+        if not file.exists():
+            write_whole(file, json.dumps(train_on(networks.subjects()[number], work, data)))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from hwnas.errors import UsageError
@@ -36,6 +37,9 @@ class Judged:
     right: int
     """Held-back images classified right."""
     images: int
+    loss: float
+    """Mean cross entropy on them, in nats: finer than the share that is right, where few networks differ
+    by more than that share's deviation."""
     seconds: float
 
     @property
@@ -140,11 +144,14 @@ class Judge:
         start = self._clock()
         network = self.network(arch)
         right = torch.zeros((), dtype=torch.int64, device=self.weights.device)
+        loss = torch.zeros((), device=self.weights.device)
         with self._autocast():
             for images, labels in self._held_back:
-                right += (network(resized(images, arch.resolution)).argmax(1) == labels).sum()
+                logits = network(resized(images, arch.resolution)).float()
+                right += (logits.argmax(1) == labels).sum()
+                loss += F.cross_entropy(logits, labels, reduction="sum")
         count = sum(len(labels) for _, labels in self._held_back)
-        return Judged(arch, int(right), count, self._clock() - start)
+        return Judged(arch, int(right), count, float(loss) / count, self._clock() - start)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device, dtype=self._cast, enabled=self._cast is not None)
