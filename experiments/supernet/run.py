@@ -35,8 +35,8 @@ from hwnas.whole_file import write_whole
 
 SPACE = Path(__file__).with_name("space.yaml")
 PROTOCOL = training.PROTOCOLS["cpu"]
-SETTINGS = Settings(epochs=18, batch_size=32, random_networks=1, max_macs=102e6, calibration_images=256)
-"""What two hours of a core afford. The limit is just above the largest network that is asked about."""
+SETTINGS = Settings(epochs=12, batch_size=32, random_networks=1, max_macs=102e6, calibration_images=256)
+"""What an hour and a half of a core affords. The limit is just above the largest network asked about."""
 ASK_EVERY = 3
 """Epochs between one asking about all networks and the next."""
 STARTED_NUMBERS = (0, 2, 27)

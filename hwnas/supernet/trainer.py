@@ -49,7 +49,10 @@ class Trainer:
         self.networks = Networks(
             weights, lasting=(*sandwich.largest, *sandwich.smallest), compile=settings.compile
         )
-        self.optimizer = torch.optim.AdamW(_groups(weights, settings.weight_decay), lr=settings.lr)
+        # fused: one pass over the shared tensors, of which there are many more than an update's networks use
+        self.optimizer = torch.optim.AdamW(
+            _groups(weights, settings.weight_decay), lr=settings.lr, fused=True
+        )
         self.schedule: Any = make_schedule(self.optimizer, settings, self.steps)
         self.cast = matrix_precision(settings.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device, enabled=self.cast is torch.float16)
