@@ -284,6 +284,8 @@ def test_a_pick_is_compared_with_the_best_preset_within_its_budget(script: Any, 
     said = picks.load_accuracy("published").predict(mine.arch)
     last = picks.told("published", "cpu", file, results).splitlines()[-1]
     assert last == f"| 5.6 | mine | {said.value:.2f} ± {said.std:.2f} | 60.00 |"
+    table.append(row(presets[-1].arch.id, 2, 10.0), results)
+    assert jobs(2)[0] == (presets[-2].arch.id, 2), "which is the best one now"
 
 
 def test_a_killed_training_goes_on_after_its_last_epoch_to_the_same_weights(

@@ -140,8 +140,9 @@ def to_train(
 ) -> Iterator[Job]:
     """The networks of those who picked (None: of all) once each, the first seed of all before the next.
 
-    Of the presets within a budget only the best one with the first seed is trained with others: it is what
-    picks are compared with. That it was chosen by one of its seeds favours it.
+    Of the presets within a budget only the best one so far, by its mean, is trained with seeds after the
+    first: it is what picks are compared with. Another may be the best then; called again, this goes on until
+    the best one has them all.
     """
     wanted = {pick.arch.id: pick for pick in picks(file) if by is None or pick.by in by}
     for seed in seeds:
@@ -152,13 +153,11 @@ def to_train(
 
 
 def _best_presets_so_far(protocol: str, file: Path, results: Path) -> set[str]:
-    """Of each budget, the preset that came out best with the first seed."""
-    first = {
-        row["id"]: row["top1_percent"] for row in table.rows(protocol, results) if row["seed"] == SEEDS[0]
-    }
-    trained = [pick for pick in picks(file) if pick.by == "preset" and pick.arch.id in first]
+    """Of each budget, the preset with the best mean over the seeds it was trained with."""
+    by_id = _accuracies(protocol, results)
+    trained = [pick for pick in picks(file) if pick.by == "preset" and pick.arch.id in by_id]
     return {
-        max(within, key=lambda pick: first[pick.arch.id]).arch.id
+        max(within, key=lambda pick: statistics.fmean(by_id[pick.arch.id])).arch.id
         for budget_ms in BUDGETS_MS
         if (within := [pick for pick in trained if pick.budget_ms == budget_ms])
     }
