@@ -113,6 +113,26 @@ def test_no_network_beyond_the_limit_is_trained() -> None:
         Sandwich(SPACE, 2, 1000)
 
 
+def test_within_a_limit_what_is_trained_first_cannot_grow_and_brings_every_number_to_its_largest() -> None:
+    limit = 0.7 * min(map(macs, Sandwich(SPACE).largest))
+    sandwich, rng = Sandwich(SPACE, 0, limit), random.Random(0)
+    assert {arch.id for arch in sandwich.lasting} == {arch.id for arch in sandwich.smallest}
+    dearest: dict[str, int] = {}
+    for update in range(200):
+        first = sandwich.networks(update, rng)[0]
+        space = sandwich.of_type(sandwich.types[update % 4])
+        vector = space.encode(first)
+        for place, decision in enumerate(space.decisions):
+            if decision.ordinal and vector[place] + 1 < len(decision.choices):
+                larger = list(vector)
+                larger[place] += 1
+                assert not macs(first) < macs(space.decode(space.repair(larger))) <= limit
+            elif decision.ordinal:
+                dearest[decision.name] = dearest.get(decision.name, 0) + 1
+    ordinal = [decision.name for decision in SPACE.decisions if decision.ordinal]
+    assert all(dearest.get(name, 0) >= 20 for name in ordinal), "a tenth of the updates"
+
+
 # --- training --------------------------------------------------------------------------------
 
 
@@ -169,7 +189,8 @@ def test_compiling_is_for_the_networks_that_come_again(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(torch, "compile", compile_)
     sandwich, weights = Sandwich(SPACE, 2), SharedWeights.fresh(SPACE, seed=0)
-    lasting = (*sandwich.largest, *sandwich.smallest)
+    lasting = sandwich.lasting
+    assert lasting == (*sandwich.largest, *sandwich.smallest)
     networks, plain = Networks(weights, lasting=lasting, compile=True), Networks(weights)
     rng, images = random.Random(0), torch.randn(4, 3, 16, 16)
     for update in range(8):

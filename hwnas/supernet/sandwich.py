@@ -3,6 +3,11 @@
 The sandwich rule (Yu and Huang, Universally Slimmable Networks, ICCV 2019). Weights are shared within an
 attention type, so there is a largest and a smallest network of each type; the types take turns, update by
 update. Random networks between them are of that type, or mixtures of any types, in turn.
+
+Within a limit of MACs no network is the largest in everything: what is wide must be shallow. There, each
+update takes another one of those that the limit lets grow no further, so that all widths and depths are
+reached as often as others. One and the same such network would leave what it is small in to chance:
+experiments/supernet shows what that does to the order.
 """
 
 from __future__ import annotations
@@ -30,8 +35,8 @@ class Sandwich:
     random_networks: int = 2
     """Random networks an update."""
     max_macs: float = 0.0
-    """No network beyond so many MACs is trained, nor is the largest one; 0 is without a limit. Whoever
-    searches within a budget never asks for those beyond it, and they would take most of the time."""
+    """No network beyond so many MACs is trained; 0 is without a limit. Whoever searches within a budget
+    never asks for those beyond it, and they would take most of the time."""
 
     def __post_init__(self) -> None:
         if self.random_networks < 0:
@@ -58,7 +63,15 @@ class Sandwich:
     def largest(self) -> tuple[ArchSpec, ...]:
         """For each type, its network with the most MACs; where that is beyond `max_macs`, all its widths,
         depths and ratios are lowered in turn, until it is within."""
-        return tuple(self._within(self._extreme(type_, largest=True), type_) for type_ in self.types)
+        return tuple(
+            self._within(arch, type_) for type_, arch in zip(self.types, self._unlimited, strict=True)
+        )
+
+    @property
+    def lasting(self) -> tuple[ArchSpec, ...]:
+        """The networks that every turn of a type trains."""
+        free = (arch for arch in self._unlimited if self.allows(arch))
+        return (*free, *self.smallest)
 
     @cached_property
     def smallest(self) -> tuple[ArchSpec, ...]:
@@ -70,18 +83,27 @@ class Sandwich:
         return not self.max_macs or _macs(arch) <= self.max_macs
 
     def networks(self, number: int, rng: random.Random) -> tuple[ArchSpec, ...]:
-        """The networks of update `number`, from 0: the largest first, then the smallest, then random ones."""
+        """The networks of update `number`, from 0: the largest first (within a limit, one that cannot grow),
+        then the smallest, then random ones."""
         turn = number % len(self.types)
+        largest = self._unlimited[turn]
+        if not self.allows(largest):
+            largest = self._grown(self._draw(self.of_type(self.types[turn]), rng), self.types[turn], rng)
         drawn = [
             self._draw(self.of_type(self.types[turn]) if place % 2 == 0 else self.space, rng)
             for place in range(self.random_networks)
         ]
-        return (self.largest[turn], self.smallest[turn], *drawn)
+        return (largest, self.smallest[turn], *drawn)
 
     def of_type(self, type_: str) -> SearchSpace:
         """The part of the space whose blocks attend with one type, or not at all; a stage that has no
         such attention for all its widths and layouts keeps all it has."""
         return self._narrowed[type_]
+
+    @cached_property
+    def _unlimited(self) -> tuple[ArchSpec, ...]:
+        """For each type, its network with the most MACs."""
+        return tuple(self._extreme(type_, largest=True) for type_ in self.types)
 
     @cached_property
     def _narrowed(self) -> dict[str, SearchSpace]:
@@ -126,18 +148,35 @@ class Sandwich:
         space = self.of_type(type_)
         while not self.allows(arch):
             before = arch
-            for place, decision in enumerate(space.decisions):
-                vector = list(space.encode(arch))
-                cheaper = -1 if decision.name != "stem_stride" else 1
-                if not decision.ordinal or not 0 <= vector[place] + cheaper < len(decision.choices):
-                    continue
-                vector[place] += cheaper
-                arch = space.decode(space.repair(vector))
+            for place in range(len(space.decisions)):
+                arch = _moved(space, arch, place, dearer=False) or arch
                 if self.allows(arch):
                     break
             if arch == before:
                 break
         return arch
+
+    def _grown(self, arch: ArchSpec, type_: str, rng: random.Random) -> ArchSpec:
+        """The network with numbers raised in random order, until none can be within the limit."""
+        space = self.of_type(type_)
+        places, macs = list(range(len(space.decisions))), _macs(arch)
+        while places:
+            place = rng.choice(places)
+            larger = _moved(space, arch, place, dearer=True)
+            if larger is not None and macs < (more := _macs(larger)) <= self.max_macs:
+                arch, macs = larger, more
+            else:
+                places.remove(place)
+        return arch
+
+
+def _moved(space: SearchSpace, arch: ArchSpec, place: int, *, dearer: bool) -> ArchSpec | None:
+    """The network with one number a step dearer or cheaper; None where there is no such step."""
+    decision, vector = space.decisions[place], list(space.encode(arch))
+    vector[place] += 1 if dearer == (decision.name != "stem_stride") else -1
+    if not decision.ordinal or not 0 <= vector[place] < len(decision.choices):
+        return None
+    return space.decode(space.repair(vector))
 
 
 def _variants(stage: StageSpace, type_: str, width: int, depth: int, ratio: int) -> Iterator[Stage]:
