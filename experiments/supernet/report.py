@@ -2,7 +2,7 @@
 
     python experiments/supernet/report.py
 
-Writes results.json and results.md. The ground truth grows; run it again when it has.
+Writes results.json and results.md, or others with `--name`. The ground truth grows; run it again when it has.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from hwnas.supernet.checkpoint import load
 FOLDER = Path(__file__).parent
 FEWEST = 8
 """Trained networks below which an order says nothing."""
-RESULTS = FOLDER / "results.json"
 
 
 def collected(work: Path) -> dict[str, Any]:
@@ -171,11 +170,13 @@ def _shown(value: float | None) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "hwnas-supernet")
+    parser.add_argument("--name", default="results", help="of the two files")
     arguments = parser.parse_args()
+    results = FOLDER / f"{arguments.name}.json"
     if arguments.work.exists():
-        RESULTS.write_text(json.dumps(collected(arguments.work), indent=1) + "\n")
-    text = written(json.loads(RESULTS.read_text()))
-    (FOLDER / "results.md").write_text(text)
+        results.write_text(json.dumps(collected(arguments.work), indent=1) + "\n")
+    text = written(json.loads(results.read_text()))
+    results.with_suffix(".md").write_text(text)
     print(text)
 
 
