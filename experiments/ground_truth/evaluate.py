@@ -87,7 +87,7 @@ def answers(known: Truth, file: Path = estimate.FILE) -> dict[str, tuple[Answers
         found["learned, cross-validated"] = learnt, (time.process_time() - started) / len(archs)
         single = [one for name, one in found.items() if ",proxy=" in name and None not in one[0]]
         if single:
-            scores = np.array([[each.value for each in said if each] for said, _ in single]).T
+            scores = np.array([[each.value for each in said] for said, _ in single]).T
             started = time.process_time()
             learnt = left_out(archs, known.means_percent, parts=PARTS, scores=scores)
             seconds = (time.process_time() - started) / len(archs) + sum(cost for _, cost in single)

@@ -86,11 +86,11 @@ class Sandwich:
         """The networks of update `number`, from 0: the largest first (within a limit, one that cannot grow),
         then the smallest, then random ones."""
         turn = number % len(self.types)
-        largest = self._unlimited[turn]
+        of_type, largest = self.of_type(self.types[turn]), self._unlimited[turn]
         if not self.allows(largest):
-            largest = self._grown(self._draw(self.of_type(self.types[turn]), rng), self.types[turn], rng)
+            largest = self._grown(self._draw(of_type, rng), of_type, rng)
         drawn = [
-            self._draw(self.of_type(self.types[turn]) if place % 2 == 0 else self.space, rng)
+            self._draw(of_type if place % 2 == 0 else self.space, rng)
             for place in range(self.random_networks)
         ]
         return (largest, self.smallest[turn], *drawn)
@@ -156,9 +156,8 @@ class Sandwich:
                 break
         return arch
 
-    def _grown(self, arch: ArchSpec, type_: str, rng: random.Random) -> ArchSpec:
+    def _grown(self, arch: ArchSpec, space: SearchSpace, rng: random.Random) -> ArchSpec:
         """The network with numbers raised in random order, until none can be within the limit."""
-        space = self.of_type(type_)
         places, macs = list(range(len(space.decisions))), _macs(arch)
         while places:
             place = rng.choice(places)

@@ -47,7 +47,7 @@ class Trainer:
         self.pixels = pixels.to(self.device)
         self.steps = max(1, len(pixels) // min(settings.batch_size, len(pixels)))
         self.networks = Networks(weights, lasting=sandwich.lasting, compile=settings.compile)
-        # fused: one pass over the shared tensors, of which there are many more than an update's networks use
+        # fused: one pass over a tensor instead of several, and the shared ones are large
         self.optimizer = torch.optim.AdamW(
             _groups(weights, settings.weight_decay), lr=settings.lr, fused=True
         )
