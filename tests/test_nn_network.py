@@ -21,7 +21,19 @@ from hwnas.nn.attention.reuse import ReuseAttention
 from hwnas.nn.attention.single_head import SingleHeadAttention
 from hwnas.nn.network import build_op
 from hwnas.nn.random_weights import randomise
-from hwnas.space import ArchSpec, OpSpec, count_macs, count_params, lower, preset, preset_names
+from hwnas.space import (
+    ArchSpec,
+    Head,
+    OpSpec,
+    SearchSpace,
+    Stage,
+    Stem,
+    count_macs,
+    count_params,
+    lower,
+    preset,
+    preset_names,
+)
 from hwnas.space.arch import ATTENTIONS
 from hwnas.space.ops import KINDS
 
@@ -276,3 +288,25 @@ def test_element_wise_attention_multiplies_element_by_element(softmax: str, swap
                 total = (q[channel] * key_map / 2).exp().sum()
             expected[0, channel, row] += attention.alpha[0] * scores / total * v[channel, row]
     torch.testing.assert_close(attention(x), expected)
+
+
+@pytest.mark.parametrize("type_", ["reuse", "single-head", "cascaded-group", "element-wise"])
+def test_a_fresh_attention_of_the_space_learns_all_it_has(type_: str) -> None:
+    """A branch starts at zero by one factor alone: two of them would hold each other there for ever."""
+    choices = SearchSpace.default().stages[0]
+    width, layout = choices.width[0], "dw-attention-ffn"
+    fitted = (choices.attention[number].fitted(width) for number in choices.allowed(width, layout))
+    attention = next(one for one in fitted if one is not None and one.type == type_)
+    stage = Stage(width=width, blocks=(attention,), layout=layout)
+    arch = ArchSpec(stages=(stage,), resolution=32, stem=Stem(stride=4), head=Head(classes=3))
+    torch.manual_seed(0)
+    network = build(arch).double()
+    before = {name: tensor.detach().clone() for name, tensor in network.named_parameters()}
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
+    images, labels = torch.randn(12, 3, 32, 32, dtype=torch.float64), torch.arange(12) % 3
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+    still = {name for name, tensor in network.named_parameters() if torch.equal(tensor, before[name])}
+    assert still == set()

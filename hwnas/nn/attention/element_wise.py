@@ -16,8 +16,11 @@ class ElementWiseAttention(nn.Module):
     EleViT (Shah et al., CVPR workshops 2024), equations 1 and 2. The text and the released code
     disagree, so each point of disagreement is a setting: how Q, K and V are made (three 3x3 depthwise
     convolutions, or one dense 3x3), what follows (`output`), the axis of the softmax (the last one,
-    or all positions), whether K^T swaps height and width, whether there is an alpha (0 at first), and
-    the divisor sqrt(C / scale_channels_over).
+    or all positions), whether K^T swaps height and width, whether there is an alpha, and the divisor
+    sqrt(C / scale_channels_over).
+
+    Alpha starts at 0, as the authors' does, but at 1 where the output ends in a BatchNorm whose weight
+    starts at 0: of two factors that are both 0, neither has a gradient, and nothing would ever learn.
 
     Shape: (B, C, H, W) -> (B, C, H, W), the residual sum included. H = W where the key is swapped.
     """
@@ -40,7 +43,8 @@ class ElementWiseAttention(nn.Module):
         self.scale = (c / scale_channels_over) ** -0.5
         self.over_tokens = softmax == "tokens"
         self.swap_key = swap_key
-        self.alpha = nn.Parameter(torch.zeros(1)) if gate else None
+        starts_closed = output == "pointwise"  # by its BatchNorm
+        self.alpha = nn.Parameter(torch.full((1,), 1.0 if starts_closed else 0.0)) if gate else None
         if projections == "dense":
             self.query_key_value = ConvNorm(c, 3 * c, 3)
         else:
