@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("timm")
 pytest.importorskip("safetensors")
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from supernet_samples import SETTINGS, SPACE, WITH_BOTTLENECKS, halves
@@ -245,18 +246,32 @@ def test_a_trained_supernet_has_learnt_and_ranks_a_nearly_empty_network_below(tr
     assert least.images == 90 and least.right == round(0.9 * least.top1_percent)
 
 
-def test_the_estimate_is_the_accuracy_on_held_back_images_with_its_binomial_deviation(trained: Path) -> None:
+def test_the_estimate_is_the_loss_on_held_back_images_as_sure_as_it_differs_from_the_usual(
+    trained: Path,
+) -> None:
+    judge = Judge.load(trained)
+
+    def losses(arch: ArchSpec) -> torch.Tensor:
+        network = judge.network(arch)
+        each = [F.cross_entropy(network(x), y, reduction="none") for x, y in judge._held_back]
+        return torch.cat(each).detach()
+
     arch = Sandwich(WITH_BOTTLENECKS).largest[1]
     estimate = load_accuracy(f"supernet:{trained}").predict(arch)
-    network = Judge.load(trained).network(arch)
-    held_back = Judge.load(trained)._held_back
-    right = sum(int((network(images).argmax(1) == labels).sum()) for images, labels in held_back)
-    assert estimate.value == pytest.approx(100 * right / 90) and estimate.unit == "%"
-    losses = [F.cross_entropy(network(images), labels, reduction="none") for images, labels in held_back]
-    expected = torch.cat(losses).mean().item()
-    assert Judge.load(trained).judged([arch])[0].loss == pytest.approx(expected, rel=1e-5)
+    assert estimate.value == pytest.approx(-losses(arch).mean().item(), rel=1e-5) and estimate.unit == "nats"
+    usual = torch.stack([losses(smallest) for smallest in Sandwich(WITH_BOTTLENECKS).smallest]).mean(dim=0)
+    expected = np.std((losses(arch) - usual).numpy()) / 90**0.5
+    assert estimate.std == pytest.approx(expected, rel=1e-4)
+
+
+def test_accuracy_with_shared_weights_has_its_binomial_deviation(trained: Path) -> None:
+    arch = Sandwich(WITH_BOTTLENECKS).largest[1]
+    judge = Judge.load(trained)
+    network, (judged,) = judge.network(arch), judge.judged([arch])
+    right = sum(int((network(images).argmax(1) == labels).sum()) for images, labels in judge._held_back)
+    assert judged.top1_percent == pytest.approx(100 * right / 90)
     share = (right + 1) / 92
-    assert estimate.std == pytest.approx(100 * (share * (1 - share) / 90) ** 0.5)
+    assert judged.binomial_std_percent == pytest.approx(100 * (share * (1 - share) / 90) ** 0.5)
 
 
 def test_a_network_searched_for_large_images_is_judged_at_the_supernets_size(trained: Path) -> None:
@@ -269,28 +284,31 @@ def test_a_network_searched_for_large_images_is_judged_at_the_supernets_size(tra
 
 
 def test_a_calibrated_supernet_estimates_what_training_alone_gives(trained: Path) -> None:
-    shared, alone = [40.0, 50.0, 60.0, 70.0, 80.0], [61.0, 64.0, 71.0, 74.0, 81.0]
-    line = Calibration.fitted(shared, alone, image_std_percent=[0.0] * 5)
-    assert (line.slope, line.intercept) == (pytest.approx(0.5), pytest.approx(40.2))
+    losses, alone = [1.6, 1.5, 1.4, 1.3, 1.2], [61.0, 64.0, 71.0, 74.0, 81.0]
+    line = Calibration.fitted(losses, alone, loss_stds=[0.0] * 5)
+    assert (line.slope, line.intercept) == (pytest.approx(50), pytest.approx(140.2))
     by_hand = []
     for left_out in range(5):
-        x = [value for place, value in enumerate(shared) if place != left_out]
+        x = [value for place, value in enumerate(losses) if place != left_out]
         y = [value for place, value in enumerate(alone) if place != left_out]
         design = torch.tensor([[1.0, value] for value in x], dtype=torch.float64)
         a, b = torch.linalg.lstsq(design, torch.tensor(y, dtype=torch.float64)[:, None]).solution.flatten()
-        by_hand.append(alone[left_out] - float(a + b * shared[left_out]))
+        by_hand.append(alone[left_out] - float(a + b * losses[left_out]))
     assert line.std_percent == pytest.approx((sum(error**2 for error in by_hand) / 5) ** 0.5)
-    assert Calibration.fitted(shared, alone[::-1], image_std_percent=[0.0] * 5).slope == 0
+    unsure = Calibration.fitted(losses, alone, loss_stds=[0.01] * 5)
+    assert unsure.std_percent**2 == pytest.approx(line.std_percent**2 - 0.5**2), "images explain a part"
+    assert Calibration.fitted(losses, alone[::-1], loss_stds=[0.0] * 5).slope == 0
     with pytest.raises(UsageError, match="at least 4 trained networks, got 3"):
-        Calibration.fitted(shared[:3], alone[:3], image_std_percent=[0.0] * 3)
+        Calibration.fitted(losses[:3], alone[:3], loss_stds=[0.0] * 3)
     plain = load_accuracy(f"supernet:{trained}").predict(Sandwich(WITH_BOTTLENECKS).largest[0])
-    written = line.write(trained)
+    gentle = dataclasses.replace(line, slope=5.0, intercept=70.0)
+    written = gentle.write(trained)
     try:
         calibrated = load_accuracy(f"supernet:{trained}").predict(Sandwich(WITH_BOTTLENECKS).largest[0])
-        assert calibrated.value == pytest.approx(40.2 + 0.5 * plain.value)
-        assert calibrated.std == pytest.approx((line.std_percent**2 + (0.5 * plain.std) ** 2) ** 0.5)
-        written.write_text("{}")
-        with pytest.raises(FileFormatError, match="not a supernet's calibration"):
+        assert calibrated.value == pytest.approx(70 + 5 * plain.value) and calibrated.unit == "%"
+        assert calibrated.std == pytest.approx((line.std_percent**2 + (5 * plain.std) ** 2) ** 0.5)
+        written.write_text('{"format": 1}')
+        with pytest.raises(FileFormatError, match="another version of hwnas: remove it, or calibrate anew"):
             load_accuracy(f"supernet:{trained}")
     finally:
         written.unlink()

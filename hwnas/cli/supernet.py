@@ -171,7 +171,10 @@ def evaluate(
     judge = Judge.load(path, device=training_device(device))
     line = Calibration.read(_folder(path))
     judged = dict(zip(named, judge.judged(named.values()), strict=True))
-    estimates = {name: SupernetAccuracy(judge, line).estimate(one) for name, one in judged.items()}
+    expected = {
+        name: None if line is None else SupernetAccuracy(judge, line).estimate(one)
+        for name, one in judged.items()
+    }
     if as_json:
         emit_json(
             {
@@ -183,24 +186,27 @@ def evaluate(
                         "name": name,
                         "id": named[name].id,
                         "shared_top1_percent": one.top1_percent,
-                        "estimate_percent": estimates[name].value,
-                        "std_percent": estimates[name].std,
+                        "shared_loss": one.loss,
+                        "shared_loss_std": one.loss_std,
+                        "estimate_percent": None if estimate is None else estimate.value,
+                        "std_percent": None if estimate is None else estimate.std,
                         "images": one.images,
                         "seconds": one.seconds,
                     }
-                    for name, one in judged.items()
+                    for (name, one), estimate in zip(judged.items(), expected.values(), strict=True)
                 ],
             }
         )
         return
     for name, one in judged.items():
-        estimate = estimates[name]
+        estimate = expected[name]
         trained = (
-            "" if line is None else f"; {estimate.value:.2f} ± {estimate.std:.2f} % expected when trained"
+            "" if estimate is None else f"; {estimate.value:.2f} ± {estimate.std:.2f} % expected when trained"
         )
         stdout().print(
-            f"{name}: {one.top1_percent:.2f} ± {one.binomial_std_percent:.2f} % with shared weights, on "
-            f"{one.images} held-back images, in {one.seconds:.1f} s{trained}",
+            f"{name}: {one.top1_percent:.2f} ± {one.binomial_std_percent:.2f} % with shared weights, loss "
+            f"{one.loss:.3f} ± {one.loss_std:.3f}, on {one.images} held-back images, in {one.seconds:.1f} s"
+            f"{trained}",
             soft_wrap=True,
         )
 
@@ -218,7 +224,7 @@ def calibrate(
     device: TrainingDeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Learn from finished trainings what accuracy with shared weights says of networks trained alone.
+    """Learn from finished trainings what the loss with shared weights says of networks trained alone.
 
     From then on, every estimate of this supernet is of the network when trained as those were.
 
@@ -235,9 +241,9 @@ def calibrate(
     Calibration.require_enough(len(known.archs))
     judged = judge.judged(known.archs)
     line = Calibration.fitted(
-        [one.top1_percent for one in judged],
+        [one.loss for one in judged],
         known.top1_percent,
-        image_std_percent=[one.binomial_std_percent for one in judged],
+        loss_stds=[one.loss_std for one in judged],
     )
     written = line.write(_folder(path))
     if as_json:
@@ -246,7 +252,7 @@ def calibrate(
         )
         return
     stdout().print(
-        f"trained ({known.condition}) = {line.intercept:.2f} % + {line.slope:.3f} x shared, "
+        f"trained ({known.condition}) = {line.intercept:.2f} % - {line.slope:.2f} x loss, "
         f"± {line.std_percent:.2f} %, from {line.trainings} networks; written to {written}",
         soft_wrap=True,
     )

@@ -1,7 +1,7 @@
-"""What a network's accuracy with shared weights says of its accuracy when trained alone.
+"""What a network's loss with shared weights says of its accuracy when trained alone.
 
-Shared weights are worse than a network's own, by another amount for each supernet. Trainings that a user
-already has tell how the two go together: a line through them, and how far off it they lie.
+Trainings that a user already has tell how the two go together: a line through them, and how far off it they
+lie. The loss, because it orders networks better than the share of images that is right: experiments/supernet.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from hwnas.whole_file import write_whole
 __all__ = ["CALIBRATION", "Calibration"]
 
 CALIBRATION = "calibration.json"
-FORMAT = 1  # 1: the first one
+FORMAT = 2  # 1: of the accuracy with shared weights; 2: of the loss
 LEAST = 4
 """Trainings that a line and its spread are told from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """trained = intercept + slope * shared, both in percent."""
+    """top-1 when trained (percent) = intercept - slope * loss with shared weights (nats)."""
 
     intercept: float
+    """Percent."""
     slope: float
+    """Percent a nat; at least 0."""
     std_percent: float
     """Standard deviation of what was trained from the line, each training left out in turn, without what
     the number of held-back images explains of it."""
@@ -38,26 +40,30 @@ class Calibration:
     @classmethod
     def fitted(
         cls,
-        shared_percent: Sequence[float],
+        losses: Sequence[float],
         trained_percent: Sequence[float],
         *,
-        image_std_percent: Sequence[float],
+        loss_stds: Sequence[float],
     ) -> Calibration:
-        """The line of least squares, which never falls: shared weights that rank the wrong way round
-        say nothing. `image_std_percent` is how sure each accuracy with shared weights is, by its images.
+        """The line of least squares, which never rises: shared weights that rank the wrong way round
+        say nothing. `loss_stds` is how sure each loss is, by its images; losses in nats.
 
         Raises UsageError below four networks.
         """
         cls.require_enough(len(trained_percent))
-        pairs = list(zip(shared_percent, trained_percent, strict=True))
+        pairs = [(-loss, trained) for loss, trained in zip(losses, trained_percent, strict=True)]
         intercept, slope = _line(pairs)
         errors = []
         for left_out, (shared, trained) in enumerate(pairs):
             a, b = _line(pairs[:left_out] + pairs[left_out + 1 :])
             errors.append(trained - (a + b * shared))
-        by_images = sum((slope * std) ** 2 for std in image_std_percent)
+        by_images = sum((slope * std) ** 2 for std in loss_stds)
         std = math.sqrt(max(0.0, sum(error * error for error in errors) - by_images) / len(errors))
         return cls(intercept, slope, std, len(pairs))
+
+    def top1_percent(self, loss: float) -> float:
+        """What a network with this loss, in nats, is expected to come to."""
+        return self.intercept - self.slope * loss
 
     @staticmethod
     def require_enough(networks: int) -> None:

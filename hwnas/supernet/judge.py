@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from hwnas.supernet.images import JudgingImages, read_judging_images
 from hwnas.supernet.networks import empty_network
 from hwnas.supernet.recalibration import recalibrate
 from hwnas.supernet.resizing import resized
+from hwnas.supernet.sandwich import Sandwich
 from hwnas.supernet.weights import SharedWeights
 from hwnas.train.optimisation import matrix_precision
 
@@ -40,6 +42,9 @@ class Judged:
     loss: float
     """Mean cross entropy on them, in nats: finer than the share that is right, where few networks differ
     by more than that share's deviation."""
+    loss_std: float
+    """Standard deviation of `loss` when it is compared with other networks' on the same images: of where
+    it differs from what the smallest networks lose, image by image. What is hard for all says nothing."""
     seconds: float
 
     @property
@@ -56,21 +61,20 @@ class Judged:
 
 
 class Judge:
-    """Shared weights with the images that networks are judged on."""
+    """Shared weights, which must not change meanwhile, with the images that networks are judged on."""
 
     def __init__(
         self,
         weights: SharedWeights,
         images: JudgingImages,
+        sandwich: Sandwich,
         *,
-        resolutions: tuple[int, ...],
-        stem_strides: tuple[int, ...],
         precision: str = "mixed",
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.weights = weights
         self.classes = images.held_back.classes
-        self._resolutions, self._stem_strides = resolutions, stem_strides
+        self._sandwich = sandwich
         self._device = weights.device.type
         self._cast = matrix_precision(precision, self._device)
         self._clock = clock
@@ -92,8 +96,7 @@ class Judge:
         return cls(
             SharedWeights(saved.tensors).to(device),
             read_judging_images(path if path.is_dir() else path.parent),
-            resolutions=saved.space.resolution,
-            stem_strides=saved.space.stem_stride,
+            Sandwich(saved.space, saved.settings.random_networks, saved.settings.max_macs),
             precision=saved.settings.precision,
         )
 
@@ -115,7 +118,8 @@ class Judge:
             return False
 
     def _adapted(self, arch: ArchSpec) -> ArchSpec:
-        resolutions, strides = self._resolutions, self._stem_strides
+        space = self._sandwich.space
+        resolutions, strides = space.resolution, space.stem_stride
         return arch.adapted(
             resolution=arch.resolution if arch.resolution in resolutions else max(resolutions),
             stem_stride=arch.stem.stride if arch.stem.stride in strides else min(strides),
@@ -141,17 +145,30 @@ class Judge:
         return [self._judged(self.adapted(arch)) for arch in archs]
 
     def _judged(self, arch: ArchSpec) -> Judged:
+        usual = self._usual_losses  # of all networks alike, so not in the seconds of the first
         start = self._clock()
+        right, losses = self._answers(arch)
+        images = len(losses)
+        std = (losses - usual).std(correction=0) / math.sqrt(images)
+        return Judged(arch, int(right), images, float(losses.mean()), float(std), self._clock() - start)
+
+    @cached_property
+    def _usual_losses(self) -> torch.Tensor:
+        """(images,): what the smallest networks, of all attention types, lose on each held-back image."""
+        smallest = [self._answers(arch)[1] for arch in self._sandwich.smallest]
+        return torch.stack(smallest).mean(dim=0)
+
+    def _answers(self, arch: ArchSpec) -> tuple[torch.Tensor, torch.Tensor]:
+        """How many held-back images are classified right, and (images,) the cross entropy on each."""
         network = self.network(arch)
         right = torch.zeros((), dtype=torch.int64, device=self.weights.device)
-        loss = torch.zeros((), device=self.weights.device)
+        losses = []
         with self._autocast():
             for images, labels in self._held_back:
                 logits = network(resized(images, arch.resolution)).float()
                 right += (logits.argmax(1) == labels).sum()
-                loss += F.cross_entropy(logits, labels, reduction="sum")
-        count = sum(len(labels) for _, labels in self._held_back)
-        return Judged(arch, int(right), count, float(loss) / count, self._clock() - start)
+                losses.append(F.cross_entropy(logits, labels, reduction="none"))
+        return right, torch.cat(losses)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device, dtype=self._cast, enabled=self._cast is not None)

@@ -106,16 +106,10 @@ def _epochs(
 ) -> tuple[EpochRecord, ...]:
     """Train and judge epoch by epoch, each kept before the next; the whole history."""
     sandwich, settings = trainer.sandwich, asked.settings
-    judge = Judge(
-        trainer.weights,
-        judging,
-        resolutions=asked.space.resolution,
-        stem_strides=asked.space.stem_stride,
-        precision=settings.precision,
-    )
     for number in range(len(history) + 1, settings.epochs + 1):
         began = trainer.clock()
         loss, lr = trainer.epoch(number)
+        judge = Judge(trainer.weights, judging, sandwich, precision=settings.precision)
         largest, smallest = (
             {
                 type_: judged.top1_percent

@@ -1,9 +1,9 @@
 """Accuracy with the weights of a supernet: seconds a network, no training. `--accuracy supernet:PATH`.
 
-The value is the accuracy on images that the supernet was not trained on, of the network with its slices of
-the shared weights. A supernet that was calibrated on trained networks (`hwnas supernet calibrate`) gives
-what those let expect of the network when trained alone. The deviation is that of so many images, and of the
-calibration.
+Networks are ordered by their loss, with their slices of the shared weights, on images that the supernet was
+not trained on. Without more the value is that loss, negated, in nats: an order. A supernet that was
+calibrated on trained networks (`hwnas supernet calibrate`) gives the accuracy that those let expect of the
+network when trained alone, in percent. The deviation is that of so many images, and of the calibration.
 
 How well it ranks: experiments/supernet.
 """
@@ -27,7 +27,7 @@ __all__ = ["SupernetAccuracy", "estimator"]
 
 
 class SupernetAccuracy:
-    """Estimates top-1 in percent, on the supernet's held-back images."""
+    """Estimates by the loss on the supernet's held-back images; calibrated, top-1 in percent."""
 
     def __init__(self, judge: Judge, calibration: Calibration | None = None) -> None:
         self._judge = judge
@@ -35,10 +35,10 @@ class SupernetAccuracy:
 
     @property
     def unit(self) -> str:
-        return "%"
+        return "nats" if self._calibration is None else "%"
 
     def predict(self, arch: ArchSpec) -> Estimate:
-        """Top-1 of the network, adapted to the supernet's image size, stem and classes.
+        """The network's, adapted to the supernet's image size, stem and classes.
 
         Raises UsageError for a network outside of the supernet's space.
         """
@@ -49,12 +49,12 @@ class SupernetAccuracy:
         return [self.estimate(judged) for judged in self._judge.judged(archs)]
 
     def estimate(self, judged: Judged) -> Estimate:
-        """What a network's accuracy with the shared weights lets expect."""
+        """What a network's loss with the shared weights lets expect."""
         line = self._calibration
         if line is None:
-            return Estimate(judged.top1_percent, judged.binomial_std_percent, unit=self.unit)
-        value = min(100.0, max(0.0, line.intercept + line.slope * judged.top1_percent))
-        std = math.hypot(line.std_percent, line.slope * judged.binomial_std_percent)
+            return Estimate(-judged.loss, judged.loss_std, unit=self.unit)
+        value = min(100.0, max(0.0, line.top1_percent(judged.loss)))
+        std = math.hypot(line.std_percent, line.slope * judged.loss_std)
         return Estimate(value, std, unit=self.unit)
 
 
