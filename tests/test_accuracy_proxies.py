@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hwnas.nn import build
 from hwnas.nn.attention._windows import Windows
+from hwnas.nn.awakening import awakened
 from hwnas.predictors.accuracy.proxies import (
     dss,
     expressivity,
@@ -27,7 +28,6 @@ from hwnas.predictors.accuracy.proxies import (
     synflow,
     zico,
 )
-from hwnas.predictors.accuracy.proxies._layers import awakened
 from hwnas.space import ArchSpec, Head, Stage, Stem, lower
 
 WITHOUT_ATTENTION = ArchSpec(

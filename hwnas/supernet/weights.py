@@ -9,12 +9,18 @@ import torch
 from torch import nn
 
 from hwnas.errors import UsageError
+from hwnas.nn.awakening import awakened
 from hwnas.nn.network import build_op
 from hwnas.space import ArchSpec, Head, SearchSpace, Stage, StageSpace, Stem, lower
 from hwnas.supernet.slices import Piece, op_pieces, pieces, shared_place
 from hwnas.train.randomness import isolated
 
 __all__ = ["SharedWeights"]
+
+BRANCH_WEIGHT = 0.2
+"""Weight of the BatchNorm that ends a branch, at first. A network trained alone starts at 0; here each block
+is in few of the networks of an update, and would hardly leave it: all networks would stay what stem,
+downsampling and head are, and answer alike."""
 
 
 class SharedWeights:
@@ -33,7 +39,8 @@ class SharedWeights:
 
     @classmethod
     def fresh(cls, space: SearchSpace, *, seed: int) -> SharedWeights:
-        """Weights for all networks of `space`, initialised as those of its largest ones are."""
+        """Weights for all networks of `space`, initialised as those of its largest ones are, but with all
+        branches ajar."""
         archs = list(_widest(space))
         extents: dict[str, tuple[int, ...]] = {}
         for arch in archs:
@@ -48,7 +55,7 @@ class SharedWeights:
                 for op in lower(arch):
                     if (shared_place(op, arch), op.key) not in copied:
                         copied.add((shared_place(op, arch), op.key))
-                        _copy_in(build_op(op), op_pieces(op, arch), tensors)
+                        _copy_in(awakened(build_op(op), BRANCH_WEIGHT), op_pieces(op, arch), tensors)
         return cls(tensors)
 
     @property

@@ -123,7 +123,7 @@ def scores(arch: ArchSpec, batches: Batches, proxies: Sequence[str], *, seed: in
     Raises UsageError, naming proxy and network, for a number that is not finite.
     """
     from hwnas.nn import build
-    from hwnas.predictors.accuracy.proxies._layers import awakened
+    from hwnas.nn.awakening import awakened
     from hwnas.train.randomness import isolated
 
     found = {}
