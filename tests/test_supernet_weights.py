@@ -21,6 +21,7 @@ from hwnas.space import ArchSpec, CascadedGroup, Reuse, SearchSpace, Stage, pres
 from hwnas.space.search_space import AttentionOption
 from hwnas.supernet.networks import Networks, empty_network
 from hwnas.supernet.recalibration import recalibrate
+from hwnas.supernet.sandwich import Sandwich
 from hwnas.supernet.slices import Piece, pieces
 from hwnas.supernet.weights import SharedWeights
 
@@ -237,3 +238,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
     again, other = SharedWeights.fresh(SPACE, seed=0), SharedWeights.fresh(SPACE, seed=1)
     assert all(torch.equal(tensor, again.tensors[name]) for name, tensor in WEIGHTS.tensors.items())
     assert not all(torch.equal(tensor, other.tensors[name]) for name, tensor in WEIGHTS.tensors.items())
+
+
+def test_branches_start_closed_unless_they_are_to_start_ajar() -> None:
+    arch = Sandwich(SPACE).largest[0]
+    ajar = SharedWeights.fresh(SPACE, seed=0, branch_weight=0.25).state_dict(arch)
+    closed = WEIGHTS.state_dict(arch)
+    ends = {name for name, tensor in closed.items() if name.endswith("norm.weight") and not tensor.any()}
+    assert any("attention.output" in name for name in ends) and any("ffn" in name for name in ends)
+    for name, tensor in closed.items():
+        expected = torch.full_like(tensor, 0.25) if name in ends else tensor
+        assert torch.equal(ajar[name], expected), name

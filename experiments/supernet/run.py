@@ -119,6 +119,12 @@ def main() -> None:
     )
     parser.add_argument("--epochs", type=int, default=SETTINGS.epochs)
     parser.add_argument(
+        "--branch-weight",
+        type=float,
+        default=SETTINGS.branch_weight,
+        help="what BatchNorm's weight starts at where it ends a branch",
+    )
+    parser.add_argument(
         "--train-on", type=int, nargs="*", default=STARTED_NUMBERS, help="numbers of the networks trained on"
     )
     parser.add_argument(
@@ -127,7 +133,7 @@ def main() -> None:
     arguments = parser.parse_args()
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
-    settings = replace(SETTINGS, epochs=arguments.epochs)
+    settings = replace(SETTINGS, epochs=arguments.epochs, branch_weight=arguments.branch_weight)
     if not arguments.as_it_is:
         asking = Asking(work, judged_subjects(), settings.epochs)
         if (work / "supernet" / LAST).exists():  # it may have been stopped while it asked

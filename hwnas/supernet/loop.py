@@ -86,7 +86,7 @@ def train(
     if not (out / IMAGES).exists():
         write_judging_images(judging, out)
     sandwich = Sandwich(space, settings.random_networks, settings.max_macs)
-    weights = SharedWeights.fresh(space, seed=settings.seed).to(device)
+    weights = SharedWeights.fresh(space, seed=settings.seed, branch_weight=settings.branch_weight).to(device)
     trainer = Trainer(weights, sandwich, settings, pixels, observer, clock)
     if before is not None:
         trainer.restore(before)

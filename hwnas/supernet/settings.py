@@ -36,6 +36,10 @@ class Settings:
     """Share of the largest network's answers in the loss of the others; the labels have the rest."""
     random_networks: int = 2
     """Networks an update trains besides the largest and the smallest."""
+    branch_weight: float = 0.0
+    """What BatchNorm's weight starts at where it ends a branch. 0: each block starts as the identity, as in a
+    network trained alone, and opens slowly, because few networks of an update have it; until it has, all
+    networks answer as stem, downsampling and head alone do. Above 0 blocks are at work from the start."""
     max_macs: float = 0.0
     """No network beyond so many MACs (at the supernet's image size) is trained; 0 is without a limit."""
     held_back: int = 1000
@@ -95,6 +99,7 @@ def _problems(settings: Settings) -> Iterator[str]:
         "clip_grad_norm": (0, 1e6),
         "teacher_share": (0, 1),
         "random_networks": (0, 64),
+        "branch_weight": (0, 1),
         "max_macs": (0, 1e15),
         "held_back": (2, 1_000_000),
         "calibration_images": (2, 1_000_000),

@@ -17,11 +17,6 @@ from hwnas.train.randomness import isolated
 
 __all__ = ["SharedWeights"]
 
-BRANCH_WEIGHT = 0.2
-"""Weight of the BatchNorm that ends a branch, at first. A network trained alone starts at 0; here each block
-is in few of the networks of an update, and would hardly leave it: all networks would stay what stem,
-downsampling and head are, and answer alike."""
-
 
 class SharedWeights:
     """What all networks of a space are cut from.
@@ -38,9 +33,9 @@ class SharedWeights:
         """By slot, as `hwnas.supernet.slices` names them."""
 
     @classmethod
-    def fresh(cls, space: SearchSpace, *, seed: int) -> SharedWeights:
-        """Weights for all networks of `space`, initialised as those of its largest ones are, but with all
-        branches ajar."""
+    def fresh(cls, space: SearchSpace, *, seed: int, branch_weight: float = 0.0) -> SharedWeights:
+        """Weights for all networks of `space`, initialised as those of its largest ones are, but for the weight
+        of the BatchNorms that end their branches: `branch_weight`."""
         archs = list(_widest(space))
         extents: dict[str, tuple[int, ...]] = {}
         for arch in archs:
@@ -55,7 +50,7 @@ class SharedWeights:
                 for op in lower(arch):
                     if (shared_place(op, arch), op.key) not in copied:
                         copied.add((shared_place(op, arch), op.key))
-                        _copy_in(awakened(build_op(op), BRANCH_WEIGHT), op_pieces(op, arch), tensors)
+                        _copy_in(awakened(build_op(op), branch_weight), op_pieces(op, arch), tensors)
         return cls(tensors)
 
     @property
