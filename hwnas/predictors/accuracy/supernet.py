@@ -38,7 +38,7 @@ class SupernetAccuracy:
         return "nats" if self._calibration is None else "%"
 
     def predict(self, arch: ArchSpec) -> Estimate:
-        """The network's, adapted to the supernet's image size, stem and classes.
+        """The estimate for the network, adapted to the supernet's image size, stem and classes.
 
         Raises UsageError for a network outside of the supernet's space.
         """
