@@ -34,8 +34,8 @@ class SharedWeights:
 
     @classmethod
     def fresh(cls, space: SearchSpace, *, seed: int, branch_weight: float = 0.0) -> SharedWeights:
-        """Weights for all networks of `space`, initialised as those of its largest ones are, but for the weight
-        of the BatchNorms that end their branches: `branch_weight`."""
+        """Weights for all networks of `space`, initialised as those of its largest ones are, but for the
+        weight of the BatchNorms that end their branches: `branch_weight`."""
         archs = list(_widest(space))
         extents: dict[str, tuple[int, ...]] = {}
         for arch in archs:
