@@ -307,6 +307,9 @@ def test_a_calibrated_supernet_estimates_what_training_alone_gives(trained: Path
         calibrated = load_accuracy(f"supernet:{trained}").predict(Sandwich(WITH_BOTTLENECKS).largest[0])
         assert calibrated.value == pytest.approx(70 + 5 * plain.value) and calibrated.unit == "%"
         assert calibrated.std == pytest.approx((line.std_percent**2 + (5 * plain.std) ** 2) ** 0.5)
+        written.write_text("{}")
+        with pytest.raises(FileFormatError, match="not a supernet's calibration"):
+            load_accuracy(f"supernet:{trained}")
         written.write_text('{"format": 1}')
         with pytest.raises(FileFormatError, match="another version of hwnas: remove it, or calibrate anew"):
             load_accuracy(f"supernet:{trained}")
