@@ -137,6 +137,15 @@ class Judge:
             return recalibrate(network, (resized(some, arch.resolution) for some in self._calibration))
 
     @torch.inference_mode()
+    def top1_percent(self, arch: ArchSpec) -> float:
+        """On the held-back images: what `judged` tells, without how its loss compares with others'.
+
+        Raises UsageError as `adapted`.
+        """
+        right, losses = self._answers(self.adapted(arch))
+        return 100 * int(right) / len(losses)
+
+    @torch.inference_mode()
     def judged(self, archs: Iterable[ArchSpec]) -> list[Judged]:
         """What each network comes to; the images are prepared once for all of them.
 

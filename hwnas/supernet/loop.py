@@ -111,10 +111,7 @@ def _epochs(
         loss, lr = trainer.epoch(number)
         judge = Judge(trainer.weights, judging, sandwich, precision=settings.precision)
         largest, smallest = (
-            {
-                type_: judged.top1_percent
-                for type_, judged in zip(sandwich.types, judge.judged(archs), strict=True)
-            }
+            {type_: judge.top1_percent(arch) for type_, arch in zip(sandwich.types, archs, strict=True)}
             for archs in (sandwich.largest, sandwich.smallest)
         )
         record = EpochRecord(number, loss, largest, smallest, lr, trainer.clock() - began)
