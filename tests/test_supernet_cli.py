@@ -70,6 +70,14 @@ def test_from_training_to_a_front_and_a_network_trained_on(
     assert json.loads(enough.out)["trainings"] == 7, enough.err
     assert "expected when trained" in asked(hwnas, "supernet evaluate super net.yaml --device cpu").out
 
+    tuned = "--data data --updates 2 --device cpu"
+    unasked = asked(hwnas, f"supernet evaluate super net.yaml {tuned}")
+    assert "after 2 updates of its own" in unasked.out and "expected" not in unasked.out, unasked.err
+    assert asked(hwnas, f"supernet calibrate super . {tuned}").code == 0
+    assert "expected when trained" in asked(hwnas, f"supernet evaluate super net.yaml {tuned}").out
+    without = asked(hwnas, "supernet evaluate super net.yaml --updates 2 --device cpu")
+    assert without.code == 2 and "add --data DATA" in without.err
+
     for name, content in (("cut", b"{}"), ("pickle", b"\x80\x02")):
         Path(f"{name}.safetensors").write_bytes(content)
         refused = hwnas("supernet", "evaluate", f"{name}.safetensors", "net.yaml")

@@ -26,7 +26,7 @@ from hwnas.predictors.accuracy import load_accuracy
 from hwnas.space import ArchSpec, Stage, count_macs, lower, preset
 from hwnas.supernet import Calibration, Judge, Settings, find_start, train
 from hwnas.supernet.checkpoint import load, resume_point
-from hwnas.supernet.images import divided
+from hwnas.supernet.images import divided, trained_on
 from hwnas.supernet.networks import Networks
 from hwnas.supernet.sandwich import Sandwich
 from hwnas.supernet.trainer import Trainer
@@ -232,6 +232,17 @@ def test_held_back_images_are_not_trained_on(data: Path) -> None:
         divided(open_images(data), side=16, limit=90, held_back=80, calibration=24, seed=3)
 
 
+def test_networks_are_tuned_on_what_the_supernet_was_trained_on(data: Path) -> None:
+    split = {"side": 16, "limit": 90, "held_back": 30, "seed": 3}
+    pixels, _ = divided(open_images(data), calibration=24, **split)
+    every = trained_on(open_images(data), most=60, **split)
+    assert torch.equal(every.images, pixels.images) and torch.equal(every.labels, pixels.labels)
+    some = trained_on(open_images(data), most=24, **split)
+    assert torch.bincount(some.labels).tolist() == [8, 8, 8]
+    known = {image.numpy().tobytes() for image in pixels.images}
+    assert {image.numpy().tobytes() for image in some.images} <= known
+
+
 # --- judging ---------------------------------------------------------------------------------
 
 
@@ -262,6 +273,42 @@ def test_the_estimate_is_the_loss_on_held_back_images_as_sure_as_it_differs_from
     usual = torch.stack([losses(smallest) for smallest in Sandwich(WITH_BOTTLENECKS).smallest]).mean(dim=0)
     expected = np.std((losses(arch) - usual).numpy()) / 90**0.5
     assert estimate.std == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_few_updates_of_its_own_lower_what_a_network_loses_and_leave_the_shared_weights_alone(
+    trained: Path, nine: Path, data: Path
+) -> None:
+    shared, tuned = Judge.load(trained), Judge.load(trained, data=nine, updates=30)
+    before = {name: tensor.detach().clone() for name, tensor in tuned.weights.tensors.items()}
+    archs = Sandwich(WITH_BOTTLENECKS).largest
+    for least, most in zip(tuned.judged(archs), shared.judged(archs), strict=True):
+        assert least.loss < most.loss
+    assert all(torch.equal(before[name], tensor) for name, tensor in tuned.weights.tensors.items())
+    (again,) = Judge.load(trained, data=nine, updates=30).judged(archs[:1])
+    (once,) = tuned.judged(archs[:1])
+    assert (again.loss, again.right, again.loss_std) == (once.loss, once.right, once.loss_std)
+    with pytest.raises(UsageError, match="on the images that their supernet was trained on, got others"):
+        Judge.load(trained, data=data)
+    with pytest.raises(UsageError, match="at least 1 update, got 0"):
+        Judge.load(trained, data=nine, updates=0)
+
+
+def test_an_estimate_after_updates_has_a_calibration_of_its_own(trained: Path, nine: Path) -> None:
+    arch = Sandwich(WITH_BOTTLENECKS).largest[0]
+    (judged,) = Judge.load(trained, data=nine, updates=3).judged([arch])
+    line = Calibration(intercept=70.0, slope=5.0, std_percent=1.0, trainings=4)
+    written = line.write(trained, 3)
+    try:
+        tuned, shared, more = (
+            load_accuracy(f"supernet:{trained}{options}").predict(arch)
+            for options in (f",data={nine},updates=3", "", f",data={nine},updates=2")
+        )
+    finally:
+        written.unlink()
+    assert tuned.value == pytest.approx(70 - 5 * judged.loss) and tuned.unit == "%"
+    assert (shared.unit, more.unit) == ("nats", "nats"), "nothing is known of these"
+    with pytest.raises(UsageError, match="updates need the images .* supernet:shared,data=DATA,updates=3"):
+        load_accuracy("supernet:shared,updates=3")
 
 
 def test_accuracy_with_shared_weights_has_its_binomial_deviation(trained: Path) -> None:
@@ -302,7 +349,7 @@ def test_a_calibrated_supernet_estimates_what_training_alone_gives(trained: Path
         Calibration.fitted(losses[:3], alone[:3], loss_stds=[0.0] * 3)
     plain = load_accuracy(f"supernet:{trained}").predict(Sandwich(WITH_BOTTLENECKS).largest[0])
     gentle = dataclasses.replace(line, slope=5.0, intercept=70.0)
-    written = gentle.write(trained)
+    written = gentle.write(trained, 0)
     try:
         calibrated = load_accuracy(f"supernet:{trained}").predict(Sandwich(WITH_BOTTLENECKS).largest[0])
         assert calibrated.value == pytest.approx(70 + 5 * plain.value) and calibrated.unit == "%"

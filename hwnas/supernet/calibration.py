@@ -15,9 +15,8 @@ from pathlib import Path
 from hwnas.errors import FileFormatError, UsageError
 from hwnas.whole_file import write_whole
 
-__all__ = ["CALIBRATION", "Calibration"]
+__all__ = ["Calibration"]
 
-CALIBRATION = "calibration.json"
 FORMAT = 2  # 1: of the accuracy with shared weights; 2: of the loss
 LEAST = 4
 """Trainings that a line and its spread are told from."""
@@ -71,19 +70,20 @@ class Calibration:
         if networks < LEAST:
             raise UsageError(f"a supernet is calibrated on at least {LEAST} trained networks, got {networks}")
 
-    def write(self, folder: Path) -> Path:
-        """Writes `calibration.json` beside the supernet, which every estimate goes by from then on."""
-        path = folder / CALIBRATION
+    def write(self, folder: Path, updates: int) -> Path:
+        """Writes a file beside the supernet, which every estimate after so many `updates` of a network alone
+        goes by from then on."""
+        path = _file(folder, updates)
         write_whole(path, json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n")
         return path
 
     @classmethod
-    def read(cls, folder: Path) -> Calibration | None:
-        """The calibration of a supernet's folder; None when it has none.
+    def read(cls, folder: Path, updates: int) -> Calibration | None:
+        """The calibration in a supernet's folder for so many updates; None when there is none.
 
         Raises FileFormatError when the file is damaged or of another version.
         """
-        path = folder / CALIBRATION
+        path = _file(folder, updates)
         if not path.exists():
             return None
         try:
@@ -98,6 +98,10 @@ class Calibration:
                 f"{path}: not a supernet's calibration: {error}: remove it, or calibrate anew"
             ) from None
         return found
+
+
+def _file(folder: Path, updates: int) -> Path:
+    return folder / (f"calibration-{updates}.json" if updates else "calibration.json")
 
 
 def _line(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:

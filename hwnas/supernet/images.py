@@ -6,6 +6,7 @@ What a trained supernet is judged with lies beside its weights, so that it needs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,18 @@ import torch
 
 from hwnas.errors import FileFormatError, UsageError
 from hwnas.train.checkpoint_folder import put
-from hwnas.train.images import Images, subset
+from hwnas.train.images import Image, Images, subset
 from hwnas.train.pixels import Pixels, decoded
 from hwnas.train.sealed import read_sealed, sealed
 
-__all__ = ["IMAGES", "JudgingImages", "divided", "read_judging_images", "write_judging_images"]
+__all__ = [
+    "IMAGES",
+    "JudgingImages",
+    "divided",
+    "read_judging_images",
+    "trained_on",
+    "write_judging_images",
+]
 
 IMAGES = "images.safetensors"
 KIND, FORMAT = "hwnas supernet images", 1  # 1: the first one
@@ -47,6 +55,30 @@ def divided(
     Raises UsageError when none are left to train on, or when they don't fit into memory.
     """
     classes = images.classes()
+    kept = _split(images, limit, held_back, seed)
+    _require_memory(sum(map(len, kept)), side)
+    pixels = [decoded(images, some, classes, side=side) for some in kept]
+    return pixels[0], JudgingImages(held_back=pixels[1], calibration=pixels[0].first(calibration))
+
+
+def trained_on(
+    images: Images, *, side: int, limit: int | None, held_back: int, seed: int, most: int
+) -> Pixels:
+    """What `divided` gives to train on; of more than `most` images, so many, equally many of each class.
+
+    Raises UsageError as `divided`.
+    """
+    selected, _ = _split(images, limit, held_back, seed)
+    if len(selected) > most:
+        selected = subset(selected, max(most, len(images.classes())), seed)
+    _require_memory(len(selected), side)
+    return decoded(images, selected, images.classes(), side=side)
+
+
+def _split(
+    images: Images, limit: int | None, held_back: int, seed: int
+) -> tuple[Sequence[Image], Sequence[Image]]:
+    """(what is trained on, what is held back)."""
     selected = images.split("train")
     if limit is not None:
         selected = subset(selected, limit, seed)
@@ -54,18 +86,19 @@ def divided(
         raise UsageError(
             f"at most half of the training images can be held back, got {held_back} of {len(selected)}"
         )
-    size = len(selected) * 3 * side * side
+    kept = {image.name for image in subset(selected, held_back, seed + 1)}
+    return [image for image in selected if image.name not in kept], [
+        image for image in selected if image.name in kept
+    ]
+
+
+def _require_memory(count: int, side: int) -> None:
+    size = count * 3 * side * side
     if size > MAX_BYTES:
         raise UsageError(
-            f"decoded images must fit into {MAX_BYTES >> 30} GiB, got {len(selected)} of {side} pixels: "
+            f"decoded images must fit into {MAX_BYTES >> 30} GiB, got {count} of {side} pixels: "
             f"{size / 2**30:.0f} GiB: choose a smaller --image-size, or a --limit"
         )
-    kept = {image.name for image in subset(selected, held_back, seed + 1)}
-    pixels = [
-        decoded(images, [image for image in selected if (image.name in kept) is held], classes, side=side)
-        for held in (False, True)
-    ]
-    return pixels[0], JudgingImages(held_back=pixels[1], calibration=pixels[0].first(calibration))
 
 
 def write_judging_images(judging: JudgingImages, folder: Path) -> None:

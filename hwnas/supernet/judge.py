@@ -21,7 +21,9 @@ from hwnas.supernet.networks import empty_network
 from hwnas.supernet.recalibration import recalibrate
 from hwnas.supernet.resizing import resized
 from hwnas.supernet.sandwich import Sandwich
+from hwnas.supernet.tuning import UPDATES, Tuning
 from hwnas.supernet.weights import SharedWeights
+from hwnas.train.images import open_images
 from hwnas.train.optimisation import matrix_precision
 
 __all__ = ["Judge", "Judged"]
@@ -70,14 +72,17 @@ class Judge:
         sandwich: Sandwich,
         *,
         precision: str = "mixed",
+        tuning: Tuning | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """With a `tuning`, networks learn alone from their slices first; minutes instead of seconds."""
         self.weights = weights
         self.classes = images.held_back.classes
         self._sandwich = sandwich
         self._device = weights.device.type
         self._cast = matrix_precision(precision, self._device)
         self._clock = clock
+        self._tuning = None if tuning is None else tuning.to(self._device)
         on_device = images.to(self._device)
         size = min(BATCH, len(on_device.calibration))
         self._calibration = [
@@ -86,19 +91,40 @@ class Judge:
         self._held_back = list(on_device.held_back.evaluation_batches(BATCH))
 
     @classmethod
-    def load(cls, path: Path | str, *, device: str = "cpu") -> Judge:
+    def load(
+        cls,
+        path: Path | str,
+        *,
+        device: str = "cpu",
+        data: Path | str | None = None,
+        updates: int | None = None,
+    ) -> Judge:
         """The judge of a trained supernet: its folder, or one checkpoint in it.
 
-        Raises UsageError when there is none, FileFormatError when a file is damaged or foreign.
+        With `data`, the images that it was trained on, each network first has so many `updates` alone; None
+        is the usual number.
+
+        Raises UsageError when there is no supernet, or when the data are others; FileFormatError when a
+        file is damaged or foreign.
         """
         path = Path(path)
         saved = load(path)
+        tuning = None
+        if data is not None:
+            count = UPDATES if updates is None else updates
+            tuning = Tuning.of(saved, open_images(Path(data)), updates=count)
         return cls(
             SharedWeights(saved.tensors).to(device),
             read_judging_images(path if path.is_dir() else path.parent),
             Sandwich(saved.space, saved.settings.random_networks, saved.settings.max_macs),
             precision=saved.settings.precision,
+            tuning=tuning,
         )
+
+    @property
+    def updates(self) -> int:
+        """That a network has alone before it is judged."""
+        return 0 if self._tuning is None else self._tuning.updates
 
     def adapted(self, arch: ArchSpec) -> ArchSpec:
         """The network as it is judged: with the supernet's classes, and with its image size and its stem
@@ -127,16 +153,18 @@ class Judge:
         )
 
     def network(self, arch: ArchSpec) -> nn.Module:
-        """The network with its slices of the shared weights, BatchNorm recalibrated, in eval mode.
+        """The network with its slices of the shared weights, tuned if asked for, BatchNorm recalibrated, in
+        eval mode.
 
         `arch` as `adapted` gives it.
         """
         network = empty_network(arch, self.weights.device)
         self.weights.load_into(network, arch)
+        if self._tuning is not None:
+            self._tuning(network, arch.resolution)
         with self._autocast():
             return recalibrate(network, (resized(some, arch.resolution) for some in self._calibration))
 
-    @torch.inference_mode()
     def top1_percent(self, arch: ArchSpec) -> float:
         """On the held-back images: what `judged` tells, without how its loss compares with others'.
 
@@ -145,7 +173,6 @@ class Judge:
         right, losses = self._answers(self.adapted(arch))
         return 100 * int(right) / len(losses)
 
-    @torch.inference_mode()
     def judged(self, archs: Iterable[ArchSpec]) -> list[Judged]:
         """What each network comes to; the images are prepared once for all of them.
 
@@ -172,7 +199,7 @@ class Judge:
         network = self.network(arch)
         right = torch.zeros((), dtype=torch.int64, device=self.weights.device)
         losses = []
-        with self._autocast():
+        with torch.inference_mode(), self._autocast():
             for images, labels in self._held_back:
                 logits = network(resized(images, arch.resolution)).float()
                 right += (logits.argmax(1) == labels).sum()

@@ -1,27 +1,19 @@
 """A training of a few epochs on images in memory, an epoch at a time, so that it may be ended early.
 
-AdamW, an epoch of warm-up, a cosine down to 0 over the epochs it was begun for; mirrored and shifted
-images, label smoothing. Not `hwnas train`: there is no checkpoint, and no recipe to choose.
+An epoch of warm-up, then down over those it was begun for; mirrored and shifted images.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
-from torch import nn
 
 from hwnas.nn import build
 from hwnas.space.arch import ArchSpec
+from hwnas.train.brief import Brief
 from hwnas.train.pixels import Pixels
 from hwnas.train.randomness import isolated
 
 __all__ = ["BriefTraining"]
-
-PEAK_LR = 1e-3
-"""Of AdamW, for batches of `LR_BATCH_SIZE` images; with the root of their size for others."""
-LR_BATCH_SIZE = 64
-WEIGHT_DECAY, LABEL_SMOOTHING, CLIP_GRAD_NORM = 0.025, 0.1, 1.0
 
 
 class BriefTraining:
@@ -38,31 +30,18 @@ class BriefTraining:
         with isolated(seed, "weights"):
             network = build(arch)
         self._network = network.to(train.labels.device).to(memory_format=torch.channels_last)
-        parameters = list(network.parameters())
-        self._optimizer = torch.optim.AdamW(
-            [
-                {"params": [one for one in parameters if one.ndim > 1], "weight_decay": WEIGHT_DECAY},
-                {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
-            ],
-            lr=PEAK_LR * math.sqrt(self._batch_size / LR_BATCH_SIZE),
-        )
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: _share_of_peak(step, steps, epochs)
+        self._training = Brief(
+            self._network, updates=steps * epochs, warmup=steps, batch_size=self._batch_size
         )
 
     def epoch(self) -> float:
         """Trains one more epoch; the top-1 accuracy on the test images after it, in percent."""
         self.done += 1
-        criterion = nn.CrossEntropyLoss(label_smoothing=LABEL_SMOOTHING)
         self._network.train()
         for images, labels in self._train.training_batches(
             self._batch_size, seed=self._seed, epoch=self.done
         ):
-            self._optimizer.zero_grad(set_to_none=True)
-            criterion(self._network(images), labels).backward()
-            nn.utils.clip_grad_norm_(self._network.parameters(), CLIP_GRAD_NORM)
-            self._optimizer.step()
-            self._schedule.step()
+            self._training.update(images, labels)
         return self._top1_percent()
 
     @torch.inference_mode()
@@ -73,10 +52,3 @@ class BriefTraining:
             for images, labels in self._test.evaluation_batches(500)
         )
         return 100 * right / len(self._test)
-
-
-def _share_of_peak(step: int, steps: int, epochs: int) -> float:
-    """The learning rate over its peak: an epoch of linear warm-up, then a cosine down to 0."""
-    if step < steps:
-        return (step + 1) / steps
-    return 0.5 * (1 + math.cos(math.pi * (step - steps) / max(1, steps * (epochs - 1))))

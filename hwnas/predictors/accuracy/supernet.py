@@ -1,9 +1,11 @@
-"""Accuracy with the weights of a supernet: seconds a network, no training. `--accuracy supernet:PATH`.
+"""Accuracy with the weights of a supernet. `--accuracy supernet:PATH`, or `supernet:PATH,data=DATA`.
 
 Networks are ordered by their loss, with their slices of the shared weights, on images that the supernet was
-not trained on. Without more the value is that loss, negated, in nats: an order. A supernet that was
-calibrated on trained networks (`hwnas supernet calibrate`) gives the accuracy that those let expect of the
-network when trained alone, in percent. The deviation is that of so many images, and of the calibration.
+not trained on: seconds a network. With `data`, what the supernet was trained on, each network first learns
+from it alone, for `updates` updates: longer, and a much better order. Without more the value is that loss,
+negated, in nats: an order. A supernet that was calibrated on trained networks (`hwnas supernet calibrate`)
+gives the accuracy that those let expect of the network when trained alone, in percent. The deviation is that
+of so many images, and of the calibration.
 
 How well it ranks: experiments/supernet.
 """
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from hwnas import plugins
 from hwnas.errors import UsageError
+from hwnas.predictors.accuracy._argument import parsed
 from hwnas.predictors.estimate import Estimate
 from hwnas.space.arch import ArchSpec
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from hwnas.supernet.judge import Judge, Judged
 
 __all__ = ["SupernetAccuracy", "estimator"]
+
+OPTIONS = {"data": "", "updates": None}
 
 
 class SupernetAccuracy:
@@ -59,16 +64,28 @@ class SupernetAccuracy:
 
 
 def estimator(argument: str | None = None) -> SupernetAccuracy:
-    """The estimator of the supernet in a folder; raises UsageError without one."""
-    if not argument:
+    """The estimator for PATH and OPTIONS: `shared`, or `shared,data=photos.tar,updates=70`.
+
+    Raises UsageError for anything else, without a supernet there, and for other images than its own.
+    """
+    folder, options = parsed("supernet", argument, OPTIONS)
+    if not folder:
         raise UsageError(
             "the accuracy estimator 'supernet' needs the folder of a trained one: supernet:FOLDER "
             "('hwnas supernet train' makes one)"
+        )
+    data, updates = options["data"], options["updates"]
+    if updates is not None and not data:
+        raise UsageError(
+            "'supernet': updates need the images that it was trained on: "
+            f"supernet:{folder},data=DATA,updates={updates}"
         )
     torch = plugins.require("torch", extra="torch")
     from hwnas.supernet.calibration import Calibration
     from hwnas.supernet.judge import Judge
 
-    path = Path(argument)
-    judge = Judge.load(path, device="cuda" if torch.cuda.is_available() else "cpu")
-    return SupernetAccuracy(judge, Calibration.read(path if path.is_dir() else path.parent))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    judge = Judge.load(folder, device=device, data=data or None, updates=updates)
+    path = Path(folder)
+    calibration = Calibration.read(path if path.is_dir() else path.parent, judge.updates)
+    return SupernetAccuracy(judge, calibration)

@@ -1,0 +1,82 @@
+"""Tuning: a few updates of a network alone, from its slices of the shared weights, before it is judged.
+
+As they are, shared weights answer for all networks much alike. How far a network gets from them in some
+hundred updates of its own says far more of what it comes to when trained alone; as many updates from fresh
+weights say little: experiments/supernet.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from hwnas.errors import UsageError
+from hwnas.supernet.checkpoint import Checkpoint
+from hwnas.supernet.images import trained_on
+from hwnas.supernet.resizing import resized
+from hwnas.train.brief import Brief
+from hwnas.train.folder import described_data
+from hwnas.train.images import Images, subset
+from hwnas.train.pixels import Pixels
+
+__all__ = ["UPDATES", "Tuning"]
+
+UPDATES = 140
+BATCH = 64
+"""Images an update."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Images that the supernet was trained on, and how many updates each network learns from them.
+
+    All networks see the same batches in the same order, so that what is left between them is theirs.
+    """
+
+    images: Pixels
+    updates: int = UPDATES
+
+    @classmethod
+    def of(cls, saved: Checkpoint, images: Images, *, updates: int = UPDATES) -> Tuning:
+        """On the data set that the supernet was trained on, without what it holds back.
+
+        Raises UsageError when that is another one, or for less than one update.
+        """
+        if updates < 1:
+            raise UsageError(f"a network is tuned for at least 1 update, got {updates}")
+        limit, settings = saved.data.get("limit"), saved.settings
+        every = images.split("train")
+        selected = every if limit is None else subset(every, limit, settings.seed)
+        if described_data(images, selected, ())["digest"] != saved.data.get("digest"):
+            raise UsageError(
+                "networks are tuned on the images that their supernet was trained on, got others: "
+                f"{images.path}; it was {saved.data.get('name')}"
+            )
+        pixels = trained_on(
+            images,
+            side=max(saved.space.resolution),
+            limit=limit,
+            held_back=settings.held_back,
+            seed=settings.seed,
+            most=updates * BATCH,
+        )
+        return cls(pixels, updates)
+
+    def to(self, device: str) -> Tuning:
+        """The same on another device."""
+        return replace(self, images=self.images.to(device))
+
+    def __call__(self, network: nn.Module, side: int) -> None:
+        """Train the network, for images of that side; float32."""
+        size = min(BATCH, len(self.images))
+        training = Brief(network, updates=self.updates, warmup=max(1, self.updates // 14), batch_size=size)
+        for images, labels in itertools.islice(self._batches(size), self.updates):
+            training.update(resized(images, side), labels)
+
+    def _batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for epoch in itertools.count(1):
+            yield from self.images.training_batches(size, seed=0, epoch=epoch)
