@@ -153,17 +153,18 @@ class Judge:
         )
 
     def network(self, arch: ArchSpec) -> nn.Module:
-        """The network with its slices of the shared weights, tuned if asked for, BatchNorm recalibrated, in
+        """The network with its slices of the shared weights, BatchNorm recalibrated, tuned if asked for, in
         eval mode.
 
         `arch` as `adapted` gives it.
         """
         network = empty_network(arch, self.weights.device)
         self.weights.load_into(network, arch)
+        with self._autocast():
+            recalibrate(network, (resized(some, arch.resolution) for some in self._calibration))
         if self._tuning is not None:
             self._tuning(network, arch.resolution)
-        with self._autocast():
-            return recalibrate(network, (resized(some, arch.resolution) for some in self._calibration))
+        return network
 
     def top1_percent(self, arch: ArchSpec) -> float:
         """On the held-back images: what `judged` tells, without how its loss compares with others'.

@@ -71,11 +71,16 @@ class Tuning:
         return replace(self, images=self.images.to(device))
 
     def __call__(self, network: nn.Module, side: int) -> None:
-        """Train the network, for images of that side; float32."""
+        """Train the network, for images of that side; float32. Leaves it in eval mode.
+
+        BatchNorm's statistics are those of the last batches, as after any training: many more images than a
+        recalibration has, whose noise would be as large as what networks differ by.
+        """
         size = min(BATCH, len(self.images))
         training = Brief(network, updates=self.updates, warmup=max(1, self.updates // 14), batch_size=size)
         for images, labels in itertools.islice(self._batches(size), self.updates):
             training.update(resized(images, side), labels)
+        network.eval()
 
     def _batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for epoch in itertools.count(1):
