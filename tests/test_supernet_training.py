@@ -293,6 +293,19 @@ def test_a_few_updates_of_its_own_lower_what_a_network_loses_and_leave_the_share
         Judge.load(trained, data=nine, updates=0)
 
 
+def test_a_tuned_network_is_judged_by_held_back_images_and_last_batches(trained: Path, nine: Path) -> None:
+    arch = Sandwich(WITH_BOTTLENECKS).largest[0]
+    judge = Judge.load(trained, data=nine, updates=9)
+    assert judge._tuning is not None and judge.updates == 9
+    network = judge.network(arch)
+    last = judge._tuning(network, 16)
+    assert len(last) == 3 * 64 and not network.training, "the last three batches, of nine"
+    held = [F.cross_entropy(network(x), y, reduction="none").detach() for x, y in judge._held_back]
+    (judged,) = judge.judged([arch])
+    assert judged.images == 90
+    assert judged.loss == pytest.approx(torch.cat([last, *held]).mean().item(), rel=1e-5)
+
+
 def test_an_estimate_after_updates_has_a_calibration_of_its_own(trained: Path, nine: Path) -> None:
     arch = Sandwich(WITH_BOTTLENECKS).largest[0]
     (judged,) = Judge.load(trained, data=nine, updates=3).judged([arch])

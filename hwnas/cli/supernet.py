@@ -173,7 +173,7 @@ def evaluate(
 ) -> None:
     """Say how accurate networks are with the shared weights, on images held back from the training data.
 
-    With --data, after some updates of each network alone: a better order, in half a minute each.
+    With --data, after some updates of each network alone: a better order, in a minute or so each.
 
     Example: hwnas supernet evaluate trainings/supernet-1 runs/rpi4-20ms-1
     """

@@ -43,7 +43,8 @@ class Judged:
     images: int
     loss: float
     """Mean cross entropy on them, in nats: finer than the share that is right, where few networks differ
-    by more than that share's deviation."""
+    by more than that share's deviation. Of a network that was tuned, on its last batches as well, each
+    before it learnt from it."""
     loss_std: float
     """Standard deviation of `loss` when it is compared with other networks' on the same images: of where
     it differs from what the smallest networks lose, image by image. What is hard for all says nothing."""
@@ -89,6 +90,7 @@ class Judge:
             some for some, _ in on_device.calibration.evaluation_batches(size) if len(some) == size
         ]  # normalised once, for all networks
         self._held_back = list(on_device.held_back.evaluation_batches(BATCH))
+        self._images = len(on_device.held_back)
 
     @classmethod
     def load(
@@ -153,26 +155,22 @@ class Judge:
         )
 
     def network(self, arch: ArchSpec) -> nn.Module:
-        """The network with its slices of the shared weights, BatchNorm recalibrated, tuned if asked for, in
-        eval mode.
+        """The network with its slices of the shared weights, BatchNorm recalibrated, in eval mode.
 
         `arch` as `adapted` gives it.
         """
         network = empty_network(arch, self.weights.device)
         self.weights.load_into(network, arch)
         with self._autocast():
-            recalibrate(network, (resized(some, arch.resolution) for some in self._calibration))
-        if self._tuning is not None:
-            self._tuning(network, arch.resolution)
-        return network
+            return recalibrate(network, (resized(some, arch.resolution) for some in self._calibration))
 
     def top1_percent(self, arch: ArchSpec) -> float:
         """On the held-back images: what `judged` tells, without how its loss compares with others'.
 
         Raises UsageError as `adapted`.
         """
-        right, losses = self._answers(self.adapted(arch))
-        return 100 * int(right) / len(losses)
+        right, _ = self._answers(self.adapted(arch))
+        return 100 * int(right) / self._images
 
     def judged(self, archs: Iterable[ArchSpec]) -> list[Judged]:
         """What each network comes to; the images are prepared once for all of them.
@@ -185,21 +183,22 @@ class Judge:
         usual = self._usual_losses  # of all networks alike, so not in the seconds of the first
         start = self._clock()
         right, losses = self._answers(arch)
-        images = len(losses)
-        std = (losses - usual).std(correction=0) / math.sqrt(images)
-        return Judged(arch, int(right), images, float(losses.mean()), float(std), self._clock() - start)
+        std = (losses - usual).std(correction=0) / math.sqrt(len(losses))
+        loss, seconds = float(losses.mean()), self._clock() - start
+        return Judged(arch, int(right), self._images, loss, float(std), seconds)
 
     @cached_property
     def _usual_losses(self) -> torch.Tensor:
-        """(images,): what the smallest networks, of all attention types, lose on each held-back image."""
+        """(N,): what the smallest networks, of all attention types, lose on each image."""
         smallest = [self._answers(arch)[1] for arch in self._sandwich.smallest]
         return torch.stack(smallest).mean(dim=0)
 
     def _answers(self, arch: ArchSpec) -> tuple[torch.Tensor, torch.Tensor]:
-        """How many held-back images are classified right, and (images,) the cross entropy on each."""
+        """How many held-back images are classified right, and (N,) the cross entropy on each of them; of a
+        network that is tuned, on each image of its last batches, too."""
         network = self.network(arch)
+        losses = [] if self._tuning is None else [self._tuning(network, arch.resolution)]
         right = torch.zeros((), dtype=torch.int64, device=self.weights.device)
-        losses = []
         with torch.inference_mode(), self._autocast():
             for images, labels in self._held_back:
                 logits = network(resized(images, arch.resolution)).float()

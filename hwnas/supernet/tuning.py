@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from hwnas.errors import UsageError
@@ -70,17 +71,27 @@ class Tuning:
         """The same on another device."""
         return replace(self, images=self.images.to(device))
 
-    def __call__(self, network: nn.Module, side: int) -> None:
-        """Train the network, for images of that side; float32. Leaves it in eval mode.
+    def __call__(self, network: nn.Module, side: int) -> torch.Tensor:
+        """Train the network, for images of that side, in float32; leaves it in eval mode.
 
-        BatchNorm's statistics are those of the last batches, as after any training: many more images than a
-        recalibration has, whose noise would be as large as what networks differ by.
+        What it lost on each image of the last third of its batches, before it learnt from them: (N,) cross
+        entropy. BatchNorm's statistics are those of the last batches, as after any training: of many more
+        images than a recalibration has, whose noise would be as large as what networks differ by.
         """
-        size = min(BATCH, len(self.images))
-        training = Brief(network, updates=self.updates, warmup=max(1, self.updates // 14), batch_size=size)
-        for images, labels in itertools.islice(self._batches(size), self.updates):
-            training.update(resized(images, side), labels)
+        size, count = min(BATCH, len(self.images)), self.updates
+        warmup = max(1, count // 14)
+        training = Brief(
+            network,
+            batch_size=size,
+            share_of_peak=lambda update: min(1.0, (update + 1) / warmup) * (1 - update / count),
+        )
+        losses = []
+        for number, (images, labels) in enumerate(itertools.islice(self._batches(size), count), start=1):
+            logits = training.update(resized(images, side), labels)
+            if 3 * number > 2 * count:
+                losses.append(F.cross_entropy(logits, labels, reduction="none"))
         network.eval()
+        return torch.cat(losses)
 
     def _batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for epoch in itertools.count(1):

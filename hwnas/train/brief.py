@@ -1,14 +1,16 @@
 """Brief: a training of seconds or minutes, an update at a time, for what trains many networks.
 
-AdamW, a linear warm-up, a cosine down to 0; label smoothing, and gradients that are cut. Not `hwnas train`:
-there is no checkpoint, and no recipe to choose.
+AdamW, label smoothing, gradients that are cut, and a schedule of the caller's. Not `hwnas train`: there is no
+checkpoint, and no recipe to choose.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 __all__ = ["Brief"]
@@ -20,12 +22,11 @@ WEIGHT_DECAY, LABEL_SMOOTHING, CLIP_GRAD_NORM = 0.025, 0.1, 1.0
 
 
 class Brief:
-    """A network in training, with so many updates before it."""
+    """A network in training."""
 
-    def __init__(self, network: nn.Module, *, updates: int, warmup: int, batch_size: int) -> None:
-        """The learning rate rises over the first `warmup` updates, and reaches 0 after all."""
+    def __init__(self, network: nn.Module, *, batch_size: int, share_of_peak: Callable[[int], float]) -> None:
+        """`share_of_peak` is the learning rate of an update, 0 the first, over its peak."""
         self._network = network.train()
-        self._criterion = nn.CrossEntropyLoss(label_smoothing=LABEL_SMOOTHING)
         parameters = list(network.parameters())
         self._optimizer = torch.optim.AdamW(
             [
@@ -34,21 +35,17 @@ class Brief:
             ],
             lr=PEAK_LR * math.sqrt(batch_size / LR_BATCH_SIZE),
         )
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda update: _share_of_peak(update, updates, warmup)
-        )
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, share_of_peak)
 
-    def update(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """Learns from a batch, (B, 3, R, R) and (B,); the network must be in train mode."""
+    def update(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Learns from a batch, (B, 3, R, R) and (B,); the network must be in train mode.
+
+        What it answered before: logits, (B, classes).
+        """
         self._optimizer.zero_grad(set_to_none=True)
-        self._criterion(self._network(images).float(), labels).backward()
+        logits: torch.Tensor = self._network(images).float()
+        F.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING).backward()
         nn.utils.clip_grad_norm_(self._network.parameters(), CLIP_GRAD_NORM)
         self._optimizer.step()
         self._schedule.step()
-
-
-def _share_of_peak(update: int, updates: int, warmup: int) -> float:
-    """The learning rate of an update, 0 the first, over its peak."""
-    if update < warmup:
-        return (update + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (update - warmup) / max(1, updates - warmup)))
+        return logits.detach()

@@ -1,9 +1,11 @@
 """A training of a few epochs on images in memory, an epoch at a time, so that it may be ended early.
 
-An epoch of warm-up, then down over those it was begun for; mirrored and shifted images.
+An epoch of warm-up, a cosine down to 0 over the epochs it was begun for; mirrored and shifted images.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 
@@ -31,7 +33,9 @@ class BriefTraining:
             network = build(arch)
         self._network = network.to(train.labels.device).to(memory_format=torch.channels_last)
         self._training = Brief(
-            self._network, updates=steps * epochs, warmup=steps, batch_size=self._batch_size
+            self._network,
+            batch_size=self._batch_size,
+            share_of_peak=lambda step: _share_of_peak(step, steps, epochs),
         )
 
     def epoch(self) -> float:
@@ -52,3 +56,10 @@ class BriefTraining:
             for images, labels in self._test.evaluation_batches(500)
         )
         return 100 * right / len(self._test)
+
+
+def _share_of_peak(step: int, steps: int, epochs: int) -> float:
+    """The learning rate over its peak: an epoch of linear warm-up, then a cosine down to 0."""
+    if step < steps:
+        return (step + 1) / steps
+    return 0.5 * (1 + math.cos(math.pi * (step - steps) / max(1, steps * (epochs - 1))))
