@@ -123,7 +123,27 @@ def test_an_estimator_is_judged_beside_parameters_macs_and_random(script: Any, t
         if line.startswith("|")
     }
     assert cells["parameters"][:4] == ["1.00 ± 0.00", "1.00 ± 0.00", "1.00", "0.00"]
-    assert {"MACs", "random", "published", "best possible, given the noise"} <= set(cells)
+    beside = {"MACs", "random", "width of the first stage", "published", "best possible, given the noise"}
+    assert beside <= set(cells)
+
+
+def test_networks_are_also_ordered_among_those_whose_first_stage_is_as_wide(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate, table, file = script("evaluate"), script("table"), tmp_path / "results.jsonl"
+    subjects = evaluate.estimate.networks.subjects()[:12]
+    widths = [subject.arch.stages[0].width for subject in subjects]
+    for number, (subject, width) in enumerate(zip(subjects, widths, strict=True)):
+        macs = evaluate.count_macs(evaluate.lower(subject.arch))
+        table.append(row(subject.arch.id, 0, width / 2 - macs / 1e9 + number / 1e6), file)
+    monkeypatch.setattr(evaluate.estimate, "FILE", tmp_path / "none.jsonl")
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--table", str(file), "--bins", "first-width"])
+    evaluate.main()
+    lines = {line.split("|")[1].strip(): line.split("|")[2:] for line in capsys.readouterr().out.split("\n")
+             if line.startswith("|")}  # fmt: skip
+    assert len(set(widths)) > 1 and lines["MACs"][1].strip().startswith("-1.00")
+    assert lines["width of the first stage"][1].strip() == "-", "all of a bin are as wide"
+    assert float(lines["width of the first stage"][0].split()[0]) > 0.7
 
 
 def test_what_can_be_learnt_from_the_trainings_is_judged_on_networks_left_out(

@@ -1,11 +1,12 @@
-"""Judges accuracy estimators on results.jsonl: parameters, MACs and random always beside them.
+"""Judges accuracy estimators on results.jsonl: parameters, MACs, a width and random always beside them.
 
     python experiments/ground_truth/evaluate.py
 
 Judged is every estimator that estimate.py has asked about all trained networks, what can be learnt from
 the trainings, by cross-validation, and what the trainings themselves said before their end. Order is
 judged over all networks, and among networks of one bin of predicted latency on cpu-x86, where size no
-longer explains everything. Writes evaluation-PROTOCOL.json and prints it as a table.
+longer explains everything. Writes evaluation-PROTOCOL.json and prints it as a table. `--bins first-width`
+orders them among those whose first stage is as wide instead, and only prints that.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ import estimate
 import networks
 import numpy as np
 import table
-from truth import Truth, truth
+from truth import BINS, Truth, truth
 
 from hwnas.predictors.accuracy.learned import learned, left_out
 from hwnas.predictors.estimate import Estimate
@@ -74,6 +76,7 @@ def answers(known: Truth, file: Path = estimate.FILE) -> dict[str, tuple[Answers
         "random": ([Estimate(rng.random()) for _ in archs], 0.0),
         "parameters": ([Estimate(count_params(lower(arch))) for arch in archs], 0.0),
         "MACs": ([Estimate(count_macs(lower(arch))) for arch in archs], 0.0),
+        "width of the first stage": ([Estimate(arch.stages[0].width) for arch in archs], 0.0),
     }
     for name, rows in estimate.estimates(file).items():
         chosen = [rows.get(arch.id) for arch in archs]
@@ -296,6 +299,7 @@ def main() -> None:
     parser.add_argument(
         "--first", type=int, help="only learn from so many first trainings, and judge it on later networks"
     )
+    parser.add_argument("--bins", choices=BINS, default="latency", help="what the networks of a bin share")
     arguments = parser.parse_args()
     if arguments.first is not None:
         print(of_later_ones(arguments.protocol, arguments.first, arguments.table))
@@ -306,7 +310,10 @@ def main() -> None:
             f"order needs at least 2 trained networks, got {len(known.subjects)}: "
             "run experiments/ground_truth/run.py first"
         )
-    document = judged(known)
+    document = judged(replace(known, bin_of=BINS[arguments.bins]))
+    if arguments.bins != "latency":
+        print(shown(document))
+        return
     out = arguments.out or Path(__file__).with_name(f"evaluation-{arguments.protocol}.json")
     out.write_text(json.dumps(document, indent=1) + "\n")
     print(shown(document))

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import networks
 import table
+
+
+def by_latency(subject: networks.Subject) -> str:
+    """The bin of predicted latency that a network is in."""
+    return f"from {max((edge for edge in networks.EDGES_MS if edge <= subject.latency_ms), default=0):g} ms"
+
+
+def by_first_width(subject: networks.Subject) -> str:
+    """The width of a network's first stage."""
+    return f"{subject.arch.stages[0].width} wide"
+
+
+BINS = {"latency": by_latency, "first-width": by_first_width}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +36,8 @@ class Truth:
     """That one training took, on average."""
     by_epoch_percent: tuple[tuple[float, ...], ...]
     """Of each network, its accuracy after each epoch: the mean over the seeds."""
+    bin_of: Callable[[networks.Subject], str] = by_latency
+    """Among which others a network is ordered, besides all."""
 
     @property
     def means_percent(self) -> list[float]:
@@ -30,8 +46,8 @@ class Truth:
 
     @property
     def bins(self) -> list[str]:
-        """Each network's bin of predicted latency."""
-        return [bin_of(subject.latency_ms) for subject in self.subjects]
+        """The bin of each network."""
+        return [self.bin_of(subject) for subject in self.subjects]
 
 
 def truth(protocol: str, file: Path = table.FILE) -> Truth:
@@ -52,8 +68,3 @@ def truth(protocol: str, file: Path = table.FILE) -> Truth:
             for seeds in of_each
         ),
     )
-
-
-def bin_of(latency_ms: float) -> str:
-    """The bin of predicted latency that a network is in."""
-    return f"from {max((edge for edge in networks.EDGES_MS if edge <= latency_ms), default=0):g} ms"
