@@ -48,6 +48,7 @@ def row(network: str, seed: int, top1_percent: float) -> dict[str, Any]:
         "seed": seed,
         "top1_percent": top1_percent,
         "top1_by_epoch_percent": [top1_percent],
+        "loss_by_epoch": [3 - top1_percent / 50],
         "cpu_seconds": 100.0,
         "wall_seconds": 100.0,
     }
@@ -170,11 +171,17 @@ def test_a_training_is_judged_by_what_it_said_before_its_end(script: Any, tmp_pa
     subjects = evaluate.estimate.networks.subjects()[:6]
     for number, subject in enumerate(subjects):
         curve = [30.0 - number, 40.0 + number, 50.0 + number]
-        table.append(row(subject.arch.id, 0, curve[-1]) | {"top1_by_epoch_percent": curve}, file)
+        training = row(subject.arch.id, 0, curve[-1]) | {
+            "top1_by_epoch_percent": curve,
+            "loss_by_epoch": [2.0 - number / 100, 1.5 + number / 100, 1.4],
+        }
+        table.append(training, file)
     document = evaluate.judged(evaluate.truth("cpu", file), tmp_path / "none.jsonl")
     by_name = {one["name"]: one for one in document["estimators"]}
     first, second = (by_name[f"the training after {epoch} of 3 epochs"] for epoch in (1, 2))
     assert (first["kendall_tau"], second["kendall_tau"]) == (-1, 1)
+    losses = [by_name[f"the training's loss in epoch {epoch} of 3"]["kendall_tau"] for epoch in (1, 2)]
+    assert losses == [1, -1], "the less is lost the better"
     assert second["cpu_seconds"] == pytest.approx(2 / 3 * document["cpu_seconds_a_training"])
 
 

@@ -104,13 +104,14 @@ def _curves(known: Truth) -> dict[str, tuple[Answers, float]]:
     Better, even: the very training is asked that is to be told, with its seed and its learning rates.
     """
     epochs = len(known.by_epoch_percent[0])
-    return {
-        f"the training after {epoch} of {epochs} epochs": (
-            [Estimate(curve[epoch - 1]) for curve in known.by_epoch_percent],
-            known.cpu_seconds * epoch / epochs,
-        )
-        for epoch in range(1, epochs)
-    }
+    said: dict[str, tuple[Answers, float]] = {}
+    for epoch in range(1, epochs):
+        seconds = known.cpu_seconds * epoch / epochs
+        accuracies = [Estimate(curve[epoch - 1]) for curve in known.by_epoch_percent]
+        losses = [Estimate(-curve[epoch - 1]) for curve in known.loss_by_epoch]
+        said[f"the training after {epoch} of {epochs} epochs"] = accuracies, seconds
+        said[f"the training's loss in epoch {epoch} of {epochs}"] = losses, seconds
+    return said
 
 
 def _trainings(known: Truth) -> list[Training]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ class Truth:
     """That one training took, on average."""
     by_epoch_percent: tuple[tuple[float, ...], ...]
     """Of each network, its accuracy after each epoch: the mean over the seeds."""
+    loss_by_epoch: tuple[tuple[float, ...], ...]
+    """Of each network, its training loss during each epoch, the same."""
     bin_of: Callable[[networks.Subject], str] = by_latency
     """Among which others a network is ordered, besides all."""
 
@@ -63,8 +65,10 @@ def truth(protocol: str, file: Path = table.FILE) -> Truth:
         trained,
         tuple(tuple(row["top1_percent"] for row in seeds) for seeds in of_each),
         sum(seconds) / max(1, len(seconds)),
-        tuple(
-            tuple(map(statistics.fmean, zip(*(row["top1_by_epoch_percent"] for row in seeds), strict=True)))
-            for seeds in of_each
-        ),
+        tuple(_mean_curve(seeds, "top1_by_epoch_percent") for seeds in of_each),
+        tuple(_mean_curve(seeds, "loss_by_epoch") for seeds in of_each),
     )
+
+
+def _mean_curve(seeds: Sequence[dict[str, Any]], name: str) -> tuple[float, ...]:
+    return tuple(map(statistics.fmean, zip(*(row[name] for row in seeds), strict=True)))
