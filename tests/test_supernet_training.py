@@ -257,22 +257,23 @@ def test_a_trained_supernet_has_learnt_and_ranks_a_nearly_empty_network_below(tr
     assert least.images == 90 and least.right == round(0.9 * least.top1_percent)
 
 
-def test_the_estimate_is_the_loss_on_held_back_images_as_sure_as_it_differs_from_the_usual(
+def test_the_estimate_is_the_loss_on_held_back_images_as_sure_as_networks_differ_on_them(
     trained: Path,
 ) -> None:
-    judge = Judge.load(trained)
+    judge, sandwich = Judge.load(trained), Sandwich(WITH_BOTTLENECKS)
 
     def losses(arch: ArchSpec) -> torch.Tensor:
         network = judge.network(arch)
         each = [F.cross_entropy(network(x), y, reduction="none") for x, y in judge._held_back]
         return torch.cat(each).detach()
 
-    arch = Sandwich(WITH_BOTTLENECKS).largest[1]
-    estimate = load_accuracy(f"supernet:{trained}").predict(arch)
+    arch = sandwich.largest[1]
+    estimator = load_accuracy(f"supernet:{trained}")
+    estimate = estimator.predict(arch)
     assert estimate.value == pytest.approx(-losses(arch).mean().item(), rel=1e-5) and estimate.unit == "nats"
-    usual = torch.stack([losses(smallest) for smallest in Sandwich(WITH_BOTTLENECKS).smallest]).mean(dim=0)
-    expected = np.std((losses(arch) - usual).numpy()) / 90**0.5
-    assert estimate.std == pytest.approx(expected, rel=1e-4)
+    difference = losses(sandwich.largest[0]) - losses(sandwich.smallest[0])
+    assert estimate.std == pytest.approx(np.std(difference.numpy()) / (2 * 90) ** 0.5, rel=1e-4)
+    assert estimator.predict(sandwich.smallest[2]).std == estimate.std, "no network is preferred for it"
 
 
 def test_a_few_updates_of_its_own_lower_what_a_network_loses_and_leave_the_shared_weights_alone(

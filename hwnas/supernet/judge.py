@@ -46,8 +46,9 @@ class Judged:
     by more than that share's deviation. Of a network that was tuned, on its last batches as well, each
     before it learnt from it."""
     loss_std: float
-    """Standard deviation of `loss` when it is compared with other networks' on the same images: of where
-    it differs from what the smallest networks lose, image by image. What is hard for all says nothing."""
+    """Standard deviation of `loss` when it is compared with another network's on the same images: by where
+    the largest and the smallest network differ, image by image. What is hard for both says nothing. The
+    same for all networks: were it told from some networks, a search would prefer those like them."""
     seconds: float
 
     @property
@@ -180,18 +181,18 @@ class Judge:
         return [self._judged(self.adapted(arch)) for arch in archs]
 
     def _judged(self, arch: ArchSpec) -> Judged:
-        usual = self._usual_losses  # of all networks alike, so not in the seconds of the first
+        std = self._loss_std  # of all networks alike, so not in the seconds of the first
         start = self._clock()
         right, losses = self._answers(arch)
-        std = (losses - usual).std(correction=0) / math.sqrt(len(losses))
         loss, seconds = float(losses.mean()), self._clock() - start
-        return Judged(arch, int(right), self._images, loss, float(std), seconds)
+        return Judged(arch, int(right), self._images, loss, std, seconds)
 
     @cached_property
-    def _usual_losses(self) -> torch.Tensor:
-        """(N,): what the smallest networks, of all attention types, lose on each image."""
-        smallest = [self._answers(arch)[1] for arch in self._sandwich.smallest]
-        return torch.stack(smallest).mean(dim=0)
+    def _loss_std(self) -> float:
+        """Of two networks' difference each one has half of the variance."""
+        extremes = (self._sandwich.smallest[0], self._sandwich.largest[0])
+        smallest, largest = (self._answers(arch)[1] for arch in extremes)
+        return float((smallest - largest).std(correction=0)) / math.sqrt(2 * len(smallest))
 
     def _answers(self, arch: ArchSpec) -> tuple[torch.Tensor, torch.Tensor]:
         """How many held-back images are classified right, and (N,) the cross entropy on each of them; of a
