@@ -22,7 +22,7 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 def empty_network(arch: ArchSpec, device: torch.device | str = "cpu") -> nn.Module:
     """The network of `arch` with whatever numbers its memory held, and fresh statistics of BatchNorm.
 
-    Faster than `build`, which draws random weights for everything, and made on the device.
+    Made where it runs; nothing is drawn for it, so that no generator of random numbers moves.
     """
     with torch.device(device), _NothingDrawn():
         network: nn.Module = build(arch)
