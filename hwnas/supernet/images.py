@@ -23,6 +23,7 @@ __all__ = [
     "JudgingImages",
     "divided",
     "read_judging_images",
+    "selected",
     "trained_on",
     "write_judging_images",
 ]
@@ -43,6 +44,12 @@ class JudgingImages:
     def to(self, device: str) -> JudgingImages:
         """The same on another device."""
         return JudgingImages(self.held_back.to(device), self.calibration.to(device))
+
+
+def selected(images: Images, limit: int | None, seed: int) -> tuple[Image, ...]:
+    """The training images; of more than `limit`, so many, equally many of each class."""
+    every = images.split("train")
+    return every if limit is None else subset(every, limit, seed)
 
 
 def divided(
@@ -68,27 +75,25 @@ def trained_on(
 
     Raises UsageError as `divided`.
     """
-    selected, _ = _split(images, limit, held_back, seed)
-    if len(selected) > most:
-        selected = subset(selected, max(most, len(images.classes())), seed)
-    _require_memory(len(selected), side)
-    return decoded(images, selected, images.classes(), side=side)
+    chosen, _ = _split(images, limit, held_back, seed)
+    if len(chosen) > most:
+        chosen = subset(chosen, max(most, len(images.classes())), seed)
+    _require_memory(len(chosen), side)
+    return decoded(images, chosen, images.classes(), side=side)
 
 
 def _split(
     images: Images, limit: int | None, held_back: int, seed: int
 ) -> tuple[Sequence[Image], Sequence[Image]]:
     """(what is trained on, what is held back)."""
-    selected = images.split("train")
-    if limit is not None:
-        selected = subset(selected, limit, seed)
-    if held_back > len(selected) // 2:
+    every = selected(images, limit, seed)
+    if held_back > len(every) // 2:
         raise UsageError(
-            f"at most half of the training images can be held back, got {held_back} of {len(selected)}"
+            f"at most half of the training images can be held back, got {held_back} of {len(every)}"
         )
-    kept = {image.name for image in subset(selected, held_back, seed + 1)}
-    return [image for image in selected if image.name not in kept], [
-        image for image in selected if image.name in kept
+    kept = {image.name for image in subset(every, held_back, seed + 1)}
+    return [image for image in every if image.name not in kept], [
+        image for image in every if image.name in kept
     ]
 
 

@@ -77,7 +77,7 @@ class Judge:
         tuning: Tuning | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """With a `tuning`, networks learn alone from their slices first; minutes instead of seconds."""
+        """With a `tuning`, networks learn alone from their slices first: a minute each instead of seconds."""
         self.weights = weights
         self.classes = images.held_back.classes
         self._sandwich = sandwich

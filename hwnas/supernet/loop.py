@@ -17,7 +17,7 @@ from typing import Any
 from hwnas.errors import UsageError
 from hwnas.space import SearchSpace
 from hwnas.supernet.checkpoint import Checkpoint, EpochRecord, resume_point, save
-from hwnas.supernet.images import IMAGES, JudgingImages, divided, write_judging_images
+from hwnas.supernet.images import IMAGES, JudgingImages, divided, selected, write_judging_images
 from hwnas.supernet.judge import Judge
 from hwnas.supernet.sandwich import Sandwich
 from hwnas.supernet.settings import Settings
@@ -25,7 +25,7 @@ from hwnas.supernet.trainer import Trainer
 from hwnas.supernet.weights import SharedWeights
 from hwnas.train.checkpoint_folder import LAST, PREVIOUS
 from hwnas.train.folder import described_data, newest, refuse_another, write_history
-from hwnas.train.images import Images, open_images, subset
+from hwnas.train.images import Images, open_images
 from hwnas.train.observer import Observer, Silent
 from hwnas.train.randomness import deterministic
 
@@ -70,9 +70,9 @@ def train(
     images = data if isinstance(data, Images) else open_images(data)
     classes = images.classes()
     space = dataclasses.replace(space, classes=len(classes))
-    selected = images.split("train") if limit is None else subset(images.split("train"), limit, settings.seed)
+    chosen = selected(images, limit, settings.seed)
     asked = Checkpoint(
-        space, settings, classes, {}, (), {**described_data(images, selected, ()), "limit": limit}
+        space, settings, classes, {}, (), {**described_data(images, chosen, ()), "limit": limit}
     )
     before = _prepared(out, asked, resume, observer)
     pixels, judging = divided(

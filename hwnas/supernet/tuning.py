@@ -17,11 +17,11 @@ from torch import nn
 
 from hwnas.errors import UsageError
 from hwnas.supernet.checkpoint import Checkpoint
-from hwnas.supernet.images import trained_on
+from hwnas.supernet.images import selected, trained_on
 from hwnas.supernet.resizing import resized
 from hwnas.train.brief import Brief
 from hwnas.train.folder import described_data
-from hwnas.train.images import Images, subset
+from hwnas.train.images import Images
 from hwnas.train.pixels import Pixels
 
 __all__ = ["UPDATES", "Tuning"]
@@ -50,9 +50,8 @@ class Tuning:
         if updates < 1:
             raise UsageError(f"a network is tuned for at least 1 update, got {updates}")
         limit, settings = saved.data.get("limit"), saved.settings
-        every = images.split("train")
-        selected = every if limit is None else subset(every, limit, settings.seed)
-        if described_data(images, selected, ())["digest"] != saved.data.get("digest"):
+        every = selected(images, limit, settings.seed)
+        if described_data(images, every, ())["digest"] != saved.data.get("digest"):
             raise UsageError(
                 "networks are tuned on the images that their supernet was trained on, got others: "
                 f"{images.path}; it was {saved.data.get('name')}"
