@@ -24,10 +24,10 @@ from torch import nn
 
 from hwnas.board.timing import median, median_interval
 from hwnas.errors import HwnasError
-from hwnas.nn.export import OPSET, fast_model, network_model, one_thread
+from hwnas.export.graphs import OPSET, fast_model, network_model, one_thread
+from hwnas.export.timing.random_weights import randomise
 from hwnas.nn.network import Network, build
 from hwnas.nn.published import load_published
-from hwnas.nn.random_weights import randomise
 from hwnas.runtimes import onnxruntime as runtime
 from hwnas.space import preset, preset_info, preset_names
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hwnas.latency import LatencyTable
+from hwnas.predictors.latency import LatencyTable
 from hwnas.predictors.latency.features import op_features
 from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import KINDS, lower

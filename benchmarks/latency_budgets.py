@@ -18,7 +18,7 @@ import numpy as np
 from latency_truth import Models, profile_here
 
 from hwnas.errors import UsageError
-from hwnas.latency import LatencyTable
+from hwnas.predictors.latency import LatencyTable
 from hwnas.search import Candidate, search
 from hwnas.space import ArchSpec, preset
 

@@ -25,8 +25,8 @@ import numpy as np
 from latency_scores import median_difference_percent
 
 from hwnas.errors import HwnasError
-from hwnas.latency import LatencyTable
-from hwnas.whole_file import write_whole
+from hwnas.io.atomic import write_whole
+from hwnas.predictors.latency import LatencyTable
 
 SMALL = ("--ops", "presets", "--networks", "12")
 """What is built unless told otherwise: minutes, not a table to use."""

@@ -25,8 +25,8 @@ from typing import Any
 import latency_output as output
 
 from hwnas.errors import HwnasError, UnstableError
-from hwnas.latency import LatencyTable
-from hwnas.latency.cells import judged
+from hwnas.measure.cells import judged
+from hwnas.predictors.latency import LatencyTable
 
 SMALL = ("--ops", "presets", "--networks", "4", "--passes", "1")
 """What is built unless told otherwise."""

@@ -23,11 +23,11 @@ from latency_scores import COLUMNS, Scores, cells
 from latency_truth import MACRO, RANDOM, Truth, in_group
 
 from hwnas.errors import FileFormatError, UsageError
-from hwnas.latency import DeviceProfile, LatencyTable
-from hwnas.latency.build import make_table, network_pace
-from hwnas.latency.cells import timings
-from hwnas.latency.journal import FORMAT, SCHEMA
-from hwnas.latency.plan import Plan, make_plan, spread_out
+from hwnas.io.jsonl import FORMAT, SCHEMA
+from hwnas.measure.build import make_table, network_pace
+from hwnas.measure.cells import timings
+from hwnas.measure.plan import Plan, make_plan, spread_out
+from hwnas.predictors.latency import DeviceProfile, LatencyTable
 from hwnas.space import SearchSpace
 
 FEWEST_NETWORKS = 8

@@ -29,12 +29,12 @@ import latency_output as output
 from latency_prediction import analysis, shown
 from latency_truth import DRAWS, MACRO, OTHER, RANDOM, Network, Truth
 
-from hwnas.latency import LatencyTable
-from hwnas.latency.build import build_table
-from hwnas.latency.hosts import LOCAL, start_link
-from hwnas.latency.on_device import exporter_for
-from hwnas.latency.plan import Plan, make_plan, of_any_size
-from hwnas.nn.export import one_thread
+from hwnas.export.graphs import one_thread
+from hwnas.measure.build import build_table
+from hwnas.measure.networks import exporter_for
+from hwnas.measure.plan import Plan, make_plan, of_any_size
+from hwnas.measure.remote.hosts import LOCAL, start_link
+from hwnas.predictors.latency import LatencyTable
 from hwnas.space import SearchSpace, preset, preset_names
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hwnas.errors import HwnasError
-from hwnas.whole_file import write_whole
+from hwnas.io.atomic import write_whole
 
 
 def parser(documentation: str | None) -> argparse.ArgumentParser:

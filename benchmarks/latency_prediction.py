@@ -38,8 +38,8 @@ from latency_truth import (
 from rich.table import Table
 
 from hwnas.errors import UsageError
-from hwnas.latency import LatencyTable
-from hwnas.latency.speed import Pace
+from hwnas.predictors.latency import LatencyTable
+from hwnas.predictors.latency.pace import Pace
 from hwnas.space import SearchSpace
 
 

@@ -15,7 +15,7 @@ import time
 import latency_output as output
 import numpy as np
 
-from hwnas.latency import LatencyTable
+from hwnas.predictors.latency import LatencyTable
 from hwnas.space import SearchSpace
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwnas.predictors import evaluation
+from hwnas import metrics as evaluation
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,12 @@ from typing import Any
 
 from hwnas.board.timing import median
 from hwnas.errors import FileFormatError, UsageError
-from hwnas.latency import DeviceProfile, LatencyTable
-from hwnas.latency.networks import MeasuredNetwork
-from hwnas.latency.plan import COMPANION, of_any_size
-from hwnas.latency.speed import Pace, fit_pace, fit_sharing
+from hwnas.io.atomic import write_whole
+from hwnas.measure.networks import MeasuredNetwork
+from hwnas.measure.plan import COMPANION, of_any_size
+from hwnas.predictors.latency import DeviceProfile, LatencyTable
+from hwnas.predictors.latency.pace import Pace, fit_pace, fit_sharing
 from hwnas.space import ArchSpec, SearchSpace, preset, preset_names
-from hwnas.whole_file import write_whole
 
 FORMAT = "hwnas latency truth"
 SCHEMA = 1
@@ -211,8 +211,8 @@ def profile_here(table: LatencyTable) -> tuple[DeviceProfile, dict[str, Any]]:
 
     Raises UsageError when the board or the runtime's version is another one than the table's.
     """
-    from hwnas.latency.build import measured_profile
-    from hwnas.latency.link import LocalLink
+    from hwnas.measure.build import measured_profile
+    from hwnas.measure.remote.link import LocalLink
 
     wanted = table.profile
     profile, environment = measured_profile(
@@ -259,7 +259,8 @@ class Models:
         import os
 
         from hwnas import plugins
-        from hwnas.nn import export, formats
+        from hwnas.export import graphs as export
+        from hwnas.export import timing as formats
 
         self._profile = profile
         self._folder = tempfile.TemporaryDirectory()
@@ -278,8 +279,8 @@ class Models:
         self, labels: Iterable[str] | None = None, *, seed: str, rounds: int = 1
     ) -> dict[str, MeasuredNetwork]:
         """These networks (all by default), in a fresh process a round, in random order."""
-        from hwnas.latency.link import LocalLink
-        from hwnas.latency.networks import measure_networks
+        from hwnas.measure.networks import measure_networks
+        from hwnas.measure.remote.link import LocalLink
 
         chosen = self._files if labels is None else {label: self._files[label] for label in labels}
         return measure_networks(

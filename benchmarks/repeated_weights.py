@@ -4,7 +4,8 @@
 
 Twelve ops and four networks. In each round, a process of its own, each is timed three times in turns with
 the companion, right after one another and in random order: with the weights that are exported for timing
-(hwnas.nn.repeated_weights), and with two draws of random weights of the same spread in their place. Told
+(hwnas.export.timing.random_weights), and with two
+draws of random weights of the same spread in their place. Told
 are two ratios, each with its 95 % interval over the rounds: repeated to random, and random to random, which
 is what noise alone does. Needs a quiet machine; about half a minute a round.
 """
@@ -25,12 +26,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from hwnas.latency.build import measured_profile  # noqa: E402
-from hwnas.latency.cells import NETWORK_RULES, OP_RULES  # noqa: E402
-from hwnas.latency.link import LocalLink  # noqa: E402
-from hwnas.latency.plan import COMPANION, spread_out  # noqa: E402
-from hwnas.nn.export import network_model, one_thread, op_model  # noqa: E402
-from hwnas.nn.repeated_weights import PERIOD  # noqa: E402
+from hwnas.export.graphs import network_model, one_thread, op_model  # noqa: E402
+from hwnas.export.timing.random_weights import PERIOD  # noqa: E402
+from hwnas.measure.build import measured_profile  # noqa: E402
+from hwnas.measure.cells import NETWORK_RULES, OP_RULES  # noqa: E402
+from hwnas.measure.plan import COMPANION, spread_out  # noqa: E402
+from hwnas.measure.remote.link import LocalLink  # noqa: E402
 from hwnas.space import lower, preset, preset_names  # noqa: E402
 
 NETWORKS = ("uniform-t", "shvit-s2", "efficientvit-m2", "uniform-l")

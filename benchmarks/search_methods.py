@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas import plugins
-from hwnas.search.candidate import Trial
 from hwnas.search.engines import optuna as engine
-from hwnas.search.fastest import fastest
-from hwnas.search.moves import Moves
+from hwnas.search.feasibility import fastest
 from hwnas.search.problem import Problem
+from hwnas.search.trial import Trial
+from hwnas.space.vectors import Moves
 
 __all__ = ["METHODS", "evaluated"]
 

@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hwnas.estimate import Estimate
 from hwnas.predictors.accuracy import load_accuracy
-from hwnas.predictors.estimate import Estimate
 from hwnas.space.arch import ArchSpec, Stage
 from hwnas.space.ops import count_macs, count_params, lower
 

@@ -33,14 +33,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from search_methods import METHODS, evaluated
 from search_objectives import OBJECTIVES, Objective
 
-from hwnas.latency import LatencyTable
+from hwnas.io.jsonl import Record, read_record
 from hwnas.predictors.accuracy import load_accuracy
+from hwnas.predictors.latency import LatencyTable
 from hwnas.search import pareto
-from hwnas.search.fastest import fastest
-from hwnas.search.moves import Moves
+from hwnas.search.feasibility import fastest
 from hwnas.search.problem import Problem
-from hwnas.search.record import Record, read_record
 from hwnas.space.search_space import SearchSpace
+from hwnas.space.vectors import Moves
 
 AFTER = (50, 100, 125, 200, 500)
 """Evaluations after which fronts are compared; 125 is where hwnas should be as good as another at 500."""

@@ -23,17 +23,17 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.latency import LatencyTable
+from hwnas.estimate import Estimate
+from hwnas.io.jsonl import Record, read_record
 from hwnas.predictors.accuracy import load_accuracy
-from hwnas.predictors.estimate import Estimate
+from hwnas.predictors.latency import LatencyTable
 from hwnas.search import resume, search
-from hwnas.search.fastest import fastest
-from hwnas.search.moves import Moves
+from hwnas.search.feasibility import fastest
 from hwnas.search.problem import Problem
-from hwnas.search.record import Record, read_record
 from hwnas.search.run import CANDIDATES
 from hwnas.space.arch import ArchSpec
 from hwnas.space.search_space import SearchSpace
+from hwnas.space.vectors import Moves
 
 FURTHER = {"batches": 1500, "one by one": 100}
 """So many more candidates are evaluated than are recorded."""

@@ -31,14 +31,14 @@ import timm.optim
 import timm.scheduler
 import torch
 
+from hwnas.data.images import Images
+from hwnas.data.loader import Batch, Batches, training_batches, worker_count
+from hwnas.data.sources import open_images
 from hwnas.space.presets import preset, preset_info
+from hwnas.train.callbacks import Progress
 from hwnas.train.checkpoint import EpochRecord
-from hwnas.train.data import Batch, Batches, training_batches
-from hwnas.train.images import Images, open_images
-from hwnas.train.loop import train
-from hwnas.train.observer import Progress
-from hwnas.train.order import worker_count
 from hwnas.train.recipe import Recipe, read_recipe
+from hwnas.train.train import train
 
 SETTLING = 2
 """Updates at the start of a round that are not counted."""
@@ -152,7 +152,14 @@ def timm_round(name: str, data: Path, recipe: Recipe, updates: int, device: str)
 def decoding_seconds(name: str, images: Images, recipe: Recipe, updates: int) -> float:
     """Seconds that a batch takes to decode and augment, in one process and with nothing else to do."""
     batches = training_batches(
-        images, images.split("train"), images.classes(), recipe, size=preset(name).resolution, workers=0
+        images,
+        images.split("train"),
+        images.classes(),
+        recipe.augmentation,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        size=preset(name).resolution,
+        workers=0,
     )
     seconds = []
     began = time.perf_counter()

@@ -10,9 +10,9 @@ from typing import Any
 
 from hwnas.board import protocol
 from hwnas.board.timing import Rules
-from hwnas.latency.link import CellError
-from hwnas.latency.profile import DeviceProfile
+from hwnas.measure.remote.link import CellError
 from hwnas.predictors.latency import op_features
+from hwnas.predictors.latency.profile import DeviceProfile
 from hwnas.space import ArchSpec, OpSpec, SearchSpace, lower
 
 MS_PER_FEATURE = (4e-7, 6e-7, 2e-6, 2e-7, 1e-8, 0.004)

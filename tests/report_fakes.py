@@ -10,8 +10,8 @@ from typing import Any
 
 from search_fakes import all_vectors, by_size, less_sure_when_large, small_space, table
 
-from hwnas.latency import Coefficients, LatencyTable, Row
-from hwnas.predictors.estimate import Estimate
+from hwnas.estimate import Estimate
+from hwnas.predictors.latency import Coefficients, LatencyTable, Row
 from hwnas.search import SearchResult, search
 from hwnas.search.verification import Corrected, MeasuredCandidate, Verification
 from hwnas.space.ops import lower

@@ -11,13 +11,13 @@ import time
 from functools import cache
 from pathlib import Path
 
-from hwnas.latency import Coefficients, DeviceProfile, HeldOut, HeldOutNetwork, LatencyTable
-from hwnas.predictors.estimate import Estimate
-from hwnas.search.candidate import Trial
-from hwnas.search.problem import Problem, Vector
+from hwnas.estimate import Estimate
+from hwnas.predictors.latency import Coefficients, DeviceProfile, HeldOut, HeldOutNetwork, LatencyTable
+from hwnas.search.problem import Problem
+from hwnas.search.trial import Trial
 from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import count_macs, lower
-from hwnas.space.search_space import SearchSpace
+from hwnas.space.search_space import SearchSpace, Vector
 
 SMALL = {
     "format": 1,

@@ -15,12 +15,12 @@ import pytest
 pytest.importorskip("sklearn")
 
 from hwnas.errors import FileFormatError, UsageError
+from hwnas.metrics import kendall_tau
 from hwnas.predictors.accuracy import load_accuracy, zero_cost
 from hwnas.predictors.accuracy._learned_features import NAMES, learned_features
 from hwnas.predictors.accuracy._learned_model import folds
 from hwnas.predictors.accuracy._scores import Score
 from hwnas.predictors.accuracy.learned import left_out
-from hwnas.predictors.evaluation import kendall_tau
 from hwnas.space import ArchSpec, SearchSpace, count_macs, count_params, lower, preset, preset_names
 from hwnas.train.trainings import TABLE, read_trainings, remember, row_of
 

@@ -14,9 +14,9 @@ import pytest
 
 from hwnas import plugins
 from hwnas.errors import UsageError
+from hwnas.estimate import Estimate
 from hwnas.predictors.accuracy import load_accuracy
 from hwnas.predictors.accuracy.published import PublishedAccuracy
-from hwnas.predictors.estimate import Estimate
 from hwnas.space.presets import preset
 
 ARCH = preset("uniform-t")

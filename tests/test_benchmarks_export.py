@@ -9,9 +9,9 @@ import onnx
 import pytest
 import torch
 
+from hwnas.export.graphs import fast_model
+from hwnas.export.timing.random_weights import randomise
 from hwnas.nn import build
-from hwnas.nn.export import fast_model
-from hwnas.nn.random_weights import randomise
 from hwnas.space import preset
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from hwnas.errors import FileFormatError, UsageError
-from hwnas.latency import DeviceProfile, HeldOut, HeldOutNetwork, LatencyTable, Row, journal
-from hwnas.latency.plan import make_plan, of_any_size
-from hwnas.latency.speed import Pace
+from hwnas.io import jsonl as journal
+from hwnas.measure.plan import make_plan, of_any_size
+from hwnas.predictors.latency import DeviceProfile, HeldOut, HeldOutNetwork, LatencyTable, Row
+from hwnas.predictors.latency.pace import Pace
 from hwnas.space import SearchSpace, lower, preset, preset_names
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))

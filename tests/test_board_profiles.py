@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import yaml
 
-from hwnas.latency.table import LatencyTable
-from hwnas.latency.table_file import table_text
 from hwnas.predictors.latency.features import FEATURE_NAMES
+from hwnas.predictors.latency.table import LatencyTable
+from hwnas.predictors.latency.table_file import table_text
 from hwnas.space.presets import preset
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -69,9 +69,9 @@ def test_no_verb_at_all_is_answered_with_the_help(hwnas: Run) -> None:
 
 
 def test_a_group_alone_is_answered_with_its_help(hwnas: Run) -> None:
-    answer = hwnas("analyze")
+    answer = hwnas("supernet")
     assert answer.code == 0
-    assert "attention-memory" in answer.out
+    assert "evaluate" in answer.out
 
 
 def test_the_version_is_that_of_the_package(hwnas: Run) -> None:

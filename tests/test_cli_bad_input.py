@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hwnas.latency import Coefficients, DeviceProfile, LatencyTable
+from hwnas.predictors.latency import Coefficients, DeviceProfile, LatencyTable
 from hwnas.predictors.latency.features import FEATURE_NAMES
 from hwnas.space import preset
 

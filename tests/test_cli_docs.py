@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hwnas.cli.app import VERBS, _command
-from hwnas.latency import read_summary
+from hwnas.predictors.latency import read_summary
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "docs/cli.md", "docs/architecture.md", "CONTRIBUTING.md")

@@ -10,7 +10,7 @@ import pytest
 
 from hwnas.cli.common import resolve_arch
 from hwnas.errors import UsageError
-from hwnas.latency import Coefficients, DeviceProfile, LatencyTable
+from hwnas.predictors.latency import Coefficients, DeviceProfile, LatencyTable
 from hwnas.predictors.latency.features import FEATURE_NAMES
 from hwnas.search import SearchResult, load_run, search
 from hwnas.space import SearchSpace, count_params, lower

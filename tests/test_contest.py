@@ -1,4 +1,4 @@
-"""A contest: those that fall behind others of their size are ended, and nothing is lost by a death."""
+"""Many trainings at once: weak ones are stopped early, and nothing is lost when a process dies."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ pytest.importorskip("timm")
 from train_samples import ARCH, PLAIN_RECIPE, squares
 
 from hwnas.cli.app import main
-from hwnas.contest import Contest, Outcome, hold
-from hwnas.contest.record import CONTEST, read_states, write_states
 from hwnas.errors import FileFormatError, MissingPackageError, UsageError
 from hwnas.space import ArchSpec, count_macs, lower
 from hwnas.space.size import band
 from hwnas.train.checkpoint import LAST, resume_point
-from hwnas.train.loop import train
+from hwnas.train.train import train
+from hwnas.tune import Outcome, TuneConfig, train_many
+from hwnas.tune.record import RECORD, read_states, write_states
 
 with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed here")
 
@@ -49,8 +49,8 @@ def alike(count: int) -> dict[str, ArchSpec]:
     }  # fmt: skip
 
 
-def contest(data: Path, out: Path, entrants: dict[str, ArchSpec] | None = None) -> Contest:
-    return Contest(entrants or alike(2), str(data), RECIPE, out, limit=24)
+def contest(data: Path, out: Path, networks: dict[str, ArchSpec] | None = None) -> TuneConfig:
+    return TuneConfig(networks or alike(2), str(data), RECIPE, out, limit=24)
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +59,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_question_that_makes_no_contest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="a contest needs two networks at least, got 1"):
-        Contest({"one": ARCH}, "data", RECIPE, tmp_path)
+    with pytest.raises(UsageError, match="at least two networks are needed, got 1"):
+        TuneConfig({"one": ARCH}, "data", RECIPE, tmp_path)
     with pytest.raises(UsageError, match="--first-epochs must be from 1 to the recipe's 3 epochs, got 5"):
-        Contest(alike(2), "data", RECIPE, tmp_path, first_epochs=5)
+        TuneConfig(alike(2), "data", RECIPE, tmp_path, first_epochs=5)
     with pytest.raises(UsageError, match="--keep-one-in must be 2 or more, got 1"):
-        Contest(alike(2), "data", RECIPE, tmp_path, keep_one_in=1)
+        TuneConfig(alike(2), "data", RECIPE, tmp_path, keep_one_in=1)
 
 
 def test_networks_of_another_size_are_in_another_band(tmp_path: Path) -> None:
@@ -77,11 +77,11 @@ def test_networks_of_another_size_are_in_another_band(tmp_path: Path) -> None:
 def test_a_damaged_record_is_named_and_a_newer_one_refused(tmp_path: Path) -> None:
     write_states(tmp_path, {"one": "finished", "two": "open"})
     assert read_states(tmp_path) == {"one": "finished", "two": "open"}
-    whole = (tmp_path / CONTEST).read_text()
-    (tmp_path / CONTEST).write_text(whole[:20])
-    with pytest.raises(FileFormatError, match="contest.json: not a contest's record"):
+    whole = (tmp_path / RECORD).read_text()
+    (tmp_path / RECORD).write_text(whole[:20])
+    with pytest.raises(FileFormatError, match="contest.json: not a record of trainings"):
         read_states(tmp_path)
-    (tmp_path / CONTEST).write_text(whole.replace('"schema": 1', '"schema": 2'))
+    (tmp_path / RECORD).write_text(whole.replace('"schema": 1', '"schema": 2'))
     with pytest.raises(FileFormatError, match="schema 2"):
         read_states(tmp_path)
 
@@ -91,28 +91,28 @@ def test_without_ray_it_says_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingPackageError, match=r"pip install 'hwnas\[ray\]'"):
-        hold(contest(data, tmp_path / "out"))
+        train_many(contest(data, tmp_path / "out"))
 
 
 def test_a_folder_with_a_contest_is_not_begun_anew(data: Path, tmp_path: Path) -> None:
     write_states(tmp_path, {"net-0": "open"})
-    with pytest.raises(UsageError, match="already holds a contest: add --resume"):
-        hold(contest(data, tmp_path))
+    with pytest.raises(UsageError, match="already holds trainings: add --resume"):
+        train_many(contest(data, tmp_path))
 
 
 class FakeTrial:
     """What a scheduler sees of one of Ray Tune's trials."""
 
     def __init__(self, name: str) -> None:
-        self.trial_id, self.config = name, {"entrant": name}
+        self.trial_id, self.config = name, {"network": name}
 
 
 @with_ray
 def test_after_each_rung_the_better_half_of_a_size_goes_on() -> None:
-    from hwnas.contest.within_size import WithinSize
+    from hwnas.tune.size_bands import SizeBandScheduler
 
     stopped: list[str] = []
-    halving = WithinSize(
+    halving = SizeBandScheduler(
         {**dict.fromkeys("abcd", 18), "small": 16},
         epochs=8,
         first_epochs=2,
@@ -153,7 +153,7 @@ def test_who_falls_behind_is_ended_and_a_resumed_contest_leaves_alone_what_is_do
     lines = [json.dumps({"epoch": epoch, "top1_percent": 100.5}) for epoch in (1, 2, 3)]
     (question.folder("rival") / "history.jsonl").write_text("\n".join(lines))
     said: list[str] = []
-    outcomes = hold(question, resume=True, workers=1, say=said.append)
+    outcomes = train_many(question, resume=True, workers=1, say=said.append)
     assert {one.name: (one.state, one.epochs) for one in outcomes} == {
         "rival": ("finished", 3),
         "narrow": ("finished", 3),
@@ -168,7 +168,7 @@ def test_who_falls_behind_is_ended_and_a_resumed_contest_leaves_alone_what_is_do
     assert held.arch == alone.arch and held.recipe == RECIPE
     assert json.loads((question.folder("narrow") / "result.json").read_text())["epochs"] == 3
     written = {one.name: (one.folder / LAST).stat().st_mtime_ns for one in outcomes[1:]}
-    again = hold(question, resume=True, workers=1)
+    again = train_many(question, resume=True, workers=1)
     assert [plain(one) for one in again] == [plain(one) for one in outcomes]
     assert written == {one.name: (one.folder / LAST).stat().st_mtime_ns for one in again[1:]}
 
@@ -179,8 +179,8 @@ def test_a_contest_whose_process_is_killed_goes_on(data: Path, tmp_path: Path) -
         "import sys; sys.path[:0] = [sys.argv[3]]\n"
         "from pathlib import Path\n"
         "from test_contest import alike, contest\n"
-        "from hwnas.contest import hold\n"
-        "hold(contest(Path(sys.argv[1]), Path(sys.argv[2]), alike(2)), resume=True, workers=1)\n"
+        "from hwnas.tune import train_many\n"
+        "train_many(contest(Path(sys.argv[1]), Path(sys.argv[2]), alike(2)), resume=True, workers=1)\n"
     )
     here = Path(__file__).resolve().parent
     out = tmp_path / "contest"
@@ -205,7 +205,7 @@ def test_a_contest_whose_process_is_killed_goes_on(data: Path, tmp_path: Path) -
 
 
 def workers_that_train() -> list[int]:
-    """Process numbers of Ray's workers that hold a trial."""
+    """Process numbers of Ray's workers that train_many a trial."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it may have ended meanwhile
@@ -232,7 +232,7 @@ def test_a_worker_that_dies_is_replaced_and_goes_on(
 
     thread = threading.Thread(target=kill_a_worker)
     thread.start()
-    outcomes = hold(contest(data, out, alike(2)), workers=1)
+    outcomes = train_many(contest(data, out, alike(2)), workers=1)
     thread.join()
     assert killed
     assert {one.state for one in outcomes} <= {"finished", "fallen behind"}
@@ -245,7 +245,7 @@ def test_more_gpus_than_there_are_are_refused_at_once_and_leave_no_contest(
     two_local_workers: None, data: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="--gpus must be at most what Ray has, got 3 of 0"):
-        hold(contest(data, tmp_path / "out"), gpus=3)
+        train_many(contest(data, tmp_path / "out"), gpus=3)
     assert read_states(tmp_path / "out") == {}
 
 
@@ -293,7 +293,7 @@ def test_the_command_tells_who_won_and_keeps_the_trainings(
     rows = (tmp_path / "out" / "trainings.jsonl").read_text().splitlines()
     assert len(rows) == sum(one["state"] == "finished" for one in document["networks"])
     assert main(words) == 2
-    assert "already holds a contest: add --resume" in capsys.readouterr().err
+    assert "already holds trainings: add --resume" in capsys.readouterr().err
     assert main([*words, "--resume"]) == 0
 
 

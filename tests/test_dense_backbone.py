@@ -18,13 +18,13 @@ from hwnas.dense.any_shape import run_op
 from hwnas.dense.backbone import Backbone, Pyramid
 from hwnas.dense.networks import TASKS, build_dense
 from hwnas.errors import UsageError
+from hwnas.export.timing.random_weights import randomise
 from hwnas.nn import build
 from hwnas.nn.network import build_op
-from hwnas.nn.random_weights import randomise
 from hwnas.space import ArchSpec, OpSpec, preset
 from hwnas.space.arch import CascadedGroup, ElementWise, Reuse, SingleHead, Stage, Stem
-from hwnas.train import start
-from hwnas.train.observer import Silent
+from hwnas.train import init_weights as start
+from hwnas.train.callbacks import Silent
 
 SIDE = 12
 ATTENTIONS = {

@@ -24,8 +24,8 @@ from hwnas.dense.networks import build_dense
 from hwnas.dense.recipe import DenseRecipe, read_recipe, recipe_names
 from hwnas.errors import FileFormatError, UsageError
 from hwnas.nn import build
-from hwnas.train.checkpoint_folder import BEST, LAST, PREVIOUS
-from hwnas.train.observer import FinishedEpoch, Progress, TrainingFailed
+from hwnas.train.callbacks import FinishedEpoch, Progress, TrainingFailed
+from hwnas.train.checkpoint import BEST, LAST, PREVIOUS
 
 LEARNING: dict[str, dict[str, Any]] = {
     "detect": {"epochs": 3},

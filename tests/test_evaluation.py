@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hwnas import metrics as evaluation
 from hwnas.errors import UsageError
-from hwnas.predictors import evaluation
-from hwnas.predictors.estimate import Estimate
-from hwnas.predictors.evaluation import best_possible_tau, evaluate, kendall_tau, noise_std
+from hwnas.estimate import Estimate
+from hwnas.metrics import best_possible_tau, evaluate, kendall_tau, noise_std
 
 values = st.lists(st.integers(0, 6), min_size=2, max_size=30)
 

@@ -20,10 +20,10 @@ from hwnas.explain import pictures
 from hwnas.explain.attention_maps import attention_places, look
 from hwnas.explain.grad_cam import grad_cam, stage_ends
 from hwnas.explain.head_similarity import linear_cka, mean_of_maxima, mean_of_others, similarities
+from hwnas.export.timing.random_weights import randomise
 from hwnas.nn import Network, build
 from hwnas.nn.attention.cascaded_group import CascadedGroupAttention
 from hwnas.nn.attention.reuse import ReuseAttention
-from hwnas.nn.random_weights import randomise
 from hwnas.space import ArchSpec, CascadedGroup, Head, Reuse, Stage, Stem
 from hwnas.train import checkpoint
 from hwnas.train.checkpoint import Checkpoint
@@ -313,13 +313,22 @@ def test_the_pictures_explain_what_evaluation_sees(
     trained: Path, hwnas: Callable[..., Any], tmp_path: Path
 ) -> None:
     """The likeliest class here is the one that the network names in an evaluation."""
-    from hwnas.train.data import evaluation_batches
-    from hwnas.train.images import open_images
+    from hwnas.data.loader import evaluation_batches
+    from hwnas.data.sources import open_images
 
     data = squares(tmp_path / "data", test=2)
     loaded = checkpoint.load(trained)
     images = open_images(data)
-    batches = evaluation_batches(images, images.split("test"), sorted(COLOURS), RECIPE, size=16, workers=0)
+    batches = evaluation_batches(
+        images,
+        images.split("test"),
+        sorted(COLOURS),
+        RECIPE.augmentation,
+        batch_size=RECIPE.batch_size,
+        seed=RECIPE.seed,
+        size=16,
+        workers=0,
+    )
     pixels = torch.cat([batch.images for batch in batches.epoch(0)])
     with torch.no_grad():
         expected = checkpoint.trained_network(loaded)(pixels).softmax(dim=1)

@@ -14,11 +14,11 @@ import torch
 from nn_archs import SHVIT_LIKE
 from train_samples import ARCH, COLOURS, RECIPE, squares
 
+from hwnas.export.accuracy_check import compare
+from hwnas.export.timing.random_weights import randomise
 from hwnas.nn import build
-from hwnas.nn.random_weights import randomise
 from hwnas.train import checkpoint
 from hwnas.train.checkpoint import Checkpoint, EpochRecord
-from hwnas.train.exported import compare
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_the_card_says_what_is_known_and_what_is_not(
 
 
 def test_a_cards_predicted_latency_is_the_tables(hwnas: Callable[..., Any], tmp_path: Path) -> None:
-    from hwnas.latency import LatencyTable
+    from hwnas.predictors.latency import LatencyTable
     from hwnas.space import preset
 
     assert hwnas("export", "uniform-t", "--out", str(tmp_path / "m.onnx")).code == 0

@@ -18,12 +18,11 @@ from nn_archs import ELEVIT_LIKE, SMALL
 
 from hwnas import plugins
 from hwnas.errors import UsageError
+from hwnas.export.graphs import network_model
+from hwnas.export.quantise import quantise
+from hwnas.export.timing import exporter
+from hwnas.export.timing.random_weights import randomise, repeat_weights
 from hwnas.nn import build, fold
-from hwnas.nn.export import network_model
-from hwnas.nn.formats import exporter
-from hwnas.nn.quantise import quantise
-from hwnas.nn.random_weights import randomise
-from hwnas.nn.repeated_weights import repeat_weights
 from hwnas.space import OpSpec, lower, preset
 
 FLOAT_OPS = {"LayerNormalization", "Gelu", "Erf", "Div"}
@@ -43,7 +42,7 @@ def nodes(model: onnx.ModelProto) -> Counter[str]:
     return Counter(node.op_type for node in model.graph.node)
 
 
-@pytest.mark.parametrize("model_format", plugins.names("nn/formats"))
+@pytest.mark.parametrize("model_format", plugins.names("export/timing"))
 def test_a_format_is_exported_in_its_precisions_only(model_format: str) -> None:
     with pytest.raises(UsageError, match=f"'{model_format}' is exported in fp32.*, got 'int3'"):
         exporter(model_format, "int3")
@@ -131,7 +130,7 @@ def test_what_has_no_int8_kernel_stays_float_in_one_piece(tmp_path: Path) -> Non
 
 def test_quantising_twice_gives_the_same_bytes() -> None:
     code = (
-        "import hashlib; from hwnas.nn.formats import exporter; from hwnas.space import lower, preset;"
+        "import hashlib; from hwnas.export.timing import exporter; from hwnas.space import lower, preset;"
         "op = next(op for op in lower(preset('uniform-t')) if op.kind == 'reuse');"
         "print(hashlib.sha256(exporter('onnx', 'int8').op_model(op, batch=1)).hexdigest())"
     )

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from hwnas.errors import UsageError
+from hwnas.estimate import Estimate
 from hwnas.predictors.accuracy import load_accuracy
-from hwnas.predictors.estimate import Estimate
 from hwnas.train.trainings import read_trainings
 
 FOLDER = Path(__file__).parent.parent / "experiments" / "ground_truth"
@@ -321,7 +321,7 @@ def test_a_killed_training_goes_on_after_its_last_epoch_to_the_same_weights(
     torch = pytest.importorskip("torch")
     from train_samples import ARCH
 
-    from hwnas.train.pixels import Pixels
+    from hwnas.data.pixels import Pixels
 
     training = script("protocol")
     generator = torch.Generator().manual_seed(0)

@@ -18,14 +18,14 @@ import pytest
 from latency_fakes import FakeExporter, FakeLink, network_ms, own_ms, small_space
 
 from hwnas.errors import FileFormatError, HwnasError, MissingPackageError, UnstableError, UsageError
-from hwnas.latency import LatencyTable
-from hwnas.latency.build import build_table
-from hwnas.latency.cells import COMPANION_EVERY, judged, timings
-from hwnas.latency.journal import Journal
-from hwnas.latency.link import LocalLink
-from hwnas.latency.networks import measure_networks
-from hwnas.latency.plan import Plan, make_plan, space_ops, spread_out
-from hwnas.latency.profile import DeviceProfile
+from hwnas.io.jsonl import Journal
+from hwnas.measure.build import build_table
+from hwnas.measure.cells import COMPANION_EVERY, judged, timings
+from hwnas.measure.networks import measure_networks
+from hwnas.measure.plan import Plan, make_plan, space_ops, spread_out
+from hwnas.measure.remote.link import LocalLink
+from hwnas.predictors.latency import LatencyTable
+from hwnas.predictors.latency.profile import DeviceProfile
 from hwnas.space import OpSpec, SearchSpace, lower, preset, preset_names
 
 HERE = Path(__file__).parent
@@ -428,7 +428,7 @@ def _lines(path: Path) -> int:
 
 
 def test_a_small_build_for_real(tmp_path: Path) -> None:
-    from hwnas.nn import export
+    from hwnas.export import graphs as export
 
     op = OpSpec("dw", (("c", 8), ("side", 4)))
     arch = preset("uniform-t").adapted(resolution=32, stem_stride=4, classes=10)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hwnas.cli.app import main
-from hwnas.latency import DeviceProfile, LatencyTable, Row
+from hwnas.predictors.latency import DeviceProfile, LatencyTable, Row
 from hwnas.space import lower, preset
 
 

@@ -10,9 +10,16 @@ import numpy as np
 import pytest
 from latency_fakes import CACHE_MIB, COLD_MS_PER_MIB, OFFSET_MS, TRUE_SCALES, network_ms, own_ms, small_space
 
-from hwnas.latency import Coefficients, DeviceProfile, HeldOut, HeldOutNetwork, LatencyTable, Row
-from hwnas.latency.correction import Correction, correct_table
-from hwnas.predictors.latency import Calibration
+from hwnas.predictors.latency import (
+    Calibration,
+    Coefficients,
+    DeviceProfile,
+    HeldOut,
+    HeldOutNetwork,
+    LatencyTable,
+    Row,
+)
+from hwnas.predictors.latency.correction import Correction, correct_table
 from hwnas.predictors.latency.features import FEATURE_NAMES, op_features
 from hwnas.space import ArchSpec, lower
 

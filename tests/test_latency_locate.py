@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hwnas.errors import UsageError
-from hwnas.latency import LatencyTable, device_names, find_table, table_folders
+from hwnas.predictors.latency import LatencyTable, device_names, find_table, table_folders
 
 
 @pytest.fixture

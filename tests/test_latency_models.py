@@ -13,9 +13,9 @@ from test_latency_build import small_plan
 
 from hwnas.board.protocol import Deflated
 from hwnas.errors import UsageError
-from hwnas.latency import LatencyTable
-from hwnas.latency.build import build_table
-from hwnas.latency.models import Models
+from hwnas.measure.build import build_table
+from hwnas.measure.models import Models
+from hwnas.predictors.latency import LatencyTable
 from hwnas.space import ArchSpec, OpSpec
 
 

@@ -11,9 +11,19 @@ import pytest
 from latency_fakes import small_space
 
 from hwnas.errors import MissingOpError, SpaceError
-from hwnas.latency import Coefficients, DeviceProfile, HeldOut, HeldOutNetwork, LatencyTable, Row
-from hwnas.latency.plan import space_ops
-from hwnas.predictors.latency import FEATURE_NAMES, Calibration, features, op_features
+from hwnas.measure.plan import space_ops
+from hwnas.predictors.latency import (
+    FEATURE_NAMES,
+    Calibration,
+    Coefficients,
+    DeviceProfile,
+    HeldOut,
+    HeldOutNetwork,
+    LatencyTable,
+    Row,
+    features,
+    op_features,
+)
 from hwnas.predictors.latency.residual import Residual
 from hwnas.space import SearchSpace, lower, preset
 

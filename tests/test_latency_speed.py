@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwnas.latency.speed import Pace, Sharing, fit_pace, fit_sharing
+from hwnas.predictors.latency.pace import Pace, Sharing, fit_pace, fit_sharing
 
 
 def passes_of(

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hwnas import yaml_io
 from hwnas.errors import FileFormatError, MissingOpError, UsageError
-from hwnas.latency import (
+from hwnas.io import yaml as yaml_io
+from hwnas.predictors.latency import (
+    Calibration,
     Coefficients,
     DeviceProfile,
     HeldOut,
@@ -20,9 +21,8 @@ from hwnas.latency import (
     read_summary,
     table_file,
 )
-from hwnas.latency.table_file import parse_table, table_text
-from hwnas.predictors.latency import Calibration
 from hwnas.predictors.latency.residual import Residual
+from hwnas.predictors.latency.table_file import table_text
 from hwnas.space import lower, preset
 
 PROFILE = DeviceProfile("A board", "onnxruntime", "1.31.1", threads=2, batch=1)
@@ -91,7 +91,7 @@ def test_a_table_of_the_first_schema_is_still_read() -> None:
     first = yaml_io.parse(table_text(table), source="t")
     first["schema"] = 1
     first["checksum"] = table_file._checksum(first)
-    assert parse_table(yaml_io.dump(first), source="t") == table
+    assert LatencyTable.parse(yaml_io.dump(first), source="t") == table
 
 
 def test_the_digest_changes_with_the_content() -> None:
@@ -102,7 +102,7 @@ def test_the_digest_changes_with_the_content() -> None:
 
 def test_line_endings_do_not_change_the_content() -> None:
     text = table_text(rows_table())
-    assert parse_table(text.replace("\n", "\r\n"), source="t") == rows_table()
+    assert LatencyTable.parse(text.replace("\n", "\r\n"), source="t") == rows_table()
 
 
 def test_a_summary_says_what_the_table_says_without_its_rows(tmp_path: Path) -> None:
@@ -119,14 +119,14 @@ def test_a_summary_says_what_the_table_says_without_its_rows(tmp_path: Path) -> 
 def test_an_empty_table_is_refused() -> None:
     for text in ("", "\n", "# only a comment\n"):
         with pytest.raises(FileFormatError, match=r"t\.yaml: "):
-            parse_table(text, source="t.yaml")
+            LatencyTable.parse(text, source="t.yaml")
 
 
 def test_a_table_truncated_anywhere_is_refused() -> None:
     text = table_text(rows_table())
     for length in range(0, len(text) - 2, 37):
         with pytest.raises(FileFormatError, match=r"^t\.yaml: "):
-            parse_table(text[:length], source="t.yaml")
+            LatencyTable.parse(text[:length], source="t.yaml")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_number_that_is_no_time_is_refused_with_its_key(bad: str) -> None:
     values = line.partition("[")[2].split(",")
     broken = text.replace(line, f"  {KEY}: [{bad},{','.join(values[1:])}")
     with pytest.raises(FileFormatError, match=r"rows\.dw\(c=64,side=14\) \(ms\): must be .*, got") as caught:
-        parse_table(broken, source="t.yaml")
+        LatencyTable.parse(broken, source="t.yaml")
     assert "\n" not in str(caught.value)
 
 
@@ -146,14 +146,14 @@ def test_a_row_whose_ends_are_in_the_wrong_order_is_refused() -> None:
     table = rows_table()
     rows = {**table.rows, KEY: Row(0.01, 0.02, 0.03, 0.03)}
     with pytest.raises(FileFormatError, match="low_ms <= ms <= high_ms"):
-        parse_table(table_text(rows_table(rows=rows)), source="t.yaml")
+        LatencyTable.parse(table_text(rows_table(rows=rows)), source="t.yaml")
 
 
 def test_a_key_given_twice_is_refused() -> None:
     text = table_text(rows_table())
     line = next(line for line in text.splitlines() if line.strip().startswith(KEY))
     with pytest.raises(FileFormatError, match=r"a key may appear once, got 'dw\(c=64,side=14\)'"):
-        parse_table(text.replace(line, f"{line}\n{line}"), source="t.yaml")
+        LatencyTable.parse(text.replace(line, f"{line}\n{line}"), source="t.yaml")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_key_given_twice_is_refused() -> None:
 )
 def test_a_missing_or_other_unit_is_refused(line: str, told: str) -> None:
     with pytest.raises(FileFormatError, match=f"unit: must be 'ms', {told}"):
-        parse_table(table_text(rows_table()).replace("unit: ms\n", line), source="t.yaml")
+        LatencyTable.parse(table_text(rows_table()).replace("unit: ms\n", line), source="t.yaml")
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,9 @@ def test_missing_ops_are_listed_and_never_zero() -> None:
 )
 def test_a_schema_that_is_not_read_is_refused(schema: str, told: str) -> None:
     with pytest.raises(FileFormatError, match=told):
-        parse_table(table_text(rows_table()).replace("schema: 2\n", f"schema: {schema}\n"), source="t.yaml")
+        LatencyTable.parse(
+            table_text(rows_table()).replace("schema: 2\n", f"schema: {schema}\n"), source="t.yaml"
+        )
 
 
 def test_a_flipped_bit_is_never_read_as_another_table(tmp_path: Path) -> None:
@@ -219,7 +221,7 @@ def test_a_flipped_bit_is_never_read_as_another_table(tmp_path: Path) -> None:
 def test_an_edited_number_is_a_checksum_error() -> None:
     text = table_text(rows_table())
     with pytest.raises(FileFormatError, match="checksum: the content does not match"):
-        parse_table(text.replace("offset_ms: 0.02", "offset_ms: 0.03"), source="t.yaml")
+        LatencyTable.parse(text.replace("offset_ms: 0.02", "offset_ms: 0.03"), source="t.yaml")
 
 
 def test_an_alias_bomb_is_refused_at_once() -> None:
@@ -227,14 +229,14 @@ def test_an_alias_bomb_is_refused_at_once() -> None:
         f"{chr(98 + n)}: &{chr(98 + n)} [{','.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(9)
     )
     with pytest.raises(FileFormatError, match="aliases"):
-        parse_table(bomb, source="t.yaml")
+        LatencyTable.parse(bomb, source="t.yaml")
 
 
 @pytest.mark.parametrize("depth", [yaml_io.MAX_DEPTH, 5000])
 def test_deep_nesting_is_refused(depth: int) -> None:
     """The second depth is beyond a limit that PyYAML 6.0.4 has of its own, too."""
     with pytest.raises(FileFormatError, match="deep"):
-        parse_table("rows: " + "[" * depth + "]" * depth, source="t.yaml")
+        LatencyTable.parse("rows: " + "[" * depth + "]" * depth, source="t.yaml")
 
 
 def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
@@ -248,7 +250,7 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
 
 def test_disturbed_rows_are_marked() -> None:
     assert len(rows_table().disturbed) == 1
-    assert parse_table(table_text(rows_table()), source="t").disturbed == rows_table().disturbed
+    assert LatencyTable.parse(table_text(rows_table()), source="t").disturbed == rows_table().disturbed
 
 
 @pytest.mark.parametrize(
@@ -271,7 +273,7 @@ def test_a_field_that_breaks_a_rule_is_named(old: str, new: str, told: str) -> N
     text = table_text(rows_table())
     assert old in text
     with pytest.raises(FileFormatError, match=told.replace(".", r"\.").replace("(", r"\(")):
-        parse_table(text.replace(old, new, 1), source="t.yaml")
+        LatencyTable.parse(text.replace(old, new, 1), source="t.yaml")
 
 
 def test_a_table_of_no_rows_and_no_coefficients_cannot_be_made() -> None:

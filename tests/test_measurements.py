@@ -19,13 +19,13 @@ from train_samples import ARCH, COLOURS, RECIPE
 from hwnas import plugins
 from hwnas.cli import measure
 from hwnas.errors import FileFormatError, UsageError
-from hwnas.latency.measurements import FILE, Measurement, record, recorded
-from hwnas.latency.networks import MeasuredNetwork
+from hwnas.export.exported_file import find_exported
+from hwnas.export.timing.random_weights import randomise
+from hwnas.measure.networks import MeasuredNetwork
 from hwnas.nn import build
-from hwnas.nn.random_weights import randomise
+from hwnas.predictors.latency.measurements import FILE, Measurement, record, recorded
 from hwnas.train import checkpoint
 from hwnas.train.checkpoint import Checkpoint
-from hwnas.train.exported_file import find_exported
 
 ONE = Measurement(
     network="abc",
@@ -66,7 +66,7 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     code = (
         "import dataclasses, json, sys\n"
         "from pathlib import Path\n"
-        "from hwnas.latency.measurements import Measurement, record\n"
+        "from hwnas.predictors.latency.measurements import Measurement, record\n"
         "one = Measurement(**json.loads(sys.argv[1]))\n"
         "for number in range(8):\n"
         "    record(Path(sys.argv[2]), [dataclasses.replace(one, board=f'{sys.argv[3]}-{number}')])\n"

@@ -13,9 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hwnas import plugins
 from hwnas.errors import UsageError
-from hwnas.nn import export
-from hwnas.nn.formats import exporter
-from hwnas.nn.ncnn_lowering import lower_to_ncnn
+from hwnas.export import graphs as export
+from hwnas.export.ncnn.lowering import lower_to_ncnn
+from hwnas.export.timing import exporter
 from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import OpSpec, lower
 from hwnas.space.presets import preset, preset_names

@@ -11,10 +11,10 @@ import pytest
 import torch
 from nn_archs import PADDED_WINDOWS, SHVIT_LIKE, SMALL
 
-import hwnas.nn.deploy as deploy
+import hwnas.export.deploy as deploy
 from hwnas.errors import HwnasError, UsageError
+from hwnas.export.timing.random_weights import randomise
 from hwnas.nn import build
-from hwnas.nn.random_weights import randomise
 from hwnas.space import ArchSpec
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "ncnn": "ncnn", "exported-program": "torch"}

@@ -18,12 +18,12 @@ import torch
 from nn_archs import ELEVIT_LIKE, PADDED_WINDOWS, SHVIT_LIKE, SMALL
 from torch import Tensor, nn
 
-import hwnas.nn.export as export_module
+import hwnas.export.graphs as export_module
 from hwnas.errors import HwnasError, UsageError
+from hwnas.export.graphs import network_model, op_model
+from hwnas.export.onnx_writer import MAX_OPSET, MIN_OPSET, record
+from hwnas.export.timing.random_weights import randomise
 from hwnas.nn import build, export_onnx, fold
-from hwnas.nn.export import network_model, op_model
-from hwnas.nn.onnx_tape import MAX_OPSET, MIN_OPSET, record
-from hwnas.nn.random_weights import randomise
 from hwnas.space import ArchSpec, OpSpec, SearchSpace, lower, preset
 from hwnas.space.ops import KINDS
 from hwnas.train import checkpoint

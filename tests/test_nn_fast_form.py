@@ -9,10 +9,10 @@ import pytest
 import torch
 from nn_archs import SMALL
 
+from hwnas.export.fast_form import fast_form
+from hwnas.export.graphs import fast_model, network_model, published_model
+from hwnas.export.timing.random_weights import randomise
 from hwnas.nn import build, fold
-from hwnas.nn.export import fast_model, network_model, published_model
-from hwnas.nn.fast_form import fast_form
-from hwnas.nn.random_weights import randomise
 from hwnas.space import preset
 
 PRESETS = ("uniform-t", "uniform-t-paper", "efficientvit-m1", "shvit-s1")

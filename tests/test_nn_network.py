@@ -14,13 +14,13 @@ from torch.overrides import TorchFunctionMode
 
 from hwnas import plugins
 from hwnas.errors import UsageError
+from hwnas.export.timing.random_weights import randomise
 from hwnas.nn import Network, build
 from hwnas.nn.attention.cascaded_group import CascadedGroupAttention
 from hwnas.nn.attention.element_wise import ElementWiseAttention
 from hwnas.nn.attention.reuse import ReuseAttention
 from hwnas.nn.attention.single_head import SingleHeadAttention
 from hwnas.nn.network import build_op
-from hwnas.nn.random_weights import randomise
 from hwnas.space import (
     ArchSpec,
     Head,

@@ -12,11 +12,10 @@ import torch
 from nn_archs import SHVIT_LIKE, SMALL
 from onnx import numpy_helper
 
+from hwnas.export.graphs import network_model, published_model
+from hwnas.export.timing import exporter
+from hwnas.export.timing.random_weights import PERIOD, randomise, repeat_weights, repeated
 from hwnas.nn import build, fold
-from hwnas.nn.export import network_model, published_model
-from hwnas.nn.formats import exporter
-from hwnas.nn.random_weights import randomise
-from hwnas.nn.repeated_weights import PERIOD, repeat_weights, repeated
 from hwnas.space import ArchSpec, OpSpec, preset
 
 LARGEST_OP = OpSpec("ffn", (("c", 448), ("side", 7), ("hidden", 1344)))

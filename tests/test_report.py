@@ -12,7 +12,7 @@ from report_fakes import Page, loads_nothing
 from search_fakes import by_size, less_sure_when_large, small_space, table
 
 from hwnas.errors import UsageError
-from hwnas.latency import LatencyTable
+from hwnas.predictors.latency import LatencyTable
 from hwnas.report import write_report
 from hwnas.report.axes import NARROW, frame, ticks
 from hwnas.report.chart import Front, Mark, front_chart

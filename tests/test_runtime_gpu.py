@@ -18,7 +18,7 @@ import torch
 from nn_archs import SHVIT_LIKE
 
 from hwnas import plugins
-from hwnas.nn.formats import exporter
+from hwnas.export.timing import exporter
 from hwnas.space import lower
 
 ONE = {"threads": 1, "batch": 1, "precision": "fp32"}

@@ -15,10 +15,10 @@ from nn_archs import SHVIT_LIKE
 
 from hwnas import plugins
 from hwnas.errors import BoardError, UsageError
-from hwnas.latency import DeviceProfile
-from hwnas.latency.link import CellError, LocalLink
-from hwnas.nn.formats import exporter
-from hwnas.nn.quantise import quantise
+from hwnas.export.quantise import quantise
+from hwnas.export.timing import exporter
+from hwnas.measure.remote.link import CellError, LocalLink
+from hwnas.predictors.latency import DeviceProfile
 from hwnas.space import lower
 
 FFN = next(op for op in lower(SHVIT_LIKE) if op.kind == "ffn")
@@ -63,7 +63,7 @@ def test_every_runtime_says_its_version_and_what_it_runs_on(runtime: Any) -> Non
     assert set(found) == {"version", "provider", "providers", "missing"}
     assert found["version"]
     assert found["provider"] in found["providers"]
-    assert runtime.MODEL_FORMAT in plugins.names("nn/formats")
+    assert runtime.MODEL_FORMAT in plugins.names("export/timing")
     assert "fp32" in runtime.PRECISIONS
 
 

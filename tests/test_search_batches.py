@@ -11,14 +11,14 @@ import pytest
 from search_fakes import all_vectors, by_size, cheap_by_size, problem, small_space, table
 
 from hwnas.errors import HwnasError, UsageError
+from hwnas.estimate import Estimate, is_cheap
 from hwnas.predictors.accuracy import load_accuracy
-from hwnas.predictors.estimate import Estimate, is_cheap
 from hwnas.search import SearchResult, load_run, resume, search
-from hwnas.search.breeding import parents_of
-from hwnas.search.evaluated import Evaluated
-from hwnas.search.in_batches import LEAST, batch_size, batch_start
 from hwnas.search.pareto import front, hypervolume
 from hwnas.search.run import CANDIDATES
+from hwnas.search.samplers.auto import LEAST, batch_size, batch_start
+from hwnas.search.surrogate.history import Evaluated
+from hwnas.search.surrogate.variation import parents_of
 from hwnas.space.arch import ArchSpec
 
 BUDGET_MS = 0.9

@@ -14,13 +14,13 @@ import yaml
 from search_fakes import SMALL, all_vectors, by_size, small_space, table, trial
 
 from hwnas.errors import InfeasibleError, UsageError
-from hwnas.latency import Coefficients, LatencyTable, Row
-from hwnas.predictors.estimate import Estimate
+from hwnas.estimate import Estimate
+from hwnas.predictors.latency import Coefficients, LatencyTable, Row
 from hwnas.search import load_run, resume, search
+from hwnas.search.front import best
+from hwnas.search.objectives import Latency, Size, Tail
 from hwnas.search.pareto import dominates
-from hwnas.search.quantities import Latency, Size, Tail
 from hwnas.search.run import CANDIDATES, RUN
-from hwnas.search.selection import best
 from hwnas.space.ops import count_macs, count_params, lower, peak_activation_bytes
 
 
@@ -190,7 +190,7 @@ def test_the_command_line_takes_several_devices_limits_and_objectives(
 
 def test_one_network_and_many_at_once_cost_the_same() -> None:
     from hwnas.predictors.accuracy import load_accuracy
-    from hwnas.search.posing import problem_of
+    from hwnas.search.api import problem_of
 
     result = search(small_space(), trials=3, **asked(confidence=0.9))
     problem = problem_of(result.question, small_space(), [table(), depthwise_board()], load_accuracy(by_size))

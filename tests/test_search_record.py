@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hwnas.errors import FileFormatError, HwnasError
-from hwnas.search.record import FLUSH_EVERY_S, Record, read_record, write_atomically
+from hwnas.io.jsonl import FLUSH_EVERY_S, Record, read_record, write_atomically
 
 
 class Clock:
@@ -68,7 +68,7 @@ def test_a_full_disk_is_a_clear_error_and_what_was_written_stays(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("hwnas.search.record.os.write", full)
+        patch.setattr("hwnas.io.jsonl.os.write", full)
         record.append({"n": 2})
         with pytest.raises(HwnasError, match="No space left on device.*stays valid"):
             record.flush()
@@ -79,7 +79,7 @@ def test_a_full_disk_is_a_clear_error_and_what_was_written_stays(
 
 def test_a_partial_write_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
-    monkeypatch.setattr("hwnas.search.record.os.write", lambda file, data: real(file, bytes(data)[:3]))
+    monkeypatch.setattr("hwnas.io.jsonl.os.write", lambda file, data: real(file, bytes(data)[:3]))
     with Record(tmp_path / "r") as record:
         record.append({"n": 12345})
     assert read_record(tmp_path / "r") == [{"n": 12345}]

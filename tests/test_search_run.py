@@ -108,7 +108,7 @@ def test_a_changed_question_is_refused_with_the_difference(
 def test_a_table_that_has_changed_since_is_a_changed_question(run: Path) -> None:
     import dataclasses
 
-    from hwnas.latency import Coefficients
+    from hwnas.predictors.latency import Coefficients
 
     faster = dataclasses.replace(table(), coefficients=Coefficients((1e-8,) * 3 + (0.0, 0.0, 0.01)))
     with pytest.raises(UsageError, match="table_digest was"):
@@ -241,8 +241,8 @@ def test_a_disk_that_fills_up_ends_the_search_with_all_that_was_written_intact(
         return written
 
     with monkeypatch.context() as patch:
-        patch.setattr("hwnas.search.record.os.write", write)
-        patch.setattr("hwnas.search.record.FLUSH_EVERY_S", 0.0)
+        patch.setattr("hwnas.io.jsonl.os.write", write)
+        patch.setattr("hwnas.io.jsonl.FLUSH_EVERY_S", 0.0)
         with pytest.raises(HwnasError, match="No space left on device.*stays valid"):
             started(tmp_path / "full")
     kept = load_run(tmp_path / "full").trials

@@ -13,11 +13,11 @@ from hwnas import plugins
 from hwnas.errors import HwnasError, InfeasibleError, UsageError
 from hwnas.search import Trial, search
 from hwnas.search.engines import optuna as engine
-from hwnas.search.fastest import fastest, require_feasible
-from hwnas.search.moves import Moves, filled
+from hwnas.search.feasibility import fastest, require_feasible
 from hwnas.search.pareto import front, hypervolume
 from hwnas.search.samplers.auto import AutoSampler
 from hwnas.space.search_space import SearchSpace
+from hwnas.space.vectors import Moves, filled
 
 SAMPLERS = plugins.names("search/samplers")
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from search_fakes import trial
 
-from hwnas.search.candidate import Trial
-from hwnas.search.selection import as_printed, best
+from hwnas.search.front import as_printed, best
+from hwnas.search.trial import Trial
 
 trials = st.lists(
     st.tuples(st.integers(1, 9), st.integers(60, 70), st.integers(0, 4)).map(

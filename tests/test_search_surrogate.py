@@ -10,13 +10,13 @@ from search_fakes import by_size, small_space, table
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern
 
-from hwnas.search.moves import Moves
 from hwnas.search.pareto import hypervolume
-from hwnas.search.surrogate import Settings, Surrogate, fitted_settings
-from hwnas.search.surrogate_features import GROUPS, Features
-from hwnas.search.surrogate_gain import Gain, halton
+from hwnas.search.surrogate.acquisition import Gain, halton
+from hwnas.search.surrogate.features import GROUPS, Features
+from hwnas.search.surrogate.gp import Settings, Surrogate, fitted_settings
 from hwnas.space.ops import count_macs, count_params, lower
 from hwnas.space.search_space import SearchSpace
+from hwnas.space.vectors import Moves
 
 ONE_GROUP = [slice(0, 3)]
 

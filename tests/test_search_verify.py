@@ -16,12 +16,12 @@ import pytest
 from search_fakes import by_size, small_space
 
 from hwnas.errors import FileFormatError, InfeasibleError, UsageError
-from hwnas.latency import Coefficients, DeviceProfile, HeldOut, HeldOutNetwork, LatencyTable
-from hwnas.latency.networks import MeasuredNetwork
+from hwnas.measure.networks import MeasuredNetwork
+from hwnas.predictors.latency import Coefficients, DeviceProfile, HeldOut, HeldOutNetwork, LatencyTable
 from hwnas.report import write_report
 from hwnas.search import SearchResult, document, load_run, resume, search, verify_front
 from hwnas.search.verification import VERIFICATION
-from hwnas.search.verify import CORRECTED_TABLE
+from hwnas.search.verify_front import CORRECTED_TABLE
 from hwnas.space.arch import ArchSpec
 
 BUDGET_MS = 0.9
@@ -385,7 +385,7 @@ def test_a_signal_while_verifying_keeps_what_is_measured_and_resume_goes_on(
     import yaml
     from search_fakes import SMALL
 
-    from hwnas.search import verify
+    from hwnas.search import verify_front as verify
 
     board = Board()
     monkeypatch.chdir(tmp_path)
@@ -431,8 +431,8 @@ def test_the_whole_way_on_this_machine(
     import yaml
     from search_fakes import SMALL
 
-    from hwnas.latency.build import measured_profile
-    from hwnas.latency.link import LocalLink
+    from hwnas.measure.build import measured_profile
+    from hwnas.measure.remote.link import LocalLink
 
     profile, _ = measured_profile(
         lambda: LocalLink("onnxruntime"), runtime="onnxruntime", threads=1, batch=1, precision="fp32"

@@ -177,7 +177,7 @@ def test_a_space_that_breaks_a_rule_is_refused(change: dict[str, object], messag
 
 
 def test_a_space_file_is_found_by_path_and_by_name(tmp_path: Path) -> None:
-    from hwnas import yaml_io
+    from hwnas.io import yaml as yaml_io
 
     file = tmp_path / "mine.yaml"
     file.write_text(yaml_io.dump(TINY))

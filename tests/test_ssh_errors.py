@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hwnas.errors import BoardError
-from hwnas.latency.ssh_errors import LinkLost, explain
+from hwnas.measure.remote.ssh_errors import LinkLost, explain
 
 CHANGED = """\
 @@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@

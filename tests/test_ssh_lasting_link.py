@@ -10,10 +10,10 @@ import pytest
 
 from hwnas.board.timing import Rules
 from hwnas.errors import BoardError
-from hwnas.latency.lasting_link import LastingLink
-from hwnas.latency.link import AgentGone, CellError
-from hwnas.latency.profile import DeviceProfile
-from hwnas.latency.ssh_errors import LinkLost
+from hwnas.measure.remote.lasting_link import LastingLink
+from hwnas.measure.remote.link import AgentGone, CellError
+from hwnas.measure.remote.ssh_errors import LinkLost
+from hwnas.predictors.latency.profile import DeviceProfile
 
 PROFILE = DeviceProfile(board="fake", runtime="fake")
 LOST, GONE = LinkLost("the link is lost"), AgentGone("the agent ended")

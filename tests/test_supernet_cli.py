@@ -15,7 +15,7 @@ from conftest import Answer
 from supernet_samples import SPACE
 from train_samples import squares
 
-from hwnas import yaml_io
+from hwnas.io import yaml as yaml_io
 from hwnas.space import preset
 from hwnas.supernet.sandwich import Sandwich
 

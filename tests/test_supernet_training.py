@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from supernet_samples import SETTINGS, SPACE, WITH_BOTTLENECKS, halves
 from train_samples import PLAIN_RECIPE, squares
 
+from hwnas.data.sources import open_images
 from hwnas.errors import FileFormatError, UsageError
 from hwnas.nn import build
 from hwnas.predictors.accuracy import load_accuracy
@@ -31,10 +32,9 @@ from hwnas.supernet.networks import Networks
 from hwnas.supernet.sandwich import Sandwich
 from hwnas.supernet.trainer import Trainer
 from hwnas.supernet.weights import SharedWeights
-from hwnas.train.images import open_images
-from hwnas.train.loop import train as train_alone
-from hwnas.train.observer import FinishedEpoch, Silent
-from hwnas.train.start import initialise
+from hwnas.train.callbacks import FinishedEpoch, Silent
+from hwnas.train.init_weights import initialise
+from hwnas.train.train import train as train_alone
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,8 @@ from hwnas.nn import build
 from hwnas.space.presets import preset
 from hwnas.train import distillation
 from hwnas.train.checkpoint import load, trained_network
-from hwnas.train.loop import train
-from hwnas.train.teacher import Teacher, load_teacher
+from hwnas.train.distillation import Teacher, load_teacher
+from hwnas.train.train import train
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from train_samples import COLOURS, RECIPE, encoded, packed, square_jpeg, squares
 
+from hwnas.data.images import subset
+from hwnas.data.loader import UnreadableImageError, decode, evaluation_batches, training_batches
+from hwnas.data.sources import open_images
 from hwnas.errors import FileFormatError, UsageError
-from hwnas.train.data import UnreadableImageError, decode, evaluation_batches, training_batches
-from hwnas.train.images import open_images, subset
 
 
 def test_classes_are_the_train_folders_by_name(tmp_path: Path) -> None:
@@ -141,7 +142,14 @@ def test_unreadable_images_are_left_out_and_named(tmp_path: Path, workers: int) 
     images = open_images(root)
     assert images.empty == ("test/red/002.jpg",)
     batches = evaluation_batches(
-        images, images.split("test"), images.classes(), RECIPE, size=16, workers=workers
+        images,
+        images.split("test"),
+        images.classes(),
+        RECIPE.augmentation,
+        batch_size=RECIPE.batch_size,
+        seed=RECIPE.seed,
+        size=16,
+        workers=workers,
     )
     (batch,) = batches.epoch(0)
     assert batch.images.shape == (10, 3, 16, 16)
@@ -154,7 +162,14 @@ def test_batches_are_the_same_in_any_number_of_processes(tmp_path: Path) -> None
 
     def pixels(workers: int, epochs: tuple[int, ...]) -> list[torch.Tensor]:
         batches = training_batches(
-            images, images.split("train"), images.classes(), RECIPE, size=16, workers=workers
+            images,
+            images.split("train"),
+            images.classes(),
+            RECIPE.augmentation,
+            batch_size=RECIPE.batch_size,
+            seed=RECIPE.seed,
+            size=16,
+            workers=workers,
         )
         return [batch.images for epoch in epochs for batch in batches.epoch(epoch)]
 
@@ -170,13 +185,31 @@ def test_the_strongest_posterising_keeps_a_bit(tmp_path: Path) -> None:
 
     images = open_images(squares(tmp_path / "data", train=4))
     recipe = dataclasses.replace(RECIPE, auto_augment="rand-m10-n15-inc1")  # each image meets each operation
-    batches = training_batches(images, images.split("train"), images.classes(), recipe, size=16, workers=0)
+    batches = training_batches(
+        images,
+        images.split("train"),
+        images.classes(),
+        recipe.augmentation,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        size=16,
+        workers=0,
+    )
     assert sum(len(batch.labels) for epoch in range(1, 9) for batch in batches.epoch(epoch)) == 8 * 12
 
 
 def test_the_global_generators_are_left_alone(tmp_path: Path) -> None:
     images = open_images(squares(tmp_path / "data", train=4))
-    batches = training_batches(images, images.split("train"), images.classes(), RECIPE, size=16, workers=0)
+    batches = training_batches(
+        images,
+        images.split("train"),
+        images.classes(),
+        RECIPE.augmentation,
+        batch_size=RECIPE.batch_size,
+        seed=RECIPE.seed,
+        size=16,
+        workers=0,
+    )
     random.seed(1)
     torch.manual_seed(1)
     expected = random.random(), torch.rand(1)

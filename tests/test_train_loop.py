@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 from train_samples import ARCH, PLAIN_RECIPE, RECIPE, packed, squares
 
+from hwnas.data.sources import open_images
 from hwnas.errors import FileFormatError, UsageError
 from hwnas.space import ArchSpec
 from hwnas.train import checkpoint as checkpoints
 from hwnas.train.checkpoint import EpochRecord, load, resume_point
 from hwnas.train.evaluation import evaluate_checkpoint
-from hwnas.train.images import open_images
-from hwnas.train.loop import Progress, TrainingFailed, TrainingResult, train
+from hwnas.train.train import Progress, TrainingFailed, TrainingResult, train
 
 
 class Watcher:
@@ -144,7 +144,7 @@ def test_a_kill_at_any_moment_is_survived(data: Path, tmp_path: Path, uninterrup
         sys.path[:0] = sys.argv[3:]
         from test_train_loop import Watcher
         from train_samples import ARCH, RECIPE
-        from hwnas.train.loop import train
+        from hwnas.train.train import train
         class Printing(Watcher):
             def epoch(self, record):
                 print(record.epoch, flush=True)
@@ -288,7 +288,7 @@ def test_weights_of_another_training_are_taken_where_they_fit(
 
 def test_biases_and_norms_have_no_weight_decay() -> None:
     from hwnas.nn import build
-    from hwnas.train.optimisation import decay_groups
+    from hwnas.train.optim import decay_groups
 
     network = build(ARCH.adapted(classes=3))
     decayed, plain = decay_groups(network, 0.1)

@@ -22,10 +22,10 @@ from scipy.io import savemat
 from train_samples import ARCH, COLOURS, RECIPE, square_jpeg, squares
 
 from hwnas.cli.app import main
+from hwnas.data.loader import decode
+from hwnas.data.named_sets import NAMED_SETS
+from hwnas.data.sources import open_images
 from hwnas.errors import FileFormatError, UsageError
-from hwnas.train.data import decode
-from hwnas.train.images import open_images
-from hwnas.train.named_sets import NAMED_SETS
 
 
 def cifar(root: Path, monkeypatch: pytest.MonkeyPatch, *, fine: bool = False) -> dict[str, np.ndarray]:

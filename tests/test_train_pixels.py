@@ -8,9 +8,9 @@ import pytest
 import torch
 from train_samples import squares
 
+from hwnas.data.pixels import DEVIATION, MEAN, Pixels, decoded
+from hwnas.data.sources import open_images
 from hwnas.errors import FileFormatError
-from hwnas.train.images import open_images
-from hwnas.train.pixels import DEVIATION, MEAN, Pixels, decoded
 
 
 def numbered(count: int = 12, side: int = 8) -> Pixels:

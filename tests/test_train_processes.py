@@ -21,10 +21,10 @@ from train_samples import ARCH, PLAIN_RECIPE, squares
 from hwnas.errors import UsageError
 from hwnas.nn import build
 from hwnas.train.checkpoint import load, resume_point
-from hwnas.train.flat_recipe import OPTIMIZERS
-from hwnas.train.loop import train
-from hwnas.train.optimisation import make_optimizer
-from hwnas.train.processes import Group, joined
+from hwnas.train.distributed import Group, joined
+from hwnas.train.optim import make_optimizer
+from hwnas.train.recipe import OPTIMIZERS
+from hwnas.train.train import train
 
 RECIPE = dataclasses.replace(PLAIN_RECIPE, epochs=2, ema_decay=0.0)
 
@@ -66,7 +66,7 @@ def test_two_processes_do_what_one_does_in_two_parts(data: Path, tmp_path: Path)
         import sys
         from pathlib import Path
         from test_train_processes import ARCH, RECIPE
-        from hwnas.train.loop import train
+        from hwnas.train.train import train
         train(ARCH, Path(sys.argv[1]), RECIPE, Path(sys.argv[2]), name="tiny")
     """
     launched(script, str(data), str(tmp_path / "two"))

@@ -14,9 +14,10 @@ pytest.importorskip("timm")
 from PIL import Image
 from train_samples import COLOURS, RECIPE, encoded, square_jpeg, squares
 
+from hwnas.data.images import Images
+from hwnas.data.loader import evaluation_batches
+from hwnas.data.sources import open_images
 from hwnas.errors import FileFormatError, UsageError
-from hwnas.train.data import evaluation_batches
-from hwnas.train.images import Images, open_images
 
 
 def shard(path: Path, files: dict[str, bytes]) -> Path:
@@ -113,7 +114,14 @@ def test_a_training_sees_the_same_from_shards_as_from_a_folder(tmp_path: Path) -
     one, other = (
         next(
             evaluation_batches(
-                images, images.split("val"), images.classes(), RECIPE, size=16, workers=workers
+                images,
+                images.split("val"),
+                images.classes(),
+                RECIPE.augmentation,
+                batch_size=RECIPE.batch_size,
+                seed=RECIPE.seed,
+                size=16,
+                workers=workers,
             ).epoch(0)
         )
         for images, workers in ((shards, 2), (folder, 0))
@@ -147,7 +155,14 @@ def test_odd_pictures_are_converted_and_damaged_ones_named_by_their_member(tmp_p
     images = open_images(tmp_path)
     assert images.empty == ("train/0/train/006.png", "val/0/val/006.png")
     (batch,) = evaluation_batches(
-        images, images.split("val"), images.classes(), RECIPE, size=16, workers=0
+        images,
+        images.split("val"),
+        images.classes(),
+        RECIPE.augmentation,
+        batch_size=RECIPE.batch_size,
+        seed=RECIPE.seed,
+        size=16,
+        workers=0,
     ).epoch(0)
     assert batch.labels.tolist() == [0] * 5 + [1]
     ((name, reason),) = batch.unreadable

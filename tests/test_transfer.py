@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from hwnas.errors import UsageError
-from hwnas.predictors.latency.transfer import choose_samples, fit_transfer
+from hwnas.predictors.latency.transfer.model import choose_samples, fit_transfer
 
 
 def world(

@@ -5,11 +5,16 @@ import pandas as pd
 import pytest
 from test_transfer import best_single, mape, world
 
-from hwnas.predictors.latency.transfer import choose_samples, fit_transfer
-from hwnas.predictors.latency.transfer_bases import candidate_bases
-from hwnas.predictors.latency.transfer_blend import Answers, blend_shares, blended
-from hwnas.predictors.latency.transfer_process import Smooth, Term, fit_process
-from hwnas.predictors.latency.transfer_rows import describe_rows
+from hwnas.predictors.latency.transfer.bases import candidate_bases
+from hwnas.predictors.latency.transfer.model import (
+    Answers,
+    blend_shares,
+    blended,
+    choose_samples,
+    fit_transfer,
+)
+from hwnas.predictors.latency.transfer.process import Smooth, Term, fit_process
+from hwnas.predictors.latency.transfer.rows import describe_rows
 
 
 @pytest.mark.parametrize("devices", [0, 1, 5])
@@ -29,7 +34,7 @@ def test_a_process_left_out_is_one_fitted_without_that_row(monkeypatch: pytest.M
     x = rng.normal(size=(12, 2))
     residuals = x @ [0.3, -0.2] + rng.normal(0, 0.02, 12)
     # Settings without a choice: only then is a process without a row the same but for that row.
-    monkeypatch.setattr("hwnas.predictors.latency.transfer_process.NOISE", (0.03, 0.030001))
+    monkeypatch.setattr("hwnas.predictors.latency.transfer.process.NOISE", (0.03, 0.030001))
     terms = [Term(np.ones((12, 1)), (0.3, 0.30001), 0.3), Term(x, (0.25, 0.25001), 0.25)]
     smooth = Smooth(np.zeros((12, 0)), np.zeros(0, dtype=int), (0.1, 0.10001), 0.1)
 

@@ -15,12 +15,11 @@ from latency_fakes import FakeExporter, FakeLink, network_ms, small_space
 
 from hwnas.cli.app import main
 from hwnas.errors import MissingPackageError, UsageError
-from hwnas.latency import DeviceProfile, LatencyTable, Row
-from hwnas.latency.plan import of_any_size, space_ops
-from hwnas.latency.table import Coefficients
-from hwnas.latency.transfer_candidates import Candidates, draw_candidates, plan_samples
-from hwnas.latency.transferred import build_transferred, transfer_table
-from hwnas.predictors.latency import op_features
+from hwnas.measure.plan import of_any_size, space_ops
+from hwnas.measure.transfer_build import build_transferred, transfer_table
+from hwnas.measure.transfer_candidates import Candidates, draw_candidates, plan_samples
+from hwnas.predictors.latency import DeviceProfile, LatencyTable, Row, op_features
+from hwnas.predictors.latency.table_content import Coefficients
 from hwnas.space import OpSpec, SearchSpace, lower, preset, preset_names
 
 OTHER_BOARD = (9e-7, 5e-7, 5e-6, 1e-7, 5e-8, 0.02)
@@ -227,7 +226,9 @@ def test_without_pandas_a_transfer_names_the_extra_that_brings_it_before_anythin
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    monkeypatch.setattr("hwnas.latency.hosts.start_link", lambda *_, **__: pytest.fail("a board was asked"))
+    monkeypatch.setattr(
+        "hwnas.measure.remote.hosts.start_link", lambda *_, **__: pytest.fail("a board was asked")
+    )
     arguments = ["--name", "x", "--from", "cpu-x86", "--out", str(tmp_path / "out")]
     assert main(["table", "transfer", *arguments]) == 2
     assert "pip install 'hwnas[transfer]'" in " ".join(capsys.readouterr().err.split())
@@ -256,8 +257,8 @@ def test_a_board_is_measured_and_its_table_is_searched_with(
         hosts.append(host)
         return FakeLink().start
 
-    monkeypatch.setattr("hwnas.latency.hosts.start_link", start_link)
-    monkeypatch.setattr("hwnas.latency.on_device.exporter_for", lambda *_: FakeExporter())
+    monkeypatch.setattr("hwnas.measure.remote.hosts.start_link", start_link)
+    monkeypatch.setattr("hwnas.measure.networks.exporter_for", lambda *_: FakeExporter())
     for table in known_tables(space):
         table.save(tmp_path / f"{table.name}.yaml")
     (tmp_path / "small.yaml").write_text(json.dumps(space.to_dict()))

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.latency import LatencyTable
+from hwnas.estimate import Estimate
+from hwnas.metrics import evaluate
 from hwnas.predictors.accuracy.published import PublishedRow, fit, published_rows
-from hwnas.predictors.estimate import Estimate
-from hwnas.predictors.evaluation import evaluate
+from hwnas.predictors.latency import LatencyTable
 from hwnas.space.arch import ArchSpec, SingleHead
 from hwnas.space.ops import count_macs, count_params, lower
 from hwnas.space.search_space import SearchSpace

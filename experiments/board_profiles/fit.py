@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from hwnas.latency.heldout import HeldOut, HeldOutNetwork
-from hwnas.latency.profile import DeviceProfile
-from hwnas.latency.table import Coefficients, LatencyTable
 from hwnas.predictors.latency.features import FEATURE_NAMES, features
+from hwnas.predictors.latency.heldout import HeldOut, HeldOutNetwork
+from hwnas.predictors.latency.profile import DeviceProfile
+from hwnas.predictors.latency.table import LatencyTable
+from hwnas.predictors.latency.table_content import Coefficients
 from hwnas.space.ops import lower
 from hwnas.space.presets import preset
 

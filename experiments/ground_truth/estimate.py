@@ -26,8 +26,8 @@ import table
 from truth import truth
 
 from hwnas.errors import UsageError
+from hwnas.estimate import Estimate, Predictor
 from hwnas.predictors.accuracy import load_accuracy
-from hwnas.predictors.estimate import Estimate, Predictor
 
 FILE = Path(__file__).with_name("estimates.jsonl")
 

@@ -31,9 +31,9 @@ import numpy as np
 import table
 from truth import BINS, Truth, truth
 
+from hwnas.estimate import Estimate
+from hwnas.metrics import Report, best_possible_tau, evaluate, kendall_tau, noise_std
 from hwnas.predictors.accuracy.learned import learned, left_out
-from hwnas.predictors.estimate import Estimate
-from hwnas.predictors.evaluation import Report, best_possible_tau, evaluate, kendall_tau, noise_std
 from hwnas.space import count_macs, count_params, lower
 from hwnas.train.trainings import Condition, Training
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import HwnasError
-from hwnas.latency import LatencyTable
+from hwnas.predictors.latency import LatencyTable
 from hwnas.space import ArchSpec, SearchSpace, count_macs, count_params, lower, preset, preset_names
 
 FILE = Path(__file__).with_name("networks.jsonl")

@@ -33,8 +33,8 @@ import table
 from work import Job, work
 
 from hwnas.errors import HwnasError
-from hwnas.latency import LatencyTable
 from hwnas.predictors.accuracy import load_accuracy
+from hwnas.predictors.latency import LatencyTable
 from hwnas.search import resume, search
 from hwnas.space import ArchSpec, SearchSpace, lower, preset, preset_info, preset_names
 

@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from hwnas.data.images import subset
+from hwnas.data.pixels import Pixels, decoded
+from hwnas.data.randomness import isolated
+from hwnas.data.sources import open_images
+from hwnas.io.atomic import write_whole
 from hwnas.nn import build
 from hwnas.space import ArchSpec
-from hwnas.train.images import open_images, subset
-from hwnas.train.pixels import Pixels, decoded
-from hwnas.train.randomness import isolated
-from hwnas.whole_file import write_whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,14 +22,14 @@ from rich.console import Console
 from rich.table import Table
 
 from hwnas.board.timing import median
-from hwnas.latency.cells import timings
-from hwnas.latency.plan import make_plan
-from hwnas.predictors.evaluation import mape_percent, within_percent
+from hwnas.io.atomic import write_whole
+from hwnas.measure.cells import timings
+from hwnas.measure.plan import make_plan
+from hwnas.metrics import mape_percent, within_percent
 from hwnas.predictors.latency import fit_fill
 from hwnas.predictors.latency.calibration import Composition, compose, fit_calibration
 from hwnas.predictors.latency.residual import Residual
 from hwnas.space import OpSpec, SearchSpace, lower
-from hwnas.whole_file import write_whole
 
 FOLDS = 10
 

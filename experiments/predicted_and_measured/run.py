@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hwnas.predictors.evaluation import mape_percent, spearman, within_percent
+from hwnas.metrics import mape_percent, spearman, within_percent
 
 HERE = Path(__file__).parent
 

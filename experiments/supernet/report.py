@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ground_truth"))
 import networks
 import table
 
-from hwnas.predictors.evaluation import kendall_tau, spearman
+from hwnas.metrics import kendall_tau, spearman
 from hwnas.space import ArchSpec, count_macs, count_params, lower
 from hwnas.supernet.checkpoint import load
 

@@ -25,13 +25,13 @@ import networks
 import protocol as training
 import table
 
+from hwnas.io.atomic import write_whole
 from hwnas.space import SearchSpace
 from hwnas.supernet import Judge, Settings, find_start, train
 from hwnas.supernet.checkpoint import load
-from hwnas.train.checkpoint_folder import LAST
-from hwnas.train.observer import FinishedEpoch, Progress, Silent
-from hwnas.train.start import initialise
-from hwnas.whole_file import write_whole
+from hwnas.train.callbacks import FinishedEpoch, Progress, Silent
+from hwnas.train.checkpoint import LAST
+from hwnas.train.init_weights import initialise
 
 SPACE = Path(__file__).with_name("space.yaml")
 PROTOCOL = training.PROTOCOLS["cpu"]

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hwnas.train.images import open_images, subset
+from hwnas.data.images import subset
+from hwnas.data.sources import open_images
 
 HERE = Path(__file__).parent
 DATA = "images"

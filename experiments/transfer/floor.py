@@ -21,7 +21,7 @@ from data import SETS, Task, scores, tasks
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import RidgeCV
 
-from hwnas.predictors.latency.transfer_rows import describe_rows
+from hwnas.predictors.latency.transfer.rows import describe_rows
 
 FOLDS = 3
 

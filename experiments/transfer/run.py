@@ -21,7 +21,7 @@ import pandas as pd
 from baselines import Baselines
 from data import SETS, Task, scores, tasks
 
-from hwnas.predictors.latency.transfer import choose_samples, fit_transfer
+from hwnas.predictors.latency.transfer.model import choose_samples, fit_transfer
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.csv"

@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 from data import scores
 
-from hwnas.latency import LatencyTable
-from hwnas.latency.transfer_candidates import compare_networks, draw_candidates
-from hwnas.latency.transferred import transfer_table
-from hwnas.predictors.latency.transfer import choose_samples, fit_transfer
+from hwnas.measure.transfer_build import transfer_table
+from hwnas.measure.transfer_candidates import compare_networks, draw_candidates
+from hwnas.predictors.latency import LatencyTable
+from hwnas.predictors.latency.transfer.model import choose_samples, fit_transfer
 from hwnas.space import ArchSpec, SearchSpace
 
 MEASURED = Path(__file__).parent / "runtimes.json"

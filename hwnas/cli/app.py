@@ -32,7 +32,7 @@ VERBS: Mapping[str, str] = {
     "models": "List the published networks at hand.",
     "devices": "List the devices at hand, and how good each one's table is.",
     "train": "Train a network on a folder of images.",
-    "contest": "Train several networks at once, end those that fall behind.",
+    "train-many": "Train several networks, stop weak ones early.",
     "evaluate": "Say how accurate a trained network is.",
     "supernet": "Train weights that networks of a space share; judge by them.",
     "dense": "Train and judge detectors and segmentation networks.",
@@ -40,11 +40,13 @@ VERBS: Mapping[str, str] = {
     "export": "Write a network for a runtime: ONNX, OpenVINO, ncnn, torch.",
     "measure": "Time whole networks, beside what was predicted.",
     "table": "Build, check and show latency tables.",
-    "analyze": "Reproduce published analyses.",
     "doctor": "Say what is missing here, and the command that mends it.",
 }
 """Every verb, in the order of the help, and its line there. `hwnas/cli/<verb>.py` holds it: a
 function `command`, or a group `app`."""
+
+RENAMED: Mapping[str, str] = {"contest": "train-many"}
+"""Earlier names of verbs, which still work."""
 
 EXIT_INTERNAL = 1
 EXIT_USAGE = 2
@@ -101,6 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     arguments, config = _without_config(arguments)
     verb = next((argument for argument in arguments if not argument.startswith("-")), None)
+    if verb is not None and verb in RENAMED:
+        arguments[arguments.index(verb)] = verb = RENAMED[verb]
     command = _command(verb)
     context: dict[str, Any] = {"auto_envvar_prefix": "HWNAS"}
     if config is not None:
@@ -130,7 +134,7 @@ def _command(verb: str | None) -> Any:
         if name != verb:
             application.command(name, help=line)(_nothing)
             continue
-        module = importlib.import_module(f"hwnas.cli.{name}")
+        module = importlib.import_module(f"hwnas.cli.{name.replace('-', '_')}")
         if hasattr(module, "app"):
             application.add_typer(module.app, name=name, help=line)
         else:
@@ -206,7 +210,7 @@ def _defaults(config: Path, root: Any, verb: str | None) -> dict[str, Any]:
 
     The file is a mapping from verb to options, spelled as on the command line without the dashes.
     """
-    from hwnas import yaml_io
+    from hwnas.io import yaml as yaml_io
 
     try:
         data = yaml_io.read(config)

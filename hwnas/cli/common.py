@@ -115,7 +115,7 @@ def resolve_arch(text: str) -> tuple[str, ArchSpec]:
         return _arch_of_run(Path(run), which)
     path = Path(text)
     if path.is_file() and path.suffix in (".yaml", ".yml"):
-        from hwnas import yaml_io
+        from hwnas.io import yaml as yaml_io
 
         return path.stem, ArchSpec.from_dict(yaml_io.read(path), source=str(path))
     if path.exists():

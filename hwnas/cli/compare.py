@@ -38,9 +38,9 @@ def command(
 
     Example: hwnas compare runs/rpi4-20ms-1 runs/rpi4-20ms-2 --out both.html
     """
+    from hwnas.io.jsonl import write_atomically
     from hwnas.report.compare_page import comparison_document, comparison_html
     from hwnas.report.comparison import compare
-    from hwnas.search.record import write_atomically
 
     known = compare(runs, allow_mismatch=allow_mismatch)
     if out is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hwnas.cli.common import ArchArgument, DeviceOption, JsonOption, emit_json, resolve_arch, stdout
 
 if TYPE_CHECKING:
-    from hwnas.latency import LatencyTable
+    from hwnas.predictors.latency import LatencyTable
     from hwnas.space import ArchSpec
 
 __all__ = ["command"]
@@ -22,7 +22,7 @@ def command(arch: ArchArgument, device: DeviceOption = None, as_json: JsonOption
     name, spec = resolve_arch(arch)
     table = None
     if device is not None:
-        from hwnas.latency import LatencyTable
+        from hwnas.predictors.latency import LatencyTable
 
         table = LatencyTable.load(device)
     document = _document(name, spec, table)

@@ -8,7 +8,7 @@ from hwnas.cli.common import JsonOption, emit_json, stderr, stdout
 from hwnas.errors import HwnasError
 
 if TYPE_CHECKING:
-    from hwnas.latency import TableSummary
+    from hwnas.predictors.latency import TableSummary
 
 __all__ = ["command"]
 
@@ -20,7 +20,7 @@ def command(as_json: JsonOption = False) -> None:
     measured on it and from the tables of others, 'estimated' ones were fitted on published latencies. The
     error is that on whole networks which the table was not fitted on.
     """
-    from hwnas.latency import device_names, find_table, read_summary
+    from hwnas.predictors.latency import device_names, find_table, read_summary
 
     devices = []
     broken = []

@@ -26,9 +26,9 @@ def command(
 ) -> None:
     """Say how accurate a trained network is: top-1 and top-5 on DATA's val images, or test."""
     require_packages()
+    from hwnas.data.sources import open_images
     from hwnas.train.checkpoint import load
     from hwnas.train.evaluation import evaluate_checkpoint
-    from hwnas.train.images import open_images
 
     trained = load(checkpoint)
     for reason in trained.skipped:

@@ -95,7 +95,7 @@ def _subject(text: str, init: str | None) -> Subject:
         return Subject(name, network, "trained", trained.classes_names, trained.recipe)
     weights = "random"
     if init is not None:
-        from hwnas.train.start import find_start, fitted
+        from hwnas.train.init_weights import find_start, fitted
 
         start = find_start(init, network.arch)
         own = network.state_dict()

@@ -16,12 +16,12 @@ from hwnas.cli.weights import named_network
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
-    from hwnas.latency.measurements import Measurement
-    from hwnas.nn.deploy import Deployable
-    from hwnas.nn.export import Batch
+    from hwnas.export.accuracy_check import Comparison
+    from hwnas.export.deploy import Deployable
+    from hwnas.export.graphs import Batch
     from hwnas.nn.network import Network
+    from hwnas.predictors.latency.measurements import Measurement
     from hwnas.train.checkpoint import Checkpoint
-    from hwnas.train.exported import Comparison
 
 __all__ = ["command"]
 
@@ -80,8 +80,7 @@ def command(
         _check_folder(out)
     for package in ("torch", "onnx", "onnxruntime"):
         plugins.require(package, extra="torch")
-    from hwnas.nn import deploy
-    from hwnas.train import model_card
+    from hwnas.export import deploy, model_card
 
     name, network, trained = named_network(arch)
     if trained is None and (calibration or evaluate):
@@ -147,7 +146,7 @@ def command(
 
 def _judged(model: Deployable, comparison: Comparison | None) -> str:
     """How near the file is to the network: by its logits, and by its accuracy where that was asked for."""
-    from hwnas.nn.deploy import FORMATS
+    from hwnas.export.deploy import FORMATS
 
     lines = ""
     if model.parity_max_abs is not None:
@@ -177,7 +176,7 @@ def _stem(text: str, name: str, trained: Checkpoint | None) -> str:
 
 def _measured(text: str, network: Network) -> tuple[Measurement, ...]:
     """What the run's or training's folder knows of this network's latency."""
-    from hwnas.latency.measurements import recorded
+    from hwnas.predictors.latency.measurements import recorded
 
     folder = folder_of(text)
     return () if folder is None else recorded(folder, network.arch.id)
@@ -186,7 +185,7 @@ def _measured(text: str, network: Network) -> tuple[Measurement, ...]:
 def _calibration(trained: Checkpoint | None, folder: Path | None, batch: Batch) -> list[Any] | None:
     if trained is None or folder is None:
         return None
-    from hwnas.train.exported import calibration_batches
+    from hwnas.export.accuracy_check import calibration_batches
 
     return list(calibration_batches(trained, folder, batch=1 if batch == "dynamic" else batch))
 
@@ -196,7 +195,7 @@ def _comparison(
 ) -> Comparison | None:
     if trained is None or folder is None:
         return None
-    from hwnas.train.exported import compare
+    from hwnas.export.accuracy_check import compare
 
     return compare(trained, network, model.run, folder)
 

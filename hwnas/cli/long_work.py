@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hwnas.search.conduct import Progress
+    from hwnas.search.api import Progress
 
 __all__ = ["noting", "progress_bar"]
 

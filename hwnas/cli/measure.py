@@ -23,9 +23,9 @@ from hwnas.cli.subjects import Subject, keep, models_of, subjects
 from hwnas.errors import MissingOpError
 
 if TYPE_CHECKING:
-    from hwnas.latency import DeviceProfile, LatencyTable
-    from hwnas.latency.measurements import Measurement
-    from hwnas.latency.networks import MeasuredNetwork
+    from hwnas.measure.networks import MeasuredNetwork
+    from hwnas.predictors.latency import DeviceProfile, LatencyTable
+    from hwnas.predictors.latency.measurements import Measurement
     from hwnas.space import ArchSpec
 
 __all__ = ["command"]
@@ -69,7 +69,7 @@ def command(
     named = subjects(archs)
     table = None
     if device is not None:
-        from hwnas.latency import LatencyTable
+        from hwnas.predictors.latency import LatencyTable
 
         table = LatencyTable.load(device)
     wanted = {
@@ -127,8 +127,8 @@ def _profile(
     table: LatencyTable | None, settings: Mapping[str, Any], host: str, allow_mismatch: bool
 ) -> tuple[DeviceProfile, dict[str, Any]]:
     """What is measured on, found out there, and compared with a measured table's own."""
-    from hwnas.latency.build import measured_profile
-    from hwnas.latency.hosts import start_link
+    from hwnas.measure.build import measured_profile
+    from hwnas.measure.remote.hosts import start_link
 
     profile, environment = measured_profile(start_link(host, settings["runtime"], say=say), **settings)
     if table is not None and table.provenance != "estimated":
@@ -148,8 +148,8 @@ def _profile(
 def _measure(
     networks: Mapping[str, ArchSpec | bytes], profile: DeviceProfile, host: str, rounds: int, seed: int
 ) -> dict[str, MeasuredNetwork]:
-    from hwnas.latency.hosts import start_link
-    from hwnas.latency.on_device import measure_archs
+    from hwnas.measure.networks import measure_archs
+    from hwnas.measure.remote.hosts import start_link
 
     def progress(name: str, done: int, total: int) -> None:
         if sys.stderr.isatty():
@@ -163,7 +163,7 @@ def _measure(
 
 
 def _measurement(subject: Subject, own: MeasuredNetwork, profile: DeviceProfile) -> Measurement:
-    from hwnas.latency.measurements import Measurement
+    from hwnas.predictors.latency.measurements import Measurement
 
     return Measurement(
         network=subject.arch.id,

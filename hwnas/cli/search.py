@@ -20,9 +20,9 @@ from hwnas.cli.workers import AddressOption, EngineOption, GpusOption, WorkersOp
 from hwnas.errors import InfeasibleError, UsageError
 
 if TYPE_CHECKING:
-    from hwnas.latency.link import Link
+    from hwnas.measure.remote.link import Link
     from hwnas.search import SearchResult
-    from hwnas.search.conduct import Progress
+    from hwnas.search.api import Progress
 
 __all__ = ["command"]
 
@@ -227,10 +227,10 @@ class _Wanted:
     def start(self, runtime: str) -> Callable[[], Link]:
         """What starts an agent on the board."""
         if self.host == "local":
-            from hwnas.search.verify import start_here
+            from hwnas.search.verify_front import start_here
 
             return start_here(runtime)
-        from hwnas.latency.hosts import start_link
+        from hwnas.measure.remote.hosts import start_link
 
         return start_link(self.host, runtime)
 
@@ -250,8 +250,8 @@ class _Wanted:
                 "--verify measures one device and holds its median latency against the budget: give one "
                 "--device and leave --budget-on out, or leave --verify out"
             )
-        from hwnas.latency import LatencyTable
-        from hwnas.search.verify import verifiable_profile
+        from hwnas.predictors.latency import LatencyTable
+        from hwnas.search.verify_front import verifiable_profile
 
         verifiable_profile(
             LatencyTable.load(device),
@@ -323,7 +323,7 @@ def _resumed(
 def _verified(folder: Path, device: str, wanted: _Wanted) -> SearchResult:
     """The run with its front measured; exits with 130 or 143 when a signal ended that early."""
     from hwnas.report import write_report
-    from hwnas.search.verify import DEFAULT_NETWORKS, verify_front
+    from hwnas.search.verify_front import DEFAULT_NETWORKS, verify_front
 
     messages = stderr()
     signals: list[int] = []

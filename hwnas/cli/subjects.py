@@ -11,9 +11,9 @@ from hwnas.cli.common import resolve_arch
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
-    from hwnas.latency.measurements import Measurement
+    from hwnas.export.exported_file import ExportedFile
+    from hwnas.predictors.latency.measurements import Measurement
     from hwnas.space import ArchSpec
-    from hwnas.train.exported_file import ExportedFile
 
 __all__ = ["Subject", "folder_of", "keep", "models_of", "subjects"]
 
@@ -34,7 +34,7 @@ def subjects(archs: Sequence[str]) -> dict[str, Subject]:
 
     Raises UsageError when nothing goes by a name, FileFormatError when the file that it names is damaged.
     """
-    from hwnas.train.exported_file import SUFFIXES, find_exported
+    from hwnas.export.exported_file import SUFFIXES, find_exported
 
     found: dict[str, Subject] = {}
     for text in archs:
@@ -94,8 +94,8 @@ def keep(named: Mapping[str, Subject], measured: Mapping[str, Measurement]) -> l
 
     Raises UsageError when something cannot be written.
     """
-    from hwnas.latency.measurements import record
-    from hwnas.train.model_card import add_measured
+    from hwnas.export.model_card import add_measured
+    from hwnas.predictors.latency.measurements import record
 
     written: list[Path] = []
     by_folder: dict[Path, list[Measurement]] = {}

@@ -288,7 +288,7 @@ def _before(folder: Path, resume: bool) -> tuple[Settings, SearchSpace | str, in
     """(settings, space, limit) of what is resumed; the defaults where nothing is."""
     from hwnas.supernet.checkpoint import load
     from hwnas.supernet.settings import Settings
-    from hwnas.train.checkpoint_folder import LAST, PREVIOUS
+    from hwnas.train.checkpoint import LAST, PREVIOUS
 
     if not resume or not any((folder / file).exists() for file in (LAST, PREVIOUS)):
         return Settings(), "default", None

@@ -29,8 +29,8 @@ from hwnas.cli.table_transfer import command as transfer
 from hwnas.errors import FileFormatError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from hwnas.latency import LatencyTable
-    from hwnas.latency.plan import Plan
+    from hwnas.measure.plan import Plan
+    from hwnas.predictors.latency import LatencyTable
 
 __all__ = ["app"]
 
@@ -81,7 +81,7 @@ def build(
 
     Example: hwnas table build --name my-pc --threads 1 --minutes 5
     """
-    from hwnas.latency.plan import make_plan
+    from hwnas.measure.plan import make_plan
     from hwnas.space import SearchSpace
 
     if ops not in ("fitting", "all", "presets"):
@@ -126,7 +126,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Say whether a table is valid, where it comes from, how noisy and how good it is."""
-    from hwnas.latency import LatencyTable, find_table
+    from hwnas.predictors.latency import LatencyTable, find_table
     from hwnas.space import OpSpec
 
     path = find_table(device)
@@ -162,8 +162,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a table's rows, or its coefficients where it has no rows."""
-    from hwnas.latency import LatencyTable, find_table
-    from hwnas.predictors.latency import FEATURE_NAMES
+    from hwnas.predictors.latency import FEATURE_NAMES, LatencyTable, find_table
     from hwnas.space.ops import KINDS
 
     path = find_table(device)
@@ -221,12 +220,12 @@ def _build(
     resume: bool,
     progress: Progress,
 ) -> LatencyTable:
-    from hwnas.latency.build import build_table
-    from hwnas.latency.hosts import LOCAL, start_link
-    from hwnas.latency.on_device import exporter_for
+    from hwnas.measure.build import build_table
+    from hwnas.measure.networks import exporter_for
+    from hwnas.measure.remote.hosts import LOCAL, start_link
 
     exporter = exporter_for(runtime, precision)
-    from hwnas.nn.export import one_thread
+    from hwnas.export.graphs import one_thread
 
     with one_thread():
         return build_table(

@@ -15,7 +15,7 @@ from hwnas.cli.common import stderr, stdout
 from hwnas.errors import FileFormatError, HwnasError, UsageError
 
 if TYPE_CHECKING:
-    from hwnas.latency import LatencyTable
+    from hwnas.predictors.latency import LatencyTable
 
 __all__ = [
     "BatchOption",

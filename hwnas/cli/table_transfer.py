@@ -27,7 +27,7 @@ from hwnas.cli.table_building import (
 from hwnas.errors import HwnasError, UsageError
 
 if TYPE_CHECKING:
-    from hwnas.latency import LatencyTable
+    from hwnas.predictors.latency import LatencyTable
 
 __all__ = ["command"]
 
@@ -72,8 +72,8 @@ def command(
     from hwnas import plugins
 
     plugins.require("pandas", extra="transfer")
-    from hwnas.latency.transfer_candidates import draw_candidates, plan_samples
-    from hwnas.latency.transferred import build_transferred
+    from hwnas.measure.transfer_build import build_transferred
+    from hwnas.measure.transfer_candidates import draw_candidates, plan_samples
     from hwnas.space import SearchSpace
 
     search_space = SearchSpace.from_yaml(space)
@@ -91,11 +91,11 @@ def command(
     check_writable(out)
 
     def measure(file: Path, progress: Progress) -> LatencyTable:
-        from hwnas.latency.hosts import LOCAL, start_link
-        from hwnas.latency.on_device import exporter_for
+        from hwnas.measure.networks import exporter_for
+        from hwnas.measure.remote.hosts import LOCAL, start_link
 
         exporter = exporter_for(runtime, precision)
-        from hwnas.nn.export import one_thread
+        from hwnas.export.graphs import one_thread
 
         with one_thread():
             return build_transferred(
@@ -122,7 +122,7 @@ def command(
 
 def _known_tables(names: list[str] | None) -> list[LatencyTable]:
     """The tables named, or all at hand; those that come from a transfer only where they are named."""
-    from hwnas.latency import LatencyTable, device_names
+    from hwnas.predictors.latency import LatencyTable, device_names
 
     if names:
         return [LatencyTable.load(name) for name in dict.fromkeys(names)]

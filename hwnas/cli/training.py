@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from hwnas.dense.recipe import DenseRecipe
     from hwnas.space import ArchSpec
     from hwnas.supernet.settings import Settings as SupernetSettings
-    from hwnas.train.observer import FinishedEpoch, Progress
+    from hwnas.train.callbacks import FinishedEpoch, Progress
+    from hwnas.train.checkpoint import Saved
+    from hwnas.train.init_weights import Start
     from hwnas.train.recipe import Recipe as ClassifierRecipe
-    from hwnas.train.saved import Saved
-    from hwnas.train.start import Start
 
 __all__ = [
     "BatchOption",
@@ -175,7 +175,7 @@ class Changes:
 
 def with_fields(recipe: Plain, settings: list[str]) -> Plain:
     """The recipe with fields given as FIELD=VALUE; raises UsageError as for a recipe file."""
-    from hwnas import yaml_io
+    from hwnas.io import yaml as yaml_io
 
     if not settings:
         return recipe
@@ -225,7 +225,7 @@ def chosen_recipe(
     read: Callable[[str], Recipe],
 ) -> tuple[Recipe, int | None]:
     """The recipe asked for, else that of the training that is resumed; and that training's limit."""
-    from hwnas.train.checkpoint_folder import LAST, PREVIOUS
+    from hwnas.train.checkpoint import LAST, PREVIOUS
 
     if resumed is not None and any((resumed / file).exists() for file in (LAST, PREVIOUS)):
         saved = resume_point(resumed)

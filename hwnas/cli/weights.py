@@ -20,8 +20,8 @@ def named_network(text: str) -> tuple[str, Network, Checkpoint | None]:
 
     Raises as `resolve_arch` and `hwnas.train.checkpoint.load` do.
     """
+    from hwnas.export.timing.random_weights import randomise
     from hwnas.nn.network import Network, build
-    from hwnas.nn.random_weights import randomise
 
     path = Path(text)
     if path.exists() and path.suffix not in (".yaml", ".yml") and not (path / "run.yaml").exists():

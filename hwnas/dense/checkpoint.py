@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hwnas.dense.networks import DenseNetwork, build_dense
 from hwnas.dense.recipe import DenseRecipe
-from hwnas.train.saved import Kind, Saved
+from hwnas.train.checkpoint import Kind, Saved
 
 __all__ = ["DenseCheckpoint", "DenseRecord", "load", "resume_point", "save", "trained_network"]
 

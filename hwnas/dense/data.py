@@ -1,6 +1,6 @@
 """Photos and their annotations -> batches for a detector or a segmentation network.
 
-As in `hwnas.train.data`: decoded in worker processes, the same in any number of them; an image that
+As in `hwnas.data.loader`: decoded in worker processes, the same in any number of them; an image that
 cannot be decoded, or is of another size than its annotations say, is left out of its batch and its name
 comes with the batch. Sizes are left as they are, which is the network's own affair.
 """
@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from hwnas.data.loader import Order, Place, UnreadableImageError, decode, leave_signals
+from hwnas.data.randomness import isolated
 from hwnas.dense.annotations import Photo
 from hwnas.dense.masks import instance_masks, semantic_map
 from hwnas.dense.recipe import DenseRecipe
-from hwnas.train.data import UnreadableImageError, decode
-from hwnas.train.order import Order, Place, leave_signals
-from hwnas.train.randomness import isolated
 
 __all__ = ["MAX_CLASSES", "DenseBatch", "DenseBatches", "Target"]
 

@@ -1,6 +1,6 @@
 """Training a detector or a segmentation network on COCO-format data, resumable after any interruption.
 
-As `hwnas.train.loop`, whose folder, checkpoints, optimiser and randomness it shares: what is kept is the
+As `hwnas.train.train`, whose folder, checkpoints, optimiser and randomness it shares: what is kept is the
 last finished epoch, and a resumed training ends, on a CPU with as many threads, with the very bits of an
 uninterrupted one.
 """
@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from hwnas import plugins
+from hwnas.data.loader import worker_count
+from hwnas.data.randomness import deterministic
 from hwnas.dense import checkpoint as checkpoints
 from hwnas.dense.annotations import Photo
 from hwnas.dense.checkpoint import DenseCheckpoint, DenseRecord
@@ -31,15 +33,13 @@ from hwnas.dense.scores import LEADING
 from hwnas.dense.start import initialise_dense
 from hwnas.dense.trainer import DenseTrainer
 from hwnas.errors import UsageError
+from hwnas.io.atomic import write_whole
 from hwnas.space import ArchSpec
-from hwnas.train.epochs import all_epochs
+from hwnas.train.callbacks import Observer, Silent, listed
+from hwnas.train.distributed import joined
 from hwnas.train.folder import prepared_folder
-from hwnas.train.observer import Observer, Silent, listed
-from hwnas.train.order import worker_count
-from hwnas.train.processes import joined
-from hwnas.train.randomness import deterministic
-from hwnas.train.start import Start
-from hwnas.whole_file import write_whole
+from hwnas.train.init_weights import Start
+from hwnas.train.trainer import all_epochs
 
 __all__ = ["DenseResult", "evaluate_checkpoint", "train"]
 

@@ -20,12 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hwnas import plugins
+from hwnas.data.pixels import DEVIATION, MEAN
 from hwnas.dense.backbone import Backbone, Pyramid
 from hwnas.dense.masks import IGNORED
 from hwnas.dense.recipe import DenseRecipe
 from hwnas.errors import UsageError
 from hwnas.space import ArchSpec
-from hwnas.train.pixels import DEVIATION, MEAN
 
 __all__ = ["TASKS", "DenseNetwork", "Segmenter", "build_dense"]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwnas.train import fields
-from hwnas.train.flat_recipe import FlatRecipe
+from hwnas.train import recipe as fields
+from hwnas.train.recipe import FlatRecipe
 
 __all__ = ["DenseRecipe", "read_recipe", "recipe_names"]
 

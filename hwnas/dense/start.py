@@ -8,10 +8,10 @@ from pathlib import Path
 from hwnas.dense.checkpoint import load
 from hwnas.dense.networks import DenseNetwork
 from hwnas.errors import FileFormatError
+from hwnas.io.tensors import below
 from hwnas.space import ArchSpec
-from hwnas.train.observer import Observer
-from hwnas.train.sealed import below
-from hwnas.train.start import Start, fitted, initialise
+from hwnas.train.callbacks import Observer
+from hwnas.train.init_weights import Start, fitted, initialise
 
 __all__ = ["initialise_dense"]
 
@@ -27,7 +27,7 @@ def initialise_dense(
     """Start from the weights that `--init` names, or that `asked` finds, where they fit; says which did.
 
     A dense training gives what has the same name and shape, heads of as many classes included; anything
-    else that `hwnas.train.start` knows gives the backbone. Biases within windows are resized.
+    else that `hwnas.train.init_weights` knows gives the backbone. Biases within windows are resized.
 
     Raises UsageError when nothing fits or goes by that name, FileFormatError when a file is damaged.
     """

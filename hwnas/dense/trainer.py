@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from hwnas.data.randomness import isolated
 from hwnas.dense.checkpoint import DenseCheckpoint, DenseRecord
 from hwnas.dense.data import DenseBatch, DenseBatches
 from hwnas.dense.evaluation import evaluate
 from hwnas.dense.networks import DenseNetwork, build_dense
 from hwnas.dense.scores import LEADING
-from hwnas.train.observer import Observer
-from hwnas.train.processes import Group
-from hwnas.train.randomness import isolated
-from hwnas.train.updates import Updates
+from hwnas.train.callbacks import Observer
+from hwnas.train.distributed import Group
+from hwnas.train.trainer import Updates
 
 __all__ = ["DenseTrainer"]
 

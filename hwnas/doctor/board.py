@@ -11,8 +11,8 @@ from hwnas import plugins
 from hwnas.board.install import FREE_MIB
 from hwnas.doctor import runtimes, state
 from hwnas.doctor.finding import Finding
-from hwnas.latency.link import plugin_file
-from hwnas.latency.ssh_board import SshBoard, UnfitBoardError
+from hwnas.measure.remote.link import plugin_file
+from hwnas.measure.remote.ssh_board import SshBoard, UnfitBoardError
 
 __all__ = ["CHECKS", "examine_board", "findings"]
 

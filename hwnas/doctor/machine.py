@@ -72,7 +72,7 @@ def _import_apart(code: str) -> Imported:
 
 def _table_problems() -> Mapping[str, str | None]:
     """Each device's problem with its table, or None where it is sound."""
-    from hwnas.latency import LatencyTable, device_names
+    from hwnas.predictors.latency import LatencyTable, device_names
 
     problems: dict[str, str | None] = {}
     for name in device_names():

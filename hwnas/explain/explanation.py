@@ -12,18 +12,19 @@ import torch
 from torch import Tensor
 
 from hwnas import plugins
+from hwnas.data.images import subset
+from hwnas.data.loader import UnreadableImageError, decode, evaluation_batches
+from hwnas.data.pixels import DEVIATION, MEAN
+from hwnas.data.sources import open_images
 from hwnas.errors import FileFormatError, UsageError, did_you_mean
 from hwnas.explain import pictures
 from hwnas.explain.attention_maps import SeenAttention, look
 from hwnas.explain.grad_cam import grad_cam, stage_ends
 from hwnas.explain.head_similarity import HeadSimilarity, mean_of_maxima, mean_of_others, similarities
 from hwnas.explain.pictures import Picture
+from hwnas.io.atomic import write_whole
 from hwnas.nn.network import Network
-from hwnas.train.data import UnreadableImageError, decode, evaluation_batches
-from hwnas.train.images import open_images, subset
-from hwnas.train.pixels import DEVIATION, MEAN
 from hwnas.train.recipe import Recipe
-from hwnas.whole_file import write_whole
 
 __all__ = ["SIMILARITY_IMAGES", "Subject", "explain", "wanted_class"]
 
@@ -139,7 +140,14 @@ def _data_batches(subject: Subject, data: Path) -> Iterator[Tensor]:
     classes = sorted({image.class_name for image in available})
     chosen = subset(available, max(SIMILARITY_IMAGES, len(classes)), subject.recipe.seed)
     batches = evaluation_batches(
-        images, chosen, classes, subject.recipe, size=subject.network.arch.resolution, workers=0
+        images,
+        chosen,
+        classes,
+        subject.recipe.augmentation,
+        batch_size=subject.recipe.batch_size,
+        seed=subject.recipe.seed,
+        size=subject.network.arch.resolution,
+        workers=0,
     )
     found = False
     for batch in batches.epoch(0):

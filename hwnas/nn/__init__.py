@@ -1,4 +1,4 @@
-"""Networks in torch: built from an ArchSpec, filled with published weights, exported to ONNX.
+"""Networks in torch: built from an ArchSpec, filled with published weights, folded.
 
 Importing this loads no torch; the names below do, when they are first used.
 """
@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING
 from hwnas import plugins
 
 if TYPE_CHECKING:
-    from hwnas.nn.export import export_onnx
     from hwnas.nn.folding import fold
     from hwnas.nn.network import Network, build
     from hwnas.nn.published import load_published
 
-__all__ = ["Network", "build", "export_onnx", "fold", "load_published"]
+__all__ = ["Network", "build", "fold", "load_published"]
 
 _HOMES = {
     "Network": "network",
     "build": "network",
-    "export_onnx": "export",
     "fold": "folding",
     "load_published": "published",
 }

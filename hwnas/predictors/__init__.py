@@ -1,5 +1,5 @@
 """What a network will do before it runs: latency and accuracy, each an Estimate."""
 
-from hwnas.predictors.estimate import Estimate, Predictor
+from hwnas.estimate import Estimate, Predictor
 
 __all__ = ["Estimate", "Predictor"]

@@ -22,10 +22,10 @@ def write_report(run: SearchResult | Path | str) -> Path:
     was kept in memory only.
     """
     from hwnas.errors import UsageError
+    from hwnas.io.jsonl import write_atomically
     from hwnas.report.html import report_html
     from hwnas.report.tables import tables_of
     from hwnas.search import load_run
-    from hwnas.search.record import write_atomically
 
     result = load_run(run) if isinstance(run, Path | str) else run
     if result.path is None:

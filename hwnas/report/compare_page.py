@@ -14,8 +14,8 @@ from hwnas.report.front import accuracy_title, axis_title, front_marks
 from hwnas.report.html import page
 from hwnas.report.ways import box_text
 from hwnas.report.words import number, percent, with_deviation
-from hwnas.search.candidate import Candidate
 from hwnas.search.run import SearchResult
+from hwnas.search.trial import Candidate
 
 __all__ = ["comparison_document", "comparison_html"]
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from hwnas.predictors.estimate import Estimate
+from hwnas.estimate import Estimate
 from hwnas.report.words import number
-from hwnas.search.question import Question
+from hwnas.search.config import Question
 from hwnas.search.run import SearchResult
 
 __all__ = ["Dimension", "Network", "dimensions", "shown", "within"]

@@ -15,7 +15,7 @@ from hwnas.report.words import interval, number, with_deviation
 from hwnas.search.run import SearchResult
 
 if TYPE_CHECKING:
-    from hwnas.latency import LatencyTable
+    from hwnas.predictors.latency import LatencyTable
 
 __all__ = [
     "accuracy_title",

@@ -20,7 +20,7 @@ from hwnas.report.words import number, with_deviation
 from hwnas.search.run import SearchResult, resume_command
 
 if TYPE_CHECKING:
-    from hwnas.latency import LatencyTable
+    from hwnas.predictors.latency import LatencyTable
 
 __all__ = ["page", "report_html"]
 

@@ -8,8 +8,8 @@ from html import escape
 
 from hwnas.report.dimensions import Dimension, dimensions
 from hwnas.report.words import interval, number, with_deviation
-from hwnas.search.candidate import Candidate
 from hwnas.search.run import SearchResult
+from hwnas.search.trial import Candidate
 
 __all__ = ["networks_section"]
 

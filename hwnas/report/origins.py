@@ -15,8 +15,8 @@ from hwnas.search.run import SearchResult, resume_command
 from hwnas.space.ops import lower
 
 if TYPE_CHECKING:
-    from hwnas.latency import LatencyTable
-    from hwnas.search.candidate import Candidate
+    from hwnas.predictors.latency import LatencyTable
+    from hwnas.search.trial import Candidate
 
 __all__ = ["ops_section", "provenance_section"]
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
 
-    from hwnas.latency import LatencyTable
+    from hwnas.predictors.latency import LatencyTable
 
 __all__ = ["FORMATS", "plots"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwnas.errors import HwnasError
-from hwnas.latency import LatencyTable
+from hwnas.predictors.latency import LatencyTable
 from hwnas.search.run import SearchResult
 
 __all__ = ["tables_of"]

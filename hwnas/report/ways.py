@@ -12,7 +12,7 @@ from hwnas.report.curves import Curve, progress_chart
 from hwnas.report.dimensions import dimensions
 from hwnas.report.progress import Box, Points, box_of, progress
 from hwnas.report.words import percent
-from hwnas.search.question import Question
+from hwnas.search.config import Question
 from hwnas.search.run import SearchResult
 
 __all__ = ["box_text", "choices_section", "limits_of", "points_of", "progress_section"]

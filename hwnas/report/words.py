@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwnas.predictors.estimate import Estimate
+from hwnas.estimate import Estimate
 
 __all__ = ["interval", "number", "percent", "with_deviation"]
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from hwnas import plugins
 
 if TYPE_CHECKING:
-    from hwnas.search.candidate import Candidate, Trial
-    from hwnas.search.conduct import DEFAULT_TRIALS, resume, search
+    from hwnas.search.api import DEFAULT_TRIALS, resume, search
     from hwnas.search.output import document
     from hwnas.search.problem import Problem
     from hwnas.search.run import SearchResult, load_run, next_folder, resume_command
-    from hwnas.search.verify import verify_front
+    from hwnas.search.trial import Candidate, Trial
+    from hwnas.search.verify_front import verify_front
 
 __all__ = [
     "DEFAULT_TRIALS",
@@ -36,18 +36,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Candidate": "candidate",
-    "DEFAULT_TRIALS": "conduct",
+    "Candidate": "trial",
+    "DEFAULT_TRIALS": "api",
     "Problem": "problem",
     "SearchResult": "run",
-    "Trial": "candidate",
+    "Trial": "trial",
     "document": "output",
     "load_run": "run",
     "next_folder": "run",
-    "resume": "conduct",
+    "resume": "api",
     "resume_command": "run",
-    "search": "conduct",
-    "verify_front": "verify",
+    "search": "api",
+    "verify_front": "verify_front",
 }
 
 __getattr__ = plugins.lazy_names(__name__, _HOMES)

@@ -20,9 +20,9 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.study import StudyDirection
 
 from hwnas.errors import UsageError
-from hwnas.search.candidate import Trial
-from hwnas.search.quiet import quiet_optuna
 from hwnas.search.run import SearchResult
+from hwnas.search.samplers._proposing import quiet_optuna
+from hwnas.search.trial import Trial
 from hwnas.space.search_space import INACTIVE, SearchSpace
 
 __all__ = ["export_study"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from hwnas.search.candidate import Candidate
 from hwnas.search.run import SearchResult, resume_command
+from hwnas.search.trial import Candidate
 
 __all__ = ["document", "verification_text"]
 

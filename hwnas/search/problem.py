@@ -13,15 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import HwnasError, UsageError
-from hwnas.predictors.estimate import Estimate, Predictor, is_cheap
-from hwnas.search.candidate import Trial
-from hwnas.search.quantities import FEW, Latency, Size, Wanted, cost_ms, tail_of
+from hwnas.estimate import Estimate, Predictor, is_cheap
+from hwnas.search.objectives import FEW, Latency, Size, Wanted, cost_ms, tail_of
+from hwnas.search.trial import Trial
 from hwnas.space.ops import count_macs, count_params, lower
-from hwnas.space.search_space import SearchSpace
+from hwnas.space.search_space import SearchSpace, Vector
 
-__all__ = ["BUDGET_ON", "Problem", "Vector", "check_budget", "cost_ms"]
-
-Vector = tuple[int, ...]
+__all__ = ["BUDGET_ON", "Problem", "check_budget", "cost_ms"]
 
 BUDGET_ON = ("p50", "p95")
 """What a budget may be held against: the latency itself, or the tail of single runs."""

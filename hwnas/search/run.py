@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import hwnas
-from hwnas import yaml_io
 from hwnas.errors import FileFormatError, HwnasError, UsageError
-from hwnas.predictors.estimate import Estimate
-from hwnas.search.candidate import Candidate, Trial
-from hwnas.search.question import Question
-from hwnas.search.record import read_record, write_atomically
-from hwnas.search.selection import best
+from hwnas.estimate import Estimate
+from hwnas.io import yaml as yaml_io
+from hwnas.io.jsonl import read_record, write_atomically
+from hwnas.search.config import Question
+from hwnas.search.front import best
+from hwnas.search.trial import Candidate, Trial
 from hwnas.search.verification import VERIFICATION, Verification, read_verification
 from hwnas.space.arch import ArchSpec
 from hwnas.space.search_space import SearchSpace
@@ -67,7 +67,7 @@ class SearchResult:
     trials: tuple[Trial, ...]
     """All evaluated networks, in the order of evaluation. All are within the budget."""
     front: list[Candidate]
-    """The networks worth choosing from, best accuracy first; see `hwnas.search.selection`. Once they are
+    """The networks worth choosing from, best accuracy first; see `hwnas.search.front`. Once they are
     verified, only networks that were measured within the budget."""
     versions: dict[str, str]
     started: str

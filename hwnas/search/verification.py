@@ -17,9 +17,9 @@ from statistics import median, stdev
 from typing import Any
 
 from hwnas.errors import FileFormatError
-from hwnas.predictors.estimate import Estimate
-from hwnas.search.candidate import estimate_from, estimate_values
-from hwnas.search.record import write_atomically
+from hwnas.estimate import Estimate
+from hwnas.io.jsonl import write_atomically
+from hwnas.search.trial import estimate_from, estimate_values
 
 __all__ = ["VERIFICATION", "Corrected", "MeasuredCandidate", "Verification", "read_verification"]
 
@@ -53,7 +53,7 @@ class Corrected:
     """How the table was corrected with what was measured."""
 
     method: str
-    """`none`, `one factor` or `per kind`; see `hwnas.latency.correction`."""
+    """`none`, `one factor` or `per kind`; see `hwnas.predictors.latency.correction`."""
     factor: float
     """What everything was multiplied with."""
     factors: Mapping[str, float]

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from hwnas import yaml_io
 from hwnas.errors import ArchError, FileFormatError, did_you_mean
+from hwnas.io import yaml as yaml_io
 
 __all__ = [
     "ATTENTIONS",

@@ -16,8 +16,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from hwnas import yaml_io
 from hwnas.errors import ArchError, FileFormatError, SpaceError, did_you_mean
+from hwnas.io import yaml as yaml_io
 from hwnas.space.arch import (
     ArchSpec,
     Attention,

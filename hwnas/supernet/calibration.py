@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hwnas.errors import FileFormatError, UsageError
-from hwnas.whole_file import write_whole
+from hwnas.io.atomic import write_whole
 
 __all__ = ["Calibration"]
 

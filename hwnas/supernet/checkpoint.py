@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import FileFormatError, UsageError
+from hwnas.io.tensors import Tensors, below, read_sealed, sealed
 from hwnas.space import SearchSpace
 from hwnas.supernet.settings import Settings
-from hwnas.train.checkpoint_folder import LAST, PREVIOUS, first_whole, put
-from hwnas.train.sealed import Tensors, below, read_sealed, sealed
-from hwnas.train.training_state import TrainingState, packed, unpacked
+from hwnas.train.checkpoint import LAST, PREVIOUS, TrainingState, first_whole, packed, put, unpacked
 
 __all__ = ["WEIGHTS", "Checkpoint", "EpochRecord", "load", "resume_point", "save"]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
+from hwnas.data.images import Image, Images, subset
+from hwnas.data.pixels import Pixels, decoded
 from hwnas.errors import FileFormatError, UsageError
-from hwnas.train.checkpoint_folder import put
-from hwnas.train.images import Image, Images, subset
-from hwnas.train.pixels import Pixels, decoded
-from hwnas.train.sealed import read_sealed, sealed
+from hwnas.io.tensors import read_sealed, sealed
+from hwnas.train.checkpoint import put
 
 __all__ = [
     "IMAGES",

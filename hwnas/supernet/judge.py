@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hwnas.data.sources import open_images
 from hwnas.errors import UsageError
 from hwnas.space import ArchSpec
 from hwnas.supernet.checkpoint import load
@@ -23,8 +24,7 @@ from hwnas.supernet.resizing import resized
 from hwnas.supernet.sandwich import Sandwich
 from hwnas.supernet.tuning import UPDATES, Tuning
 from hwnas.supernet.weights import SharedWeights
-from hwnas.train.images import open_images
-from hwnas.train.optimisation import matrix_precision
+from hwnas.train.optim import matrix_precision
 
 __all__ = ["Judge", "Judged"]
 

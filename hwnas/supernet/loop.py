@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hwnas.data.images import Images
+from hwnas.data.randomness import deterministic
+from hwnas.data.sources import open_images
 from hwnas.errors import UsageError
 from hwnas.space import SearchSpace
 from hwnas.supernet.checkpoint import Checkpoint, EpochRecord, resume_point, save
@@ -23,11 +26,9 @@ from hwnas.supernet.sandwich import Sandwich
 from hwnas.supernet.settings import Settings
 from hwnas.supernet.trainer import Trainer
 from hwnas.supernet.weights import SharedWeights
-from hwnas.train.checkpoint_folder import LAST, PREVIOUS
+from hwnas.train.callbacks import Observer, Silent
+from hwnas.train.checkpoint import LAST, PREVIOUS
 from hwnas.train.folder import described_data, newest, refuse_another, write_history
-from hwnas.train.images import Images, open_images
-from hwnas.train.observer import Observer, Silent
-from hwnas.train.randomness import deterministic
 
 __all__ = ["Trained", "train"]
 

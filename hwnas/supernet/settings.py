@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hwnas.errors import UsageError
-from hwnas.train import fields
-from hwnas.train.flat_recipe import PRECISIONS
+from hwnas.train import recipe as fields
+from hwnas.train.recipe import PRECISIONS
 
 __all__ = ["Settings"]
 
@@ -62,7 +62,7 @@ class Settings:
 
     @property
     def optimizer(self) -> str:
-        """What the schedule and the optimiser are told; see `hwnas.train.optimisation`."""
+        """What the schedule and the optimiser are told; see `hwnas.train.optim`."""
         return "adamw"
 
     @property

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hwnas.space import ArchSpec
 from hwnas.supernet.judge import Judge
-from hwnas.train.start import Start
+from hwnas.train.init_weights import Start
 
 __all__ = ["find_start"]
 

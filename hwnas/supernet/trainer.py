@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hwnas.data.pixels import Pixels
+from hwnas.data.randomness import derived_seed
 from hwnas.errors import FileFormatError
 from hwnas.space import ArchSpec
 from hwnas.supernet.checkpoint import Checkpoint
@@ -20,11 +22,9 @@ from hwnas.supernet.resizing import resized
 from hwnas.supernet.sandwich import Sandwich
 from hwnas.supernet.settings import Settings
 from hwnas.supernet.weights import SharedWeights
-from hwnas.train.observer import Observer, Progress, TrainingFailed
-from hwnas.train.optimisation import make_schedule, matrix_precision
-from hwnas.train.pixels import Pixels
-from hwnas.train.randomness import derived_seed
-from hwnas.train.training_state import TrainingState
+from hwnas.train.callbacks import Observer, Progress, TrainingFailed
+from hwnas.train.checkpoint import TrainingState
+from hwnas.train.optim import make_schedule, matrix_precision
 
 __all__ = ["Trainer"]
 

@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hwnas.data.images import Images
+from hwnas.data.pixels import Pixels
 from hwnas.errors import UsageError
 from hwnas.supernet.checkpoint import Checkpoint
 from hwnas.supernet.images import selected, trained_on
 from hwnas.supernet.resizing import resized
 from hwnas.train.brief import Brief
 from hwnas.train.folder import described_data
-from hwnas.train.images import Images
-from hwnas.train.pixels import Pixels
 
 __all__ = ["UPDATES", "Tuning"]
 

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from torch import nn
 
+from hwnas.data.randomness import isolated
 from hwnas.errors import UsageError
 from hwnas.nn.awakening import awakened
 from hwnas.nn.network import build_op
 from hwnas.space import ArchSpec, Head, SearchSpace, Stage, StageSpace, Stem, lower
 from hwnas.supernet.slices import Piece, op_pieces, pieces, shared_place
-from hwnas.train.randomness import isolated
 
 __all__ = ["SharedWeights"]
 

@@ -9,8 +9,8 @@ from hwnas import plugins
 if TYPE_CHECKING:
     from hwnas.train.checkpoint import Checkpoint, load
     from hwnas.train.evaluation import evaluate
-    from hwnas.train.loop import train
     from hwnas.train.recipe import Recipe, read_recipe, recipe_names
+    from hwnas.train.train import train
 
 __all__ = ["Checkpoint", "Recipe", "evaluate", "load", "read_recipe", "recipe_names", "train"]
 
@@ -21,7 +21,7 @@ _HOMES = {
     "load": "checkpoint",
     "read_recipe": "recipe",
     "recipe_names": "recipe",
-    "train": "loop",
+    "train": "train",
 }
 
 __getattr__ = plugins.lazy_names(

@@ -1,17 +1,24 @@
-"""Checkpoint: a classifier's training so far. All of it but the epoch's record is in `hwnas.train.saved`."""
+"""Checkpoint: the state of a training, its files, and how they are read again."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from hwnas.train.checkpoint_folder import BEST, LAST, PREVIOUS
-from hwnas.train.recipe import Recipe
-from hwnas.train.saved import Kind, Saved
-from hwnas.train.training_state import TrainingState
+from hwnas.errors import FileFormatError, HwnasError, UsageError
+from hwnas.io.tensors import Tensors, below, read_sealed, sealed
+from hwnas.space import ArchSpec
+from hwnas.train.recipe import FlatRecipe, Recipe
 
 if TYPE_CHECKING:
     import torch
+    from _typeshed import DataclassInstance
+    from torch import nn
 
 __all__ = [
     "BEST",
@@ -19,12 +26,152 @@ __all__ = [
     "PREVIOUS",
     "Checkpoint",
     "EpochRecord",
+    "Kind",
+    "Saved",
     "TrainingState",
+    "first_whole",
     "load",
+    "packed",
+    "put",
     "resume_point",
     "save",
     "trained_network",
+    "unpacked",
 ]
+
+
+# --- the state of a training, for any network ------------------------------------------------
+
+
+# to use its network.
+#
+# How it lies in a file is in `hwnas.io.tensors`, which files a folder has in
+# `hwnas.train.checkpoint`.
+
+FORMAT = 1  # 1: the first one
+
+SomeRecipe = TypeVar("SomeRecipe", bound=FlatRecipe)
+Record = TypeVar("Record", bound="DataclassInstance")
+
+
+@dataclass(frozen=True, slots=True)
+class Saved(Generic[SomeRecipe, Record]):
+    """A trained network and how it came about."""
+
+    arch: ArchSpec
+    """As trained: adapted to the images' size and classes."""
+    state_dict: Tensors
+    """The weights to use: the moving average where one is kept. On the CPU, float32."""
+    classes_names: tuple[str, ...]
+    """Name of each class, in the order of the network's outputs."""
+    recipe: SomeRecipe
+    history: tuple[Record, ...]
+    """A record for each finished epoch."""
+    name: str = ""
+    """What the architecture was called on the command line, such as uniform-t."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """What identifies the images: see `hwnas.train.folder`."""
+    training: TrainingState | None = None
+    """None in `best`."""
+    path: Path | None = None
+    """The file it was loaded from."""
+    skipped: tuple[str, ...] = ()
+    """Why better or newer files were passed over, a sentence each."""
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+        return len(self.history)
+
+    def into(self, network: nn.Module) -> None:
+        """Loads the weights into a network, and puts it into eval mode.
+
+        Raises FileFormatError when weights and network don't belong together.
+        """
+        try:
+            network.load_state_dict(self.state_dict)
+        except RuntimeError as error:
+            raise FileFormatError(f"{self.path}: the weights are of another network: {error}") from None
+        network.eval()
+
+
+AnySaved = TypeVar("AnySaved", bound="Saved[Any, Any]")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[AnySaved]):
+    """One kind of checkpoint: its name in the file, and its Python types."""
+
+    name: str
+    saved: type[AnySaved]
+    recipe: type[FlatRecipe]
+    record: type[Any]
+    more: tuple[str, ...] = ()
+    """Fields beyond those of `Saved`, of plain data."""
+
+    def save(self, checkpoint: AnySaved, path: Path) -> None:
+        """Write the checkpoint to `path`, atomically: it is either there whole or not at all.
+
+        Raises HwnasError when the disk is full or the folder cannot be written; what was there stays.
+        """
+        tensors: Tensors = {f"weights/{name}": tensor for name, tensor in checkpoint.state_dict.items()}
+        document: dict[str, Any] = {
+            "format": FORMAT,
+            "kind": self.name,
+            **{name: getattr(checkpoint, name) for name in self.more},
+            "name": checkpoint.name,
+            "arch": checkpoint.arch.to_dict(),
+            "classes_names": list(checkpoint.classes_names),
+            "recipe": checkpoint.recipe.to_dict(),
+            "data": dict(checkpoint.data),
+            "history": [dataclasses.asdict(record) for record in checkpoint.history],
+            "training": None,
+        }
+        if checkpoint.training is not None:
+            state, document["training"] = packed(checkpoint.training, checkpoint.state_dict)
+            tensors |= state
+        put(sealed(tensors, document), path)
+
+    def load(self, path: Path | str) -> AnySaved:
+        """The checkpoint in a file, or the best one of a training's folder.
+
+        In a folder a damaged file is passed over for the next: best, last, previous; `skipped` says so.
+        Raises UsageError when there is none, FileFormatError when it is damaged, a pickle or foreign.
+        """
+        return self._first_whole(Path(path), (BEST, LAST, PREVIOUS))
+
+    def resume_point(self, folder: Path) -> AnySaved:
+        """The newest whole checkpoint of a training's folder that can be resumed. Raises as `load`."""
+        return self._first_whole(folder, (LAST, PREVIOUS))
+
+    def _first_whole(self, path: Path, names: tuple[str, ...]) -> AnySaved:
+        found, skipped = first_whole(path, names, self._read)
+        return dataclasses.replace(found, skipped=skipped)
+
+    def _read(self, path: Path) -> AnySaved:
+        document, tensors = read_sealed(path, kind=self.name, version=FORMAT)
+        try:
+            weights = below(tensors, "weights/")
+            training = document["training"]
+            return self.saved(
+                arch=ArchSpec.from_dict(document["arch"], source=f"{path}: arch"),
+                state_dict=weights,
+                classes_names=tuple(document["classes_names"]),
+                recipe=self.recipe.from_dict(document["recipe"], source=f"{path}: recipe"),
+                history=tuple(self.record(**record) for record in document["history"]),
+                name=document["name"],
+                data=document["data"],
+                training=None if training is None else unpacked(training, tensors, weights),
+                path=path,
+                **{name: document[name] for name in self.more},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+            raise FileFormatError(
+                f"{path}: not a whole checkpoint: {type(error).__name__}: {error}"
+            ) from None
+
+
+# --- classifier checkpoint --------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +216,141 @@ def trained_network(checkpoint: Checkpoint) -> torch.nn.Module:
     network = build(checkpoint.arch)
     checkpoint.into(network)
     return network
+
+
+# --- optimiser, schedule and moving average --------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingState:
+    """What only a resumed training needs."""
+
+    model: Tensors
+    """The weights that are trained (not their moving average)."""
+    optimizer: dict[str, Any]
+    """The optimiser's own state dict."""
+    updates: int
+    """Updates so far; the schedule follows from it."""
+    scaler: dict[str, Any] = field(default_factory=dict)
+    """Loss scaling of float16; empty elsewhere."""
+    average: Tensors = field(default_factory=dict)
+    """The moving average as it is trained, with both heads of a distilled network; empty without one."""
+
+
+def packed(state: TrainingState, weights: Mapping[str, torch.Tensor]) -> tuple[Tensors, dict[str, Any]]:
+    """Tensors and plain data of the state; what is the same as in `weights` is left out."""
+    tensors: Tensors = {}
+    for part, own in (("model", state.model), ("average", state.average)):
+        tensors |= {
+            f"{part}/{name}": tensor
+            for name, tensor in own.items()
+            if not _is_same(tensor, weights.get(name))  # stored once
+        }
+    plain: dict[str, dict[str, Any]] = {}
+    for index, slots in state.optimizer["state"].items():
+        plain[str(index)] = {}
+        for name, value in slots.items():
+            if hasattr(value, "data_ptr"):
+                tensors[f"optimizer/{index}/{name}"] = value
+            else:
+                plain[str(index)][name] = value
+    return tensors, {
+        "updates": state.updates,
+        "scaler": state.scaler,
+        "averaged": bool(state.average),
+        "optimizer": {"param_groups": state.optimizer["param_groups"], "state": plain},
+    }
+
+
+def unpacked(plain: Mapping[str, Any], tensors: Tensors, weights: Tensors) -> TrainingState:
+    """The state that `packed` took apart; raises KeyError, TypeError or ValueError for anything else."""
+    slots: dict[int, dict[str, Any]] = {
+        int(index): dict(values) for index, values in plain["optimizer"]["state"].items()
+    }
+    for name, tensor in below(tensors, "optimizer/").items():
+        index, _, slot = name.partition("/")
+        slots[int(index)][slot] = tensor
+    return TrainingState(
+        model=weights | below(tensors, "model/"),
+        optimizer={"state": slots, "param_groups": plain["optimizer"]["param_groups"]},
+        updates=plain["updates"],
+        scaler=plain["scaler"],
+        average=weights | below(tensors, "average/") if plain.get("averaged", True) else {},
+    )
+
+
+def _is_same(tensor: torch.Tensor, other: torch.Tensor | None) -> bool:
+    return other is not None and tensor.data_ptr() == other.data_ptr()
+
+
+# --- checkpoint files of a training folder ---------------------------------------------------
+
+
+# A file is written beside its place, flushed to the disk and renamed, and `last` becomes `previous` first.
+#
+#     OUT/last.safetensors       after the last finished epoch, with optimiser and moving average
+#     OUT/previous.safetensors   after the one before
+#     OUT/best.safetensors       the best weights so far, nothing else
+
+LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
+
+Found = TypeVar("Found")
+
+
+def put(content: bytes, path: Path) -> None:
+    """Write a checkpoint's bytes to `path`, atomically: it is either there whole or not at all.
+
+    Raises HwnasError when the disk is full or the folder cannot be written; what was there stays.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.name == LAST and path.exists():
+            path.replace(path.with_name(PREVIOUS))
+        temporary.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise HwnasError(
+            f"{path}: the checkpoint could not be written: {error.strerror}; "
+            "the one before is intact: make room, then resume"
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def first_whole(
+    path: Path, names: Sequence[str], read: Callable[[Path], Found]
+) -> tuple[Found, tuple[str, ...]]:
+    """What `read` makes of a file, or of the first whole one of `names` in a folder; and why earlier
+    ones were passed over, a sentence each.
+
+    Raises UsageError when there is none, and as `read` does when none is whole.
+    """
+    if path.is_file():
+        return read(path), ()
+    if not path.is_dir():
+        raise UsageError(f"no such checkpoint: {path}: give a .safetensors file or a training's folder")
+    skipped: list[str] = []
+    for name in names:
+        if (path / name).exists():
+            try:
+                return read(path / name), tuple(skipped)
+            except FileFormatError as error:
+                skipped.append(str(error))
+    if skipped:
+        raise FileFormatError("\n".join(skipped))
+    raise UsageError(f"{path}: there is no checkpoint in this folder ({', '.join(names)})")
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the renames themselves durable, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

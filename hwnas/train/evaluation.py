@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from hwnas.data.images import Images
+from hwnas.data.loader import Batches, evaluation_batches, worker_count
 from hwnas.errors import FileFormatError
 from hwnas.train.checkpoint import Checkpoint, trained_network
-from hwnas.train.data import Batches, evaluation_batches
-from hwnas.train.images import Images
-from hwnas.train.order import worker_count
 
 __all__ = ["Evaluation", "evaluate", "evaluate_checkpoint"]
 
@@ -82,7 +81,9 @@ def evaluate_checkpoint(checkpoint: Checkpoint, images: Images, *, device: str =
         images,
         images.split(images.evaluation_split()),
         checkpoint.classes_names,
-        checkpoint.recipe,
+        checkpoint.recipe.augmentation,
+        batch_size=checkpoint.recipe.batch_size,
+        seed=checkpoint.recipe.seed,
         size=checkpoint.arch.resolution,
         workers=worker_count(checkpoint.recipe.workers),
         pin_memory=device != "cpu",

@@ -2,7 +2,7 @@
 
 arch.yaml                  the network, adapted to the images
 recipe.yaml                how it is trained
-last, previous, best       see `hwnas.train.checkpoint_folder`
+last, previous, best       see `hwnas.train.checkpoint`
 history.jsonl              a line an epoch
 result.json                at the end: accuracy, recipe, time, environment
 """
@@ -12,17 +12,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import timm
+import torch
+
+from hwnas import __version__
+from hwnas.data.images import Image, Images
 from hwnas.errors import UsageError
-from hwnas.space import ArchSpec
-from hwnas.train.checkpoint_folder import BEST, LAST, PREVIOUS
-from hwnas.train.images import Image, Images
-from hwnas.train.observer import Observer
-from hwnas.train.processes import Group
-from hwnas.whole_file import write_whole
+from hwnas.io.atomic import write_whole
+from hwnas.space import ArchSpec, lower
+from hwnas.train.callbacks import Observer
+from hwnas.train.checkpoint import BEST, LAST, PREVIOUS, Checkpoint
+from hwnas.train.distributed import Group
 
 __all__ = [
     "FREE_TO_CHANGE",
@@ -32,6 +37,7 @@ __all__ = [
     "prepared_folder",
     "read_history",
     "refuse_another",
+    "result_document",
     "write_history",
 ]
 
@@ -182,3 +188,48 @@ def _differences(saved: Resumable, asked: Resumable) -> Iterator[str]:
     for name, value in asked.recipe.to_dict().items():
         if name not in FREE_TO_CHANGE and recipe[name] != value:
             yield f"  {name}: {recipe[name]} there, {value} asked for"
+
+
+# --- result.json ------------------------------------------------------------------------------
+
+SCHEMA = 1  # 1: the first one
+
+
+def result_document(checkpoint: Checkpoint, *, device: str, evaluation_split: str) -> dict[str, Any]:
+    """Plain data: the network, its accuracy by epoch, the recipe, the time and the environment.
+
+    `top1_percent` is that of the last epoch; the best one is chosen on the very images it is measured
+    on, so it flatters.
+    """
+    ops = lower(checkpoint.arch)
+    last = checkpoint.history[-1]
+    best = max(checkpoint.history, key=lambda record: record.top1_percent)
+    return {
+        "schema": SCHEMA,
+        "kind": "training",
+        "name": checkpoint.name,
+        "id": checkpoint.arch.id,
+        "params": sum(op.params for op in ops),
+        "macs": sum(op.macs for op in ops),
+        "seed": checkpoint.recipe.seed,
+        "top1_percent": last.top1_percent,
+        "top5_percent": last.top5_percent,
+        "best_top1_percent": best.top1_percent,
+        "best_epoch": best.epoch,
+        "epochs": checkpoint.epoch,
+        "train_seconds": sum(record.seconds for record in checkpoint.history),
+        "data": {**checkpoint.data, "evaluation_split": evaluation_split},
+        "classes_names": list(checkpoint.classes_names),
+        "history": [dataclasses.asdict(record) for record in checkpoint.history],
+        "recipe": checkpoint.recipe.to_dict(),
+        "environment": {
+            "hwnas": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+            "machine": platform.machine(),
+            "device": torch.cuda.get_device_name() if device != "cpu" else "cpu",
+            "threads": torch.get_num_threads(),
+        },
+        "arch": checkpoint.arch.to_dict(),
+    }

@@ -6,14 +6,132 @@ else that decides the outcome of a training is here, and so inside every checkpo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self, TypeVar
 
-from hwnas.train import fields
-from hwnas.train.flat_recipe import FlatRecipe
+from hwnas.data.loader import Augmentation
+from hwnas.errors import FileFormatError, UsageError, did_you_mean
+from hwnas.io import yaml as yaml_io
 
-__all__ = ["Recipe", "read_recipe", "recipe_names"]
+__all__ = [
+    "FORMAT",
+    "OPTIMIZERS",
+    "PRECISIONS",
+    "FlatRecipe",
+    "Recipe",
+    "from_plain",
+    "from_text",
+    "named_text",
+    "outside",
+    "read_recipe",
+    "recipe_names",
+    "shipped",
+    "to_plain",
+]
+
+
+# --- fields that all recipes share -----------------------------------------------------------
+
+
+PRECISIONS = ("mixed", "bf16", "fp32")
+OPTIMIZERS = ("adamw", "lion", "nadamw", "sgd")
+
+_LIMITS: dict[str, tuple[float, float]] = {
+    "epochs": (1, 100_000),
+    "batch_size": (2, 1_000_000),  # BatchNorm has no statistics over one image
+    "lr_batch_size": (1, 1_000_000),
+    "min_lr": (0, 1e3),
+    "warmup_lr": (0, 1e3),
+    "warmup_epochs": (0, 100_000),
+    "weight_decay": (0, 10),
+    "clip_grad_norm": (0, 1e6),
+    "horizontal_flip": (0, 1),
+    "seed": (0, 2**63 - 1),
+    "workers": (-1, 1024),
+}
+
+
+class FlatRecipe:
+    """The base of a frozen dataclass of int, float, str and bool that has at least the fields below.
+
+    Construction raises UsageError with every broken rule, a line each.
+    """
+
+    __slots__ = ()
+
+    # Declared for the type checker; the dataclasses define them, with defaults of their own.
+    epochs: int
+    batch_size: int
+    lr: float
+    lr_batch_size: int
+    min_lr: float
+    warmup_epochs: float
+    warmup_lr: float
+    weight_decay: float
+    clip_grad_norm: float
+    ema_decay: float
+    horizontal_flip: float
+    stem_stride: int
+    precision: str
+    optimizer: str
+    seed: int
+    workers: int
+
+    def __post_init__(self) -> None:
+        problems = [*self._shared_problems(), *self.problems()]
+        if problems:
+            raise UsageError("\n".join(f"recipe: {problem}" for problem in problems))
+
+    def problems(self) -> Iterator[str]:
+        """A sentence for each broken rule of the fields that only this kind of recipe has."""
+        raise NotImplementedError
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate after warm-up, for this batch size."""
+        return self.lr * self.batch_size / self.lr_batch_size
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data with every field, so that a later change of a default changes no recipe."""
+        return to_plain(self)
+
+    def to_yaml(self) -> str:
+        """The text of a recipe file."""
+        return yaml_io.dump(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, data: Any, *, source: str = "recipe") -> Self:
+        """The recipe in plain data; raises UsageError with a line for each mistake and its field."""
+        return from_plain(cls, data, source=source)
+
+    @classmethod
+    def from_yaml(cls, text: str, *, source: str = "recipe") -> Self:
+        """The recipe in the text of a file; raises UsageError as `from_dict` does."""
+        return from_text(cls, text, source=source)
+
+    def _shared_problems(self) -> Iterator[str]:
+        yield from outside(self, _LIMITS)
+        if not (math.isfinite(self.lr) and 0 < self.lr <= 1e3):
+            yield f"lr: must be above 0 and at most 1000, got {self.lr}"
+        if not 0 <= self.ema_decay < 1:
+            yield f"ema_decay: must be at least 0 and below 1, got {self.ema_decay}"
+        if self.stem_stride not in (0, 2, 4, 8, 16):
+            yield f"stem_stride: must be 0, 2, 4, 8 or 16, got {self.stem_stride}"
+        if self.warmup_epochs > self.epochs:
+            yield (
+                f"warmup_epochs: must be at most epochs, got warmup_epochs={self.warmup_epochs:g} "
+                f"and epochs={self.epochs}"
+            )
+        for name, known in (("precision", PRECISIONS), ("optimizer", OPTIMIZERS)):
+            if getattr(self, name) not in known:
+                yield f"{name}: must be one of {', '.join(known)}, got '{getattr(self, name)}'"
+
+
+# --- classifier recipe ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +192,7 @@ class Recipe(FlatRecipe):
     """Whether torch.compile turns the network into code of its own, which takes a minute at the start."""
     teacher: str = ""
     """Whose answers are learnt beside the labels: a checkpoint of hwnas, `timm:NAME` or
-    `timm:NAME:FILE.safetensors`; empty is without. See `hwnas.train.teacher`."""
+    `timm:NAME:FILE.safetensors`; empty is without. See `hwnas.train.distillation`."""
     teacher_share: float = 0.5
     """Share of the teacher's answers in the loss; the labels have the rest."""
     seed: int = 0
@@ -83,9 +201,21 @@ class Recipe(FlatRecipe):
     """Decoding processes; 0 decodes in the training process, -1 takes one per spare core, at most 8.
     Does not change the outcome."""
 
+    @property
+    def augmentation(self) -> Augmentation:
+        """How images are cropped and changed."""
+        return Augmentation(
+            crop_scale_min=self.crop_scale_min,
+            horizontal_flip=self.horizontal_flip,
+            color_jitter=self.color_jitter,
+            auto_augment=self.auto_augment,
+            random_erasing=self.random_erasing,
+            eval_crop=self.eval_crop,
+        )
+
     def problems(self) -> Iterator[str]:
         """A sentence for each broken rule of what only classifiers' recipes have."""
-        yield from fields.outside(
+        yield from outside(
             self,
             {
                 "mixup_alpha": (0, 100),
@@ -111,13 +241,110 @@ class Recipe(FlatRecipe):
 
 def recipe_names() -> tuple[str, ...]:
     """The recipes that come with hwnas."""
-    return fields.shipped(_folder())
+    return shipped(_folder())
 
 
 def read_recipe(name_or_path: str) -> Recipe:
     """A recipe by its name or from a YAML file; raises UsageError when there is none such."""
-    return Recipe.from_yaml(fields.named_text(name_or_path, _folder()), source=name_or_path)
+    return Recipe.from_yaml(named_text(name_or_path, _folder()), source=name_or_path)
 
 
 def _folder() -> Path:
     return Path(__file__).parent / "recipes"
+
+
+# --- reading recipe files --------------------------------------------------------------------
+
+
+FORMAT = 1  # 1: the first one
+
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+AnyRecipe = TypeVar("AnyRecipe")
+
+
+def to_plain(recipe: Any) -> dict[str, Any]:
+    """Plain data with every field, so that a later change of a default changes no recipe."""
+    return {"format": FORMAT, **dataclasses.asdict(recipe)}
+
+
+def from_plain(cls: type[AnyRecipe], data: Any, *, source: str) -> AnyRecipe:
+    """The recipe in plain data; `cls` is a dataclass of int, float, str and bool.
+
+    Raises UsageError with a line for each mistake and its field.
+    """
+    if not isinstance(data, Mapping):
+        raise UsageError(f"{source}: a recipe must be a mapping, got {type(data).__name__}")
+    specs = {spec.name: spec for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    version = data.get("format")
+    if type(version) is not int or not 1 <= version <= FORMAT:
+        newer = type(version) is int and version > FORMAT
+        problems.append(
+            f"format: this hwnas reads {FORMAT}, got {version!r}" + (": upgrade hwnas" if newer else "")
+        )
+    for name, value in data.items():
+        if name == "format":
+            continue
+        if name not in specs:
+            problems.append(f"{name}: no such field.{did_you_mean(str(name), specs)}")
+            continue
+        wanted = {"int": int, "float": float, "str": str, "bool": bool}[str(specs[name].type)]
+        if wanted is float and type(value) is int:
+            value = float(value)
+        if type(value) is not wanted:  # bool is an int for isinstance
+            problems.append(f"{name}: must be {_WORDS[wanted]}, got {value!r} ({type(value).__name__})")
+            continue
+        values[name] = value
+    for name, spec in specs.items():
+        if spec.default is dataclasses.MISSING and name not in data:
+            problems.append(f"{name}: is required")
+    if not problems:
+        try:
+            return cls(**values)
+        except UsageError as error:
+            problems = [line.removeprefix("recipe: ") for line in str(error).splitlines()]
+    raise UsageError("\n".join(f"{source}: {problem}" for problem in problems))
+
+
+def from_text(cls: type[AnyRecipe], text: str, *, source: str) -> AnyRecipe:
+    """The recipe in the text of a YAML file; raises UsageError as `from_plain` does."""
+    try:
+        data = yaml_io.parse(text, source=source)
+    except FileFormatError as error:
+        raise UsageError(str(error)) from None
+    return from_plain(cls, data, source=source)
+
+
+def outside(recipe: object, limits: Mapping[str, tuple[float, float]]) -> Iterator[str]:
+    """A sentence for each field that is not from its lowest to its highest value."""
+    for name, (low, high) in limits.items():
+        value = getattr(recipe, name)
+        if not low <= value <= high:  # also true of NaN
+            yield f"{name}: must be from {low} to {high}, got {value}"
+
+
+def shipped(folder: Path) -> tuple[str, ...]:
+    """The names of the recipes in a folder."""
+    return tuple(sorted(file.stem for file in folder.glob("*.yaml")))
+
+
+def named_text(name_or_path: str, folder: Path) -> str:
+    """The text of the recipe of this name in the folder, or of a YAML file; raises UsageError when
+    there is none such."""
+    names = shipped(folder)
+    if name_or_path in names:
+        path = folder / f"{name_or_path}.yaml"
+    else:
+        path = Path(name_or_path)
+        if path.suffix not in (".yaml", ".yml"):
+            raise UsageError(
+                f"no recipe '{name_or_path}'.{did_you_mean(name_or_path, names)} "
+                f"Known: {', '.join(names)}, or a .yaml file"
+            )
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise UsageError(f"recipe {path}: cannot be read: {reason}") from None

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from board import sshd
-from hwnas.latency.profile import DeviceProfile
-from hwnas.latency.ssh_board import SshBoard
+from hwnas.measure.remote.ssh_board import SshBoard
+from hwnas.predictors.latency.profile import DeviceProfile
 
 RUNTIME = "fake"
 FAKE = Path(__file__).with_name("fake_runtime.py")

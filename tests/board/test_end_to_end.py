@@ -18,8 +18,8 @@ from latency_fakes import small_space
 
 from board import sshd
 from board.conftest import needs_sshd
-from hwnas import yaml_io
-from hwnas.latency import LatencyTable
+from hwnas.io import yaml as yaml_io
+from hwnas.predictors.latency import LatencyTable
 
 pytestmark = pytest.mark.timeout(600)
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -24,12 +24,11 @@ from board.conftest import PROFILE, RUNTIME
 from board.proxy import Wire
 from hwnas.board.timing import Rules
 from hwnas.errors import BoardError, UsageError
-from hwnas.latency.lasting_link import LastingLink
-from hwnas.latency.link import AgentGone, CellError
-from hwnas.latency.ssh_board import SshBoard
-from hwnas.latency.ssh_connection import Connection
-from hwnas.latency.ssh_errors import LinkLost
-from hwnas.latency.ssh_link import SshLink
+from hwnas.measure.remote.lasting_link import LastingLink
+from hwnas.measure.remote.link import AgentGone, CellError
+from hwnas.measure.remote.ssh_board import SshBoard, SshLink
+from hwnas.measure.remote.ssh_connection import Connection
+from hwnas.measure.remote.ssh_errors import LinkLost
 
 RULES = Rules(warmup_runs=3, warmup_s=0.0, warmup_limit_s=0.05, repeats=5, limit_s=0.05)
 Reach = Callable[..., SshBoard]

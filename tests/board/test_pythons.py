@@ -21,8 +21,7 @@ from board import sshd
 from board.conftest import RUNTIME
 from board.test_link import only, programs
 from board.test_several import start
-from hwnas.latency.ssh_board import SshBoard
-from hwnas.latency.ssh_link import SshLink
+from hwnas.measure.remote.ssh_board import SshBoard, SshLink
 
 pytestmark = pytest.mark.timeout(240)
 TOOLS = ("sh", "cat", "uname")

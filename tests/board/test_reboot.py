@@ -17,9 +17,8 @@ from board import sshd
 from board.conftest import PROFILE, RUNTIME
 from board.test_link import RULES, programs, sessions
 from hwnas.errors import BoardError
-from hwnas.latency.lasting_link import LastingLink
-from hwnas.latency.ssh_board import SshBoard
-from hwnas.latency.ssh_link import SshLink
+from hwnas.measure.remote.lasting_link import LastingLink
+from hwnas.measure.remote.ssh_board import SshBoard, SshLink
 
 DOWN_S = 2.0
 """How long the board is away."""

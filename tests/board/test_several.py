@@ -13,10 +13,10 @@ import pytest
 from latency_fakes import small_space
 
 from board import sshd
-from hwnas import yaml_io
-from hwnas.latency import Coefficients, HeldOut, HeldOutNetwork, LatencyTable
-from hwnas.latency.build import measured_profile
-from hwnas.latency.link import LocalLink
+from hwnas.io import yaml as yaml_io
+from hwnas.measure.build import measured_profile
+from hwnas.measure.remote.link import LocalLink
+from hwnas.predictors.latency import Coefficients, HeldOut, HeldOutNetwork, LatencyTable
 
 pytestmark = pytest.mark.timeout(300)
 NOISY = 5

@@ -22,18 +22,17 @@ import pytest
 
 import hwnas.board
 from board import sshd
-from hwnas import yaml_io
 from hwnas.board.timing import Rules
-from hwnas.latency.build import make_table, measured_profile
-from hwnas.latency.cells import Bench, timings
-from hwnas.latency.journal import Journal
-from hwnas.latency.lasting_link import LastingLink
-from hwnas.latency.link import BOOT, AgentLink, plugin_file
-from hwnas.latency.models import Models
-from hwnas.latency.plan import make_plan, space_ops
-from hwnas.latency.profile import DeviceProfile
-from hwnas.latency.ssh_board import SshBoard
-from hwnas.latency.ssh_link import SshLink
+from hwnas.io import yaml as yaml_io
+from hwnas.io.jsonl import Journal
+from hwnas.measure.build import make_table, measured_profile
+from hwnas.measure.cells import Bench, timings
+from hwnas.measure.models import Models
+from hwnas.measure.plan import make_plan, space_ops
+from hwnas.measure.remote.lasting_link import LastingLink
+from hwnas.measure.remote.link import BOOT, AgentLink, plugin_file
+from hwnas.measure.remote.ssh_board import SshBoard, SshLink
+from hwnas.predictors.latency.profile import DeviceProfile
 from hwnas.space import SearchSpace, preset
 
 ROOT = Path(hwnas.board.__file__).parents[2]
@@ -96,7 +95,7 @@ def outputs(call: list[str], model: bytes) -> list[float]:
 @pytest.fixture(scope="module")
 def model() -> bytes:
     pytest.importorskip("onnxruntime")
-    from hwnas.nn import export
+    from hwnas.export import graphs as export
     from hwnas.space import preset
 
     return export.network_model(preset("efficientvit-m0").adapted(resolution=64, classes=10), batch=1)
@@ -148,7 +147,7 @@ def test_an_arm64_board_is_measured_over_ssh_and_searched_with(
     hwnas: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
-    export = pytest.importorskip("hwnas.nn.export")
+    export = pytest.importorskip("hwnas.export.graphs")
     python = system(*ARM64).python_file(tmp_path / "python")
     host = reach(new_board(HWNAS_PYTHON=python), plugin=plugin_file)
 

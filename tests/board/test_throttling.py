@@ -16,12 +16,11 @@ import pytest
 from board import sshd
 from board.test_link import programs
 from hwnas.errors import UnstableError
-from hwnas.latency.build import MeasuredCells, measure_plan, measured_profile
-from hwnas.latency.lasting_link import LastingLink
-from hwnas.latency.link import Link, plugin_file
-from hwnas.latency.plan import Plan
-from hwnas.latency.ssh_board import SshBoard
-from hwnas.latency.ssh_link import SshLink
+from hwnas.measure.build import MeasuredCells, measure_plan, measured_profile
+from hwnas.measure.plan import Plan
+from hwnas.measure.remote.lasting_link import LastingLink
+from hwnas.measure.remote.link import Link, plugin_file
+from hwnas.measure.remote.ssh_board import SshBoard, SshLink
 from hwnas.space import OpSpec, preset
 
 OPS = tuple(OpSpec("dw", (("c", c), ("side", 14))) for c in (64, 96, 128))
@@ -31,7 +30,7 @@ ATTEMPTS = 4
 
 def measured(host: SshBoard, folder: Path, sleeps: list[float]) -> MeasuredCells:
     """Three ops, timed on the board by the real runtime; pauses are noted, not slept."""
-    export = pytest.importorskip("hwnas.nn.export")
+    export = pytest.importorskip("hwnas.export.graphs")
     plan = Plan(
         ops=OPS,
         filled=(),

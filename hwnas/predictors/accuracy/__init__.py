@@ -23,7 +23,7 @@ import numpy as np
 
 from hwnas import plugins
 from hwnas.errors import HwnasError, UsageError
-from hwnas.predictors.estimate import Estimate, Predictor, is_cheap
+from hwnas.estimate import Estimate, Predictor, is_cheap
 from hwnas.space.arch import ArchSpec
 
 __all__ = ["AccuracyFunction", "FunctionPredictor", "load_accuracy"]
@@ -43,7 +43,7 @@ class FunctionPredictor:
     """What errors call it: `module:function`."""
     unit: str = "%"
     cheap: bool = False
-    """Whether it answers within about a millisecond; see `hwnas.predictors.estimate.is_cheap`."""
+    """Whether it answers within about a millisecond; see `hwnas.estimate.is_cheap`."""
 
     def predict(self, arch: ArchSpec) -> Estimate:
         """What the function says of the network.

@@ -9,11 +9,11 @@ import math
 
 import torch
 
+from hwnas.data.pixels import Pixels
+from hwnas.data.randomness import isolated
 from hwnas.nn import build
 from hwnas.space.arch import ArchSpec
 from hwnas.train.brief import Brief
-from hwnas.train.pixels import Pixels
-from hwnas.train.randomness import isolated
 
 __all__ = ["BriefTraining"]
 

@@ -13,7 +13,7 @@ from statistics import fmean, stdev
 
 import optuna
 
-from hwnas.predictors.estimate import Estimate
+from hwnas.estimate import Estimate
 from hwnas.space.size import band
 
 __all__ = ["Halving"]

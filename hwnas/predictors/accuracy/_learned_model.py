@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.types import Floats
+
 __all__ = ["LearnedModel", "cross_validated", "fit", "folds"]
 
-Floats = NDArray[np.float64]
 
 FOLDS = 5
 """Parts that the rows are cut into to calibrate the deviations."""

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwnas import plugins
+from hwnas.data.images import Image, Images, subset
+from hwnas.data.sources import open_images
 from hwnas.errors import UsageError
 from hwnas.space.arch import ArchSpec
-from hwnas.train.images import Image, Images, open_images, subset
 
 if TYPE_CHECKING:
-    from hwnas.train.pixels import Pixels
+    from hwnas.data.pixels import Pixels
 
 __all__ = ["Samples", "open_samples"]
 
@@ -44,7 +45,7 @@ class Samples:
         Equally many of each class as far as that goes, spread evenly over the order; all of the split
         when it has fewer.
         """
-        from hwnas.train.pixels import decoded
+        from hwnas.data.pixels import decoded
 
         key = (split, count, side)
         if key not in self._decoded:

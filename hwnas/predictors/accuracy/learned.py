@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from hwnas import plugins
 from hwnas.errors import UsageError
+from hwnas.estimate import Estimate
 from hwnas.predictors.accuracy import zero_cost
 from hwnas.predictors.accuracy._argument import parsed
 from hwnas.predictors.accuracy._learned_features import SHAPE, learned_features
 from hwnas.predictors.accuracy._learned_model import LearnedModel, cross_validated, fit
 from hwnas.predictors.accuracy.zero_cost import ZeroCost
-from hwnas.predictors.estimate import Estimate
 from hwnas.space.arch import ArchSpec
 from hwnas.train.trainings import Condition, Training, read_trainings
 

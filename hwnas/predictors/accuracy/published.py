@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas import yaml_io
 from hwnas.errors import UsageError
+from hwnas.estimate import Estimate
+from hwnas.io import yaml as yaml_io
 from hwnas.predictors.accuracy._published_features import FEATURES, describe
-from hwnas.predictors.estimate import Estimate
 from hwnas.space.arch import ArchSpec, Attention, SingleHead
 from hwnas.space.presets import preset, presets
 

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwnas.errors import FileFormatError
+from hwnas.estimate import Estimate
+from hwnas.io.atomic import write_whole
 from hwnas.predictors.accuracy._argument import parsed
 from hwnas.predictors.accuracy._samples import Samples, open_samples
-from hwnas.predictors.estimate import Estimate
 from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import count_macs, lower
-from hwnas.whole_file import write_whole
 
 if TYPE_CHECKING:
-    from hwnas.train.pixels import Pixels
+    from hwnas.data.pixels import Pixels
 
 __all__ = ["Settings", "ShortTraining", "estimator"]
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from hwnas import plugins
 from hwnas.errors import UsageError
+from hwnas.estimate import Estimate
 from hwnas.predictors.accuracy._argument import parsed
-from hwnas.predictors.estimate import Estimate
 from hwnas.space.arch import ArchSpec
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from statistics import fmean, pstdev, stdev
 from typing import TYPE_CHECKING
 
 from hwnas.errors import UsageError
+from hwnas.estimate import Estimate
 from hwnas.predictors.accuracy._argument import parsed
 from hwnas.predictors.accuracy._samples import Samples, open_samples
 from hwnas.predictors.accuracy._scores import Score, Scores
 from hwnas.predictors.accuracy.proxies import load_proxy, proxy_names
-from hwnas.predictors.estimate import Estimate
 from hwnas.space.arch import ArchSpec
 from hwnas.space.search_space import SearchSpace
 
@@ -122,9 +122,9 @@ def scores(arch: ArchSpec, batches: Batches, proxies: Sequence[str], *, seed: in
 
     Raises UsageError, naming proxy and network, for a number that is not finite.
     """
+    from hwnas.data.randomness import isolated
     from hwnas.nn import build
     from hwnas.nn.awakening import awakened
-    from hwnas.train.randomness import isolated
 
     found = {}
     for name in proxies:

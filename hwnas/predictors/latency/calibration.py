@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from hwnas.predictors.latency.residual import Residual, fit_residual
 from hwnas.space.ops import OpSpec
+from hwnas.types import Floats
 
 __all__ = ["CACHES_MIB", "RIDGES", "Calibration", "Composition", "Fitted", "compose", "fit_calibration"]
 
 RIDGES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5)
 """How strongly scales may be drawn together; the fit picks one by leaving networks out."""
 
-Floats = NDArray[np.float64]
 
 CACHES_MIB = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """How many MiB of weights may stay in the cache; the fit picks one by leaving networks out."""

@@ -12,16 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hwnas.predictors.latency.features import op_family, op_features
 from hwnas.space.ops import OpSpec
+from hwnas.types import Floats
 
 __all__ = ["FillModel", "fit_fill"]
 
 _REACHES = (0.05, 0.1, 0.2, 0.4, 0.8, np.inf)
 _FEW = 5
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

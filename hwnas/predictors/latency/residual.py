@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from hwnas.types import Floats
 
 __all__ = ["FEATURES", "Residual", "fit_residual"]
 
@@ -26,8 +27,6 @@ AMPLITUDES = (0.005, 0.01, 0.02, 0.04, 0.08)
 REACHES = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
 NOISES = (0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05)
 _CHUNK = 4096
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

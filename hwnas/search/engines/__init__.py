@@ -5,5 +5,5 @@ in `done` until `wanted` are there in total or `stop()` says so, and hands new o
 they are evaluated. What it proposes depends on the seed, on the trials so far and on the number of
 workers alone, so that a run that was interrupted goes on as if it had not been.
 
-`hwnas.search.proposing` is what all engines share: they only bring an `Evaluator`.
+`hwnas.search.execution.ask_tell` is what all engines share: they only bring an `Evaluator`.
 """

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
-from hwnas.search.candidate import Trial
-from hwnas.search.evaluator import Evaluator, Here
+from hwnas.search.execution.ask_tell import propose_and_evaluate
+from hwnas.search.execution.processes import Evaluator, Here
 from hwnas.search.problem import Problem
-from hwnas.search.proposing import propose_and_evaluate
+from hwnas.search.trial import Trial
 
 __all__ = ["run"]
 
@@ -45,6 +45,6 @@ def run(
 def _evaluator(problem: Problem, workers: int) -> Evaluator:
     if workers == 1:
         return Here(problem)
-    from hwnas.search.processes import Processes
+    from hwnas.search.execution.processes import Processes
 
     return Processes(problem.space, problem.accuracy, workers=workers)

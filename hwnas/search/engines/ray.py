@@ -16,11 +16,11 @@ import hwnas
 from hwnas import plugins
 from hwnas.errors import HwnasError, UsageError
 from hwnas.ray_cluster import connect
-from hwnas.search.candidate import Trial
-from hwnas.search.evaluator import Answer
-from hwnas.search.problem import Problem, Vector
-from hwnas.search.processes import DEATHS_ALLOWED, asker, packed
-from hwnas.search.proposing import propose_and_evaluate
+from hwnas.search.execution.ask_tell import propose_and_evaluate
+from hwnas.search.execution.processes import DEATHS_ALLOWED, Answer, asker, packed
+from hwnas.search.problem import Problem
+from hwnas.search.trial import Trial
+from hwnas.space.search_space import Vector
 
 __all__ = ["RayTasks", "run"]
 

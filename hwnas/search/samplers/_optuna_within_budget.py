@@ -11,8 +11,9 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from hwnas.search.problem import Problem, Vector
+from hwnas.search.problem import Problem
 from hwnas.search.samplers._proposing import ProposingSampler, vector_of
+from hwnas.space.search_space import Vector
 
 __all__ = ["OptunaWithinBudget"]
 

@@ -11,22 +11,33 @@ from __future__ import annotations
 import abc
 import random
 import threading
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
-from hwnas.search.fastest import fastest
-from hwnas.search.moves import Moves, filled
-from hwnas.search.problem import Problem, Vector
+from hwnas.search.feasibility import fastest
+from hwnas.search.problem import Problem
 from hwnas.space.arch import ArchSpec
-from hwnas.space.search_space import SearchSpace
+from hwnas.space.search_space import SearchSpace, Vector
+from hwnas.space.vectors import Moves, filled
 
-__all__ = ["DEVIATION", "ProposingSampler", "distributions", "params_of", "vector_of"]
+__all__ = [
+    "DEVIATION",
+    "ProposingSampler",
+    "distributions",
+    "params_of",
+    "quiet_optuna",
+    "vector_of",
+]
 
 ATTEMPTS_TO_BE_NEW = 60
 DEVIATION = "deviation"
@@ -203,3 +214,19 @@ class ProposingSampler(BaseSampler, abc.ABC):
             self.deviations[vector] = float(trial.user_attrs[DEVIATION])
         else:
             self.deviations.setdefault(vector, 0.0)
+
+
+# --- Optuna without log output ----------------------------------------------------------------
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Neither the name of each new study nor that a feature is experimental is said."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)

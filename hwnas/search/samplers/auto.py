@@ -2,28 +2,162 @@
 
 Latency is known before anything is evaluated and accuracy is dear. So a surrogate learns accuracy from
 what was evaluated, thousands of networks within the budget are bred and judged by it, and those are
-proposed that are expected to add most to the front (`hwnas.search.surrogate_search`), after a fair
-start (`hwnas.search.start`).
+proposed that are expected to add most to the front (`hwnas.search.surrogate.proposer`), after a fair
+start (`hwnas.search.samplers.auto`).
 
 A surrogate pays where an evaluation costs more than it does. An estimator that says it is cheap is
-asked about a batch at a time (`hwnas.search.in_batches`).
+asked about a batch at a time (`hwnas.search.samplers.auto`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Set
+
 import numpy as np
+from numpy.typing import NDArray
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from hwnas.search.evaluated import Evaluated
-from hwnas.search.in_batches import AutoBatches
-from hwnas.search.problem import Problem, Vector
+from hwnas.search.feasibility import fastest
+from hwnas.search.problem import Problem
 from hwnas.search.samplers._proposing import ProposingSampler
-from hwnas.search.start import START, fair_start, random_network
-from hwnas.search.surrogate import Settings
-from hwnas.search.surrogate_search import SurrogateSearch
+from hwnas.search.surrogate.acquisition import halton
+from hwnas.search.surrogate.gp import Settings
+from hwnas.search.surrogate.history import Evaluated
+from hwnas.search.surrogate.proposer import SurrogateSearch
+from hwnas.search.surrogate.variation import children, parents_of
+from hwnas.space.presets import preset, preset_names
+from hwnas.space.search_space import Vector
+from hwnas.space.vectors import Moves
+from hwnas.types import Ints
 
-__all__ = ["AutoSampler", "batches", "sampler"]
+__all__ = [
+    "START",
+    "AutoBatches",
+    "AutoSampler",
+    "batches",
+    "fair_start",
+    "random_network",
+    "sampler",
+]
+
+
+# --- batches for cheap estimators ------------------------------------------------------------
+
+
+# Four fifths of a batch are what a surrogate expects most of, the rest is bred from the best that are
+# known, as NSGA-II does. Where an evaluation costs less than thinking about the next, thinking must cost
+# little too: a batch is a sixteenth of what is known, so that some 65 of them make 2,000 networks.
+
+
+LEAST, MOST = 4, 500
+"""Networks of a batch."""
+PART = 16
+"""A batch is this part of what is known."""
+SETTINGS_AGAIN_IN_BATCHES = 2.0
+"""The surrogate's settings are found anew each time so many times more are known."""
+JUDGED = 0.8
+"""Share of a batch that the surrogate chooses."""
+PARENTS = 60
+TRIES = 25
+"""So many broods without a new network mean that the space is exhausted."""
+
+
+class AutoBatches:
+    """What to evaluate next, given all evaluations so far.
+
+    A batch is made from the evaluations up to a count that depends on how many there are alone: a
+    search that was interrupted in the middle of a batch goes on with the rest of it.
+    """
+
+    def __init__(self, problem: Problem, *, seed: int) -> None:
+        self._problem = problem
+        self._moves = Moves(problem.space)
+        self._seed = seed % 2**63
+        self._fastest = fastest(problem)
+        self._start = tuple(dict.fromkeys(fair_start(problem, self._moves, self._fastest, seed=seed)))
+        self._search = SurrogateSearch(problem, self._moves, fastest=self._fastest)
+        self._settings: tuple[int, Settings] | None = None
+        self._known: set[Vector] = set()
+        """The vectors of the first so many evaluations."""
+        self._learnt = 0
+
+    def next(self, past: Evaluated) -> Ints:
+        """New networks within the budget, shape (n, decisions); none when the space has no more.
+
+        `past` is all that was evaluated, in the order of evaluation.
+        """
+        known = self._learn(past)
+        left = [vector for vector in self._start if vector not in known]
+        if left and len(past) < len(self._start):
+            return np.array(left, dtype=np.int64)
+        begun = min(batch_start(len(past), len(self._start)), len(past))
+        since = past.vectors[begun:].tolist()
+        made = self._made(past[:begun], known.difference(map(tuple, since)) if since else known)
+        new = [vector for vector in map(tuple, made.tolist()) if vector not in known]
+        if new or begun == len(past):
+            return np.array(new, dtype=np.int64).reshape(len(new), made.shape[1])
+        return self._made(past, known)
+
+    def _learn(self, past: Evaluated) -> set[Vector]:
+        """The vectors of all evaluations."""
+        if len(past) < self._learnt:
+            self._known, self._learnt = set(), 0
+        self._known.update(map(tuple, past.vectors[self._learnt :].tolist()))
+        self._learnt = len(past)
+        return self._known
+
+    def _made(self, past: Evaluated, taken: Set[Vector]) -> Ints:
+        """The batch that follows these evaluations, whose vectors are `taken`."""
+        rng = np.random.default_rng([self._seed, len(past)])
+        number = batch_size(len(past))
+        chosen: dict[Vector, None] = {}
+        if len(past) >= 2:
+            judged = self._search.batch(
+                past, self._settings_at(past), round(JUDGED * number), rng, taken=taken
+            )
+            chosen.update(dict.fromkeys(map(tuple, judged.tolist())))
+        parents = past[parents_of(past, PARENTS)]
+        for _ in range(TRIES):
+            if len(chosen) >= number:
+                break
+            new = [vector for vector in self._brood(parents, number, rng) if vector not in taken]
+            chosen.update(dict.fromkeys(new[: number - len(chosen)]))
+        rows = list(chosen)[:number]
+        return np.array(rows, dtype=np.int64).reshape(len(rows), past.vectors.shape[1])
+
+    def _brood(self, parents: Evaluated, number: int, rng: np.random.Generator) -> list[Vector]:
+        """Children within the budget, and a few random networks shrunk until they are."""
+        born = children(self._moves, parents.vectors, parents.known, 3 * number, rng)
+        fresh = self._moves.shrunk(
+            self._moves.random(1 + number // 20, rng), self._fastest, rng, fit=self._problem.fit
+        )
+        rows = np.concatenate([fresh, born[self._problem.fit(born)]])
+        return [tuple(row) for row in rows.tolist()]
+
+    def _settings_at(self, past: Evaluated) -> Settings:
+        """The surrogate's settings from the last count at which they are found anew."""
+        of = min(START, len(past))
+        while (later := max(of + 1, int(of * SETTINGS_AGAIN_IN_BATCHES))) <= len(past):
+            of = later
+        if self._settings is None or self._settings[0] != of:
+            self._settings = (of, self._search.settings(past[:of]))
+        return self._settings[1]
+
+
+def batch_size(count: int) -> int:
+    """How many networks follow so many evaluations."""
+    return min(max(LEAST, count // PART), MOST)
+
+
+def batch_start(count: int, start: int) -> int:
+    """The largest number of evaluations up to `count` from which a batch is made."""
+    while (after := start + batch_size(start)) <= count:
+        start = after
+    return start
+
+
+# --- one by one, for expensive estimators -----------------------------------------------------
 
 AT_A_TIME = 25
 """A batch is this part of what is known: at 100 evaluations, 4 networks."""
@@ -130,3 +264,50 @@ def _batch_start(count: int, start: int) -> int:
     while (after := start + _batch_size(start)) <= count:
         start = after
     return start
+
+
+# --- initial candidates ----------------------------------------------------------------------
+
+
+# The presets within the budget, the fastest network, and random ones, each kind spread over latency.
+
+START = 24
+"""Networks before a surrogate is first asked."""
+PRESETS = 8
+"""At most so many of them are presets."""
+
+
+def fair_start(problem: Problem, moves: Moves, fastest: Vector, *, seed: int) -> Iterator[Vector]:
+    """The first networks of a search, at most `START`, all within the budget; a few may come twice."""
+    rng = np.random.default_rng([seed % 2**63, START])
+    chosen = dict.fromkeys(_presets_within_budget(problem))
+    chosen[fastest] = None
+    yield from chosen
+    for share in halton(START - len(chosen), 1)[:, 0]:
+        yield random_network(problem, moves, fastest, float(share), rng)
+
+
+def random_network(
+    problem: Problem, moves: Moves, fastest: Vector, share: float, rng: np.random.Generator
+) -> Vector:
+    """A random network, shrunk until its latency is below `share` of the way up to the budget."""
+    least_ms = problem.cost_ms(fastest)
+    limit_ms = least_ms + share * (problem.budget_ms - least_ms)
+
+    def fit(vectors: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return problem.fit(vectors) & (problem.latencies_ms(vectors) <= limit_ms)
+
+    # With one attention in a stage, each says more of what that attention does there.
+    drawn = moves.random(1, rng, even=True)
+    row: Vector = tuple(moves.shrunk(drawn, fastest, rng, fit=fit)[0].tolist())
+    return row
+
+
+def _presets_within_budget(problem: Problem) -> list[Vector]:
+    """At most `PRESETS` of them, from the fastest to the slowest."""
+    space = problem.space
+    archs = [preset(name).adapted(classes=space.classes) for name in preset_names()]
+    vectors = dict.fromkeys(space.encode(arch) for arch in archs if space.contains(arch))
+    within = sorted(filter(problem.fits, vectors), key=problem.cost_ms)
+    spread = np.linspace(0, len(within) - 1, min(PRESETS, len(within))).astype(int)
+    return [within[place] for place in spread]

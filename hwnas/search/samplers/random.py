@@ -6,8 +6,9 @@ import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from hwnas.search.problem import Problem, Vector
+from hwnas.search.problem import Problem
 from hwnas.search.samplers._proposing import ProposingSampler
+from hwnas.space.search_space import Vector
 
 __all__ = ["RandomNetworks", "sampler"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from hwnas import yaml_io
 from hwnas.errors import UsageError, did_you_mean
+from hwnas.io import yaml as yaml_io
 from hwnas.space.arch import FORMAT, ArchSpec
 
 __all__ = ["Preset", "preset", "preset_info", "preset_names", "presets"]

@@ -1,0 +1,1 @@
+"""Images from folders, tar archives, shards and named sets: found, decoded, augmented, batched."""

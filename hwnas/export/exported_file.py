@@ -1,0 +1,103 @@
+"""ExportedFile: a model that `hwnas export` wrote, found again by its card, to be timed as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwnas import plugins
+from hwnas.errors import FileFormatError, UsageError
+from hwnas.export.model_card import card_paths, read_card
+from hwnas.space import ArchSpec
+
+__all__ = ["SUFFIXES", "ExportedFile", "find_exported"]
+
+SUFFIXES = (".onnx", ".xml", ".param", ".pt2")
+"""Of the file that is named when a model is loaded, as in `hwnas.export.deploy.FORMATS`."""
+
+_RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino", "ncnn": "ncnn", "exported-program": "torch"}
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedFile:
+    """A model on the disk and what its card says of it."""
+
+    path: Path
+    """The file that names the model; others may lie beside it."""
+    card: dict[str, Any]
+    arch: ArchSpec
+    model_format: str
+    precision: str
+    batch: int | None
+    """Images at once; None for any number."""
+
+    @property
+    def runtime(self) -> str:
+        """The one that the format is for."""
+        return _RUNTIMES[self.model_format]
+
+    def model(self, runtime: str) -> bytes:
+        """The model as `runtime` takes it; raises UsageError when that reads another format.
+
+        Raises FileFormatError when one of its files is gone.
+        """
+        takes = plugins.load("runtimes", runtime).MODEL_FORMAT
+        try:
+            content = self.path.read_bytes()
+            if self.model_format == "onnx" and takes == "onnx":
+                return content
+            if self.model_format == "exported-program" and takes == "torch":
+                return content
+            if self.model_format == runtime:
+                return self._packed(content, self.path.with_suffix(".bin").read_bytes())
+        except OSError as error:
+            raise FileFormatError(
+                f"{error.filename}: cannot be read: {error.strerror}: export the model again"
+            ) from None
+        raise UsageError(
+            f"{self.path}: {runtime} does not run the format '{self.model_format}': leave --runtime and "
+            f"--device out, or name {self.runtime} or a device of it"
+        )
+
+    def _packed(self, named: bytes, weights: bytes) -> bytes:
+        if self.model_format == "openvino":
+            from hwnas.runtimes.openvino import packed
+
+            return packed(named, weights)
+        from hwnas.export.ncnn.pack import packed_files
+
+        source, sink = self.card["input"], self.card["output"]["name"]
+        return packed_files(named, weights, source=source["name"], shape=source["shape"][1:], sink=sink)
+
+
+def find_exported(path: Path) -> ExportedFile:
+    """The exported model in `path`, a file with one of SUFFIXES.
+
+    Raises UsageError when there is no such file or no card beside it, FileFormatError when the card is
+    damaged.
+    """
+    if not path.is_file():
+        raise UsageError(f"no file {path}: write one with hwnas export CKPT --out {path}")
+    _, beside = card_paths(path)
+    if not beside.is_file():
+        raise UsageError(
+            f"{path}: a model is measured with its card beside it, {beside.name}, which is not there: write "
+            "both with hwnas export"
+        )
+    card = read_card(beside)
+    try:
+        batch = card["input"]["shape"][0]
+        found = ExportedFile(
+            path=path,
+            card=card,
+            arch=ArchSpec.from_dict(card["arch"], source=f"{beside}: arch"),
+            model_format=card["format"],
+            precision=card["precision"],
+            batch=None if batch == "dynamic" else int(batch),
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise FileFormatError(f"{beside}: not a whole model card: {type(error).__name__}: {error}") from None
+    if found.model_format not in _RUNTIMES:
+        raise FileFormatError(f"{beside}: must be of a format that hwnas exports, got '{found.model_format}'")
+    return found

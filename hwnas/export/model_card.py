@@ -1,0 +1,261 @@
+"""The model card: what an exported network is, beside it, for people (Markdown) and programs (JSON).
+
+What is not known is said to be unknown, as null in JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwnas import __version__, plugins
+from hwnas.errors import FileFormatError, HwnasError, UsageError
+from hwnas.io import yaml as yaml_io
+from hwnas.io.atomic import write_whole
+from hwnas.predictors.latency.measurements import Measurement
+from hwnas.space import ArchSpec, lower
+
+if TYPE_CHECKING:
+    from hwnas.export.accuracy_check import Comparison
+    from hwnas.export.deploy import Deployable
+    from hwnas.train.checkpoint import Checkpoint
+
+__all__ = ["add_measured", "card", "card_paths", "read_card", "write_card"]
+
+SCHEMA = 1  # 1: the first one
+PUBLISHED_FORM, THIS_FILE = "published form", "this file"
+"""What a latency was measured of: the network as latency tables know it, or the exported file itself."""
+
+_UNKNOWN = "unknown"
+
+
+def card(
+    name: str,
+    arch: ArchSpec,
+    model: Deployable,
+    files: Sequence[Path],
+    *,
+    batch: int | str,
+    trained: Checkpoint | None,
+    comparison: Comparison | None,
+    calibration: str | None,
+    measured: Sequence[Measurement] = (),
+) -> dict[str, Any]:
+    """The card as plain data.
+
+    `calibration` says which images an int8 model was quantised with, `measured` what the published form of
+    the network took.
+    """
+    ops = lower(arch)
+    last = trained.history[-1] if trained is not None and trained.history else None
+    return {
+        "schema": SCHEMA,
+        "kind": "model card",
+        "name": name,
+        "id": arch.id,
+        "weights": "random" if trained is None else "trained",
+        "files": [file.name for file in files],
+        "format": model.model_format,
+        "precision": model.precision,
+        "size_bytes": model.size_bytes,
+        "input": {"name": "images", "shape": [batch, 3, arch.resolution, arch.resolution]},
+        "output": {"name": "logits", "shape": [batch, arch.classes]},
+        "classes_names": None if trained is None else list(trained.classes_names),
+        "params": sum(op.params for op in ops),
+        "macs": sum(op.macs for op in ops),
+        "parity": {"max_abs": model.parity_max_abs, "tolerance": model.parity_tolerance},
+        "accuracy": {
+            "in_training": None if last is None else {"epoch": last.epoch, "top1_percent": last.top1_percent},
+            "exported": None if comparison is None else dataclasses.asdict(comparison),
+        },
+        "latency": {
+            "predicted": _predicted(arch),
+            "measured": [_row(own, PUBLISHED_FORM) for own in measured] or None,
+        },
+        "recipe": None if trained is None else trained.recipe.to_dict(),
+        "data": None if trained is None or not trained.data else dict(trained.data),
+        "calibration": calibration,
+        "versions": {
+            "hwnas": __version__,
+            "python": platform.python_version(),
+            **{
+                package: str(plugins.require(package, extra="torch").__version__)
+                for package in ("torch", "onnx")
+            },
+        },
+        "arch": arch.to_dict(),
+    }
+
+
+def card_paths(path: Path) -> tuple[Path, Path]:
+    """Where the card of the model `path` lies: FILE.card.md and FILE.card.json."""
+    return path.with_name(f"{path.name}.card.md"), path.with_name(f"{path.name}.card.json")
+
+
+def write_card(document: Mapping[str, Any], path: Path) -> tuple[Path, Path]:
+    """Writes the card beside the model `path`; each of its two files appears whole or not at all."""
+    written = card_paths(path)
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        for file, content in zip(written, (_markdown(document), text), strict=True):
+            write_whole(file, content)
+    except OSError as error:
+        raise UsageError(f"{path}: its card cannot be written: {error.strerror}") from None
+    return written
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The card in a .card.json; raises FileFormatError for anything else."""
+    try:
+        document = json.loads(path.read_bytes())
+        known = document["kind"] == "model card" and document["schema"] == SCHEMA
+        _markdown(document)  # has all that a card has
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        known = False
+    if not known:
+        raise FileFormatError(
+            f"{path}: not a model card that this hwnas reads (schema {SCHEMA}): export the model again"
+        )
+    return dict(document)
+
+
+def add_measured(path: Path, document: Mapping[str, Any], measurement: Measurement) -> tuple[Path, Path]:
+    """Writes the card of the model `path` anew, with what that very file took; an older measurement of the
+    same configuration goes. Raises as `write_card`."""
+    row = _row(measurement, THIS_FILE)
+    same = (*_ROW, "of")
+    kept = [
+        own
+        for own in document["latency"]["measured"] or []
+        if any(own.get(name) != row[name] for name in same)
+    ]
+    latency = {**document["latency"], "measured": [*kept, row]}
+    return write_card({**document, "latency": latency}, path)
+
+
+_ROW = ("board", "runtime", "runtime_version", "provider", "threads", "batch", "precision")
+
+
+def _row(measurement: Measurement, of: str) -> dict[str, Any]:
+    data = measurement.to_dict()
+    del data["network"]
+    return {"of": of, **data}
+
+
+def _predicted(arch: ArchSpec) -> list[dict[str, Any]]:
+    """What the tables at hand say of the network; devices whose table lacks an op of it are left out."""
+    from hwnas.predictors.latency import LatencyTable
+    from hwnas.predictors.latency.locate import device_names
+
+    found = []
+    for device in device_names():
+        try:
+            table = LatencyTable.load(device)
+            estimate = table.predict(arch)
+        except HwnasError:
+            continue
+        found.append(
+            {
+                "device": device,
+                "table": table.provenance,
+                "ms": round(estimate.value, 4),
+                "low_ms": None if estimate.low is None else round(estimate.low, 4),
+                "high_ms": None if estimate.high is None else round(estimate.high, 4),
+            }
+        )
+    return found
+
+
+def _markdown(document: Mapping[str, Any]) -> str:
+    exported, training = document["accuracy"]["exported"], document["accuracy"]["in_training"]
+    parity, data = document["parity"], document["data"]
+    shape_in, shape_out = (" x ".join(map(str, document[end]["shape"])) for end in ("input", "output"))
+    facts = [
+        ("architecture", f"{document['name']}, id {document['id']}"),
+        ("parameters", f"{document['params'] / 1e6:.2f} M"),
+        ("multiply-accumulates", f"{document['macs'] / 1e6:.1f} M an image"),
+        ("weights", document["weights"]),
+        ("files", f"{', '.join(document['files'])}, {document['size_bytes'] / 2**20:.2f} MiB"),
+        ("format", f"{document['format']}, {document['precision']}"),
+        ("input", f"`images`, {shape_in}"),
+        ("output", f"`logits`, {shape_out}"),
+        (
+            "differs from torch",
+            "not checked by logits: see the accuracy"
+            if parity["max_abs"] is None
+            else f"by {parity['max_abs']:.1e} at most ({parity['tolerance']:.1e} allowed)",
+        ),
+        (
+            "accuracy in training",
+            _UNKNOWN
+            if training is None
+            else f"{training['top1_percent']:.2f} % top-1, epoch {training['epoch']}",
+        ),
+        ("accuracy of this export", _UNKNOWN if exported is None else _accuracy(exported)),
+        ("data", _UNKNOWN if data is None else f"{data.get('name', _UNKNOWN)}"),
+        ("calibrated on", document["calibration"] or "nothing"),
+        ("versions", ", ".join(f"{key} {value}" for key, value in document["versions"].items())),
+    ]
+    latency = [
+        f"| {row['device']} | {row['ms']:.3g} | {row['low_ms']:.3g} to {row['high_ms']:.3g} "
+        f"| {row['table']} |"
+        for row in document["latency"]["predicted"]
+        if row["low_ms"] is not None
+    ]
+    recipe = _UNKNOWN if document["recipe"] is None else f"```yaml\n{yaml_io.dump(document['recipe'])}```"
+    return "\n".join(
+        [
+            f"# {document['name']}",
+            "",
+            "| | |",
+            "|---|---|",
+            *(f"| {key} | {value} |" for key, value in facts),
+            "",
+            "## Latency",
+            "",
+            "Predicted for the published form of the network, which the tables are measured on. fp32 files "
+            "for ONNX Runtime, OpenVINO and torch hold a form with fewer nodes.",
+            "",
+            "| device | ms, predicted | interval | table |",
+            "|---|---|---|---|",
+            *latency,
+            "",
+            *_measured(document["latency"]["measured"]),
+            "",
+            "## Recipe",
+            "",
+            recipe,
+            "",
+            "## Architecture",
+            "",
+            f"```yaml\n{yaml_io.dump(document['arch'])}```",
+            "",
+        ]
+    )
+
+
+def _accuracy(exported: Mapping[str, Any]) -> str:
+    return (
+        f"{exported['top1_after_percent']:.2f} % top-1 on {exported['images']} images of "
+        f"'{exported['split']}' ({exported['top1_before_percent']:.2f} % before), the same class for "
+        f"{exported['agreement_percent']:.2f} %"
+    )
+
+
+def _measured(rows: Sequence[Mapping[str, Any]] | None) -> list[str]:
+    if not rows:
+        return ["Measured: unknown (`hwnas measure FILE` tells, and writes it here)."]
+    return [
+        "| measured | ms | rounds | on | with | threads | batch | precision | when |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {row['of']} | {row['ms']:.3g} | {row['low_ms']:.3g} to {row['high_ms']:.3g} | {row['board']} "
+            f"| {row['runtime']} {row['runtime_version']}, {row['provider']} | {row['threads']} "
+            f"| {row['batch']} | {row['precision']} | {row['measured']} |"
+            for row in rows
+        ),
+    ]

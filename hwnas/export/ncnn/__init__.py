@@ -1,0 +1,1 @@
+"""ncnn: a network as ncnn's layers and weights."""

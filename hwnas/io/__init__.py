@@ -1,0 +1,1 @@
+"""Files: append-only logs, atomic writes, locks, YAML from strangers, checksummed tensors."""

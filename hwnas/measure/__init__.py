@@ -1,0 +1,1 @@
+"""Measuring: what is timed on a device, in which order, and how samples become a latency table."""

@@ -1,0 +1,129 @@
+"""Measurements: what whole networks took on devices, kept in the folder of their run or training.
+
+FOLDER/measurements.json holds one for each network and configuration, the newest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwnas.errors import FileFormatError, UsageError
+from hwnas.io.atomic import write_whole
+
+__all__ = ["FILE", "Measurement", "record", "recorded"]
+
+FILE = "measurements.json"
+FORMAT = 1  # 1: the first one
+
+_NUMBERS = ("ms", "low_ms", "high_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A network timed on a device. Two of the same network and configuration replace each other."""
+
+    network: str
+    """The architecture's id."""
+    ms: float
+    """The median of the rounds, each in a process of its own, for the whole batch."""
+    low_ms: float
+    """The fastest round."""
+    high_ms: float
+    """The slowest round."""
+    measured: str
+    """When, as 2026-11-21T16:00:00Z."""
+    board: str
+    runtime: str
+    runtime_version: str
+    provider: str
+    threads: int
+    batch: int
+    precision: str
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What it is a measurement of."""
+        return tuple(
+            getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in (*_NUMBERS, "measured")
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Any, *, source: str) -> Measurement:
+        """The measurement that `to_dict` gave; raises FileFormatError for anything else."""
+        try:
+            found = cls(**data)
+        except TypeError as error:
+            raise FileFormatError(f"{source}: not a measurement: {error}") from None
+        for field in dataclasses.fields(cls):
+            value = getattr(found, field.name)
+            kinds = {"float": (int, float), "int": int, "str": str}[str(field.type)]
+            if not isinstance(value, kinds) or isinstance(value, bool):  # type: ignore[arg-type]
+                raise FileFormatError(f"{source}: not a measurement: {field.name} is {value!r}")
+        return found
+
+
+def record(folder: Path, measurements: Sequence[Measurement]) -> Path:
+    """Adds the measurements to the folder's file, in place of older ones of the same; the file.
+
+    It is written whole or not at all, by one process after the other. Raises UsageError when it cannot
+    be written, FileFormatError when what is there is no file of measurements.
+    """
+    path = folder / FILE
+    try:
+        with _alone(folder):
+            kept = {own.key: own for own in _read(path)}
+            for own in measurements:
+                kept.pop(own.key, None)  # so that the newest is last
+                kept[own.key] = own
+            document = {"format": FORMAT, "measurements": [own.to_dict() for own in kept.values()]}
+            write_whole(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
+    return path
+
+
+def recorded(folder: Path, network: str) -> tuple[Measurement, ...]:
+    """The measurements of the architecture with the id `network`; none where there is no file.
+
+    Raises FileFormatError when the file is damaged or foreign.
+    """
+    return tuple(own for own in _read(folder / FILE) if own.network == network)
+
+
+def _read(path: Path) -> tuple[Measurement, ...]:
+    try:
+        document = json.loads(path.read_bytes())
+        version, rows = document["format"], list(document["measurements"])
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise FileFormatError(f"{path}: not a file of measurements: move it away and measure again") from None
+    if version != FORMAT:
+        raise FileFormatError(f"{path}: this hwnas reads format {FORMAT}, got {version}: upgrade hwnas")
+    return tuple(
+        Measurement.from_dict(row, source=f"{path}: {number}") for number, row in enumerate(rows, start=1)
+    )
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time; who dies leaves no lock behind."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""How candidates are evaluated: in this process, in batches, in worker processes."""

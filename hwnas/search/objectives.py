@@ -1,0 +1,299 @@
+"""Quantities: what is known of a network before anybody evaluates it.
+
+Its latency on each device, the tail of that, its parameters, MACs and memory. A search holds some of
+them below a limit and minimises some. All take many networks at once, in arrays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import NormalDist, median
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.errors import UsageError, did_you_mean
+from hwnas.estimate import Estimate, Predictor
+from hwnas.space.op_sums import SpaceIndex
+from hwnas.space.ops import OpSpec, peak_activation_bytes
+from hwnas.space.search_space import SearchSpace, Vector
+from hwnas.types import Floats
+
+if TYPE_CHECKING:
+    from hwnas.predictors.latency import LatencyTable
+
+__all__ = [
+    "FEW",
+    "SIZES",
+    "Latency",
+    "Quantity",
+    "Size",
+    "Tail",
+    "Wanted",
+    "cost_ms",
+    "tail_of",
+    "tail_shares",
+]
+
+Vectors = NDArray[np.int64] | Sequence[Vector]
+
+CACHED_ESTIMATES = 50_000
+FEW = 4
+"""Fewer networks than these cost less one by one than in arrays."""
+DIGITS = 10
+"""Significant ones of a latency that was predicted among many."""
+
+
+class Quantity(Protocol):
+    """One number of each network, known beforehand; smaller is better."""
+
+    @property
+    def name(self) -> str:
+        """What a record and an error call it."""
+        ...
+
+    @property
+    def unit(self) -> str: ...
+
+    def of(self, vectors: Vectors) -> Floats:
+        """The numbers of networks, shape (n,), for their vectors, shape (n, decisions)."""
+        ...
+
+    def held(self, vectors: Vectors) -> Floats:
+        """What counts against a limit, shape (n,): the number itself, or what it may well be."""
+        ...
+
+    def estimate(self, vector: Vector) -> Estimate:
+        """The number of one network, with its interval where there is one."""
+        ...
+
+    def estimates(self, vectors: Vectors) -> list[Estimate]:
+        """The same of many."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a search wants of a quantity: a limit, as little as possible, or both."""
+
+    quantity: Quantity
+    limit: float | None = None
+    """The most that a network may have, in the quantity's unit; None: any."""
+    minimised: bool = False
+
+
+def cost_ms(latency: Estimate, confidence: float | None) -> float:
+    """What a latency counts against a budget: its value, or its quantile at the wished confidence.
+
+    The quantile takes the ratio of measured to predicted as log-normal, with the estimate's spread.
+    """
+    if confidence is None:
+        return latency.value
+    return latency.value * math.exp(NormalDist().inv_cdf(confidence) * latency.std / latency.value)
+
+
+class Latency:
+    """Milliseconds on a device, as its table predicts them."""
+
+    unit = "ms"
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        space: SearchSpace,
+        *,
+        name: str = "latency",
+        confidence: float | None = None,
+    ) -> None:
+        self.name = name
+        self._predictor = predictor
+        self._space = space
+        self._confidence = None if confidence == 0.5 else confidence
+        self._estimates: dict[Vector, Estimate] = {}
+        self._held_factor: float | None = None
+
+    def of(self, vectors: Vectors) -> Floats:
+        """In arrays where the predictor knows how (`predict_many`), one at a time otherwise."""
+        many = np.asarray(vectors, dtype=np.int64)
+        if hasattr(self._predictor, "predict_many"):
+            return np.asarray(self._predictor.predict_many(many, self._space), dtype=float)
+        return np.array([self.estimate(tuple(row)).value for row in many.tolist()], dtype=float)
+
+    def held(self, vectors: Vectors) -> Floats:
+        """The latency, or its quantile at the wished confidence.
+
+        Raises UsageError when a confidence is wished and the table does not know its error.
+        """
+        many = np.asarray(vectors, dtype=np.int64)
+        if self._confidence is None or len(many) == 0:
+            return self.of(many)
+        if not hasattr(self._predictor, "heldout"):
+            return np.array([self._cost_ms(tuple(row)) for row in many.tolist()], dtype=float)
+        if self._held_factor is None:  # a table's error is a share of the latency, the same for all
+            first: Vector = tuple(many[0].tolist())
+            self._held_factor = self._cost_ms(first) / self.estimate(first).value
+        return self.of(many) * self._held_factor
+
+    def estimate(self, vector: Vector) -> Estimate:
+        """With the table's interval. Asked twice, computed once."""
+        known = self._estimates.get(vector)
+        if known is None:
+            known = self._predictor.predict(self._space.decode(vector))
+            if len(self._estimates) >= CACHED_ESTIMATES:
+                self._estimates.clear()
+            self._estimates[vector] = known
+        return known
+
+    def estimates(self, vectors: Vectors) -> list[Estimate]:
+        """In arrays where the predictor is a table, whose interval is the same share of every latency.
+
+        Rounded to `DIGITS`: what arrays add to the last ones depends on how many networks are in them.
+        """
+        if self._spread is None:
+            return [self.estimate(tuple(map(int, row))) for row in vectors]
+        factor, log_std = self._spread
+        if len(vectors) < FEW:
+            exact = [self.estimate(tuple(map(int, row))).value for row in vectors]
+        else:
+            exact = self.of(vectors).tolist()
+        rounded = (float(f"{ms:.{DIGITS}g}") for ms in exact)
+        return [Estimate(ms, ms * log_std, ms / factor, ms * factor, self.unit) for ms in rounded]
+
+    @cached_property
+    def _spread(self) -> tuple[float, float] | None:
+        """A table's own: what its interval divides and multiplies by, and its relative deviation."""
+        heldout = getattr(self._predictor, "heldout", None)
+        return None if heldout is None else (heldout.factor(), heldout.log_std)
+
+    def _cost_ms(self, vector: Vector) -> float:
+        estimate = self.estimate(vector)
+        if estimate.std == 0:
+            raise UsageError(
+                "a confidence needs a table that knows its own error, and this one does not: "
+                "leave the confidence out, or use a device with an error in 'hwnas devices'"
+            )
+        return cost_ms(estimate, self._confidence)
+
+
+class Tail:
+    """The 95th percentile of single runs on a device, in ms: its latency times a ratio from its ops.
+
+    The ratio is that of the ops' own 95th percentiles to their medians, each weighted with its share of
+    the network's time, as if all were slow at once; a row that was not measured counts with the median
+    ratio of those that were. For a network of many ops this is an upper estimate.
+    """
+
+    unit = "ms"
+
+    def __init__(
+        self, latency: Latency, table: LatencyTable, space: SearchSpace, *, name: str = "p95"
+    ) -> None:
+        """Raises UsageError when the table has no 95th percentiles."""
+        self.name = name
+        self._latency = latency
+        self._shares = SpaceIndex(space, tail_shares(table))
+
+    def of(self, vectors: Vectors) -> Floats:
+        return self._latency.of(vectors) * self._ratio(vectors)
+
+    def held(self, vectors: Vectors) -> Floats:
+        return self._latency.held(vectors) * self._ratio(vectors)
+
+    def estimate(self, vector: Vector) -> Estimate:
+        return self.estimates([vector])[0]
+
+    def estimates(self, vectors: Vectors) -> list[Estimate]:
+        pairs = zip(self._latency.estimates(vectors), self._ratio(vectors).tolist(), strict=True)
+        return [_times(latency, ratio) for latency, ratio in pairs]
+
+    def _ratio(self, vectors: Vectors) -> Floats:
+        sums = self._shares.sums(np.asarray(vectors, dtype=np.int64))
+        return np.asarray(sums[:, 0] / sums[:, -1]) if len(sums) else np.zeros(0)
+
+
+def tail_shares(table: LatencyTable) -> Callable[[OpSpec], tuple[float, float]]:
+    """What an op adds to a network on a device, in ms: at its 95th percentile, and usually.
+
+    Raises UsageError when the table has no 95th percentiles.
+    """
+    tails = {key: row.p95_ms / row.ms for key, row in table.rows.items() if row.p95_ms is not None}
+    if not tails:
+        raise UsageError(
+            f"the table '{table.name}' knows no 95th percentiles: leave --budget-on p95 out, or "
+            "measure the device (hwnas table build)"
+        )
+    usual = median(tails.values())
+
+    def shares(op: OpSpec) -> tuple[float, float]:
+        share = table.op_latency_ms(op)
+        return share * tails.get(op.key, usual), share
+
+    return shares
+
+
+def tail_of(latency: Latency, predictor: Predictor, space: SearchSpace, *, name: str) -> Tail:
+    """The tail of a device's latency; raises UsageError when what predicts it is no table with rows."""
+    from hwnas.predictors.latency import LatencyTable
+
+    if not isinstance(predictor, LatencyTable):
+        raise UsageError(f"only a latency table knows 95th percentiles, got a {type(predictor).__name__}")
+    return Tail(latency, predictor, space, name=name)
+
+
+class Size:
+    """Parameters, MACs or memory: what the architecture alone says."""
+
+    def __init__(self, name: str, space: SearchSpace) -> None:
+        """Raises UsageError for a name that is none of `SIZES`."""
+        if name not in SIZES:
+            raise UsageError(
+                f"no quantity '{name}'.{did_you_mean(name, SIZES)} There are: {', '.join(sorted(SIZES))}"
+            )
+        self.name = name
+        self.unit = SIZES[name]
+        self._space = space
+
+    def of(self, vectors: Vectors) -> Floats:
+        many = np.asarray(vectors, dtype=np.int64)
+        if len(many) == 0:
+            return np.zeros(0)
+        if self.name == "memory":
+            return np.asarray(self._weights.sums(many)[:, 0] + self._activations.sums(many)[:, 0])
+        return np.asarray(self._counts.sums(many)[:, 0])
+
+    def held(self, vectors: Vectors) -> Floats:
+        return self.of(vectors)
+
+    def estimate(self, vector: Vector) -> Estimate:
+        return self.estimates([vector])[0]
+
+    def estimates(self, vectors: Vectors) -> list[Estimate]:
+        return [Estimate(number, unit=self.unit) for number in self.of(vectors).tolist()]
+
+    @cached_property
+    def _counts(self) -> SpaceIndex:
+        if self.name == "params":
+            return SpaceIndex(self._space, lambda op: (float(op.params),))
+        return SpaceIndex(self._space, lambda op: (float(op.macs),))
+
+    @cached_property
+    def _weights(self) -> SpaceIndex:
+        return SpaceIndex(self._space, lambda op: (float(op.weight_bytes()),))
+
+    @cached_property
+    def _activations(self) -> SpaceIndex:
+        return SpaceIndex(self._space, lambda op: (float(peak_activation_bytes([op])),), combine=np.maximum)
+
+
+SIZES = {"params": "", "macs": "", "memory": "bytes"}
+"""What the architecture alone says, and its unit. Memory: weights and the activations that are held at
+once, at most, in fp32 and batch 1."""
+
+
+def _times(estimate: Estimate, factor: float) -> Estimate:
+    low, high = (None if end is None else end * factor for end in (estimate.low, estimate.high))
+    return Estimate(estimate.value * factor, estimate.std * factor, low, high, estimate.unit)

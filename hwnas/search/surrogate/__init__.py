@@ -1,0 +1,1 @@
+"""The surrogate model of accuracy, and the candidates it proposes."""

@@ -1,0 +1,122 @@
+"""Candidate: one network that a search evaluated, and its line in the record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hwnas.errors import FileFormatError
+from hwnas.estimate import Estimate
+from hwnas.space.arch import ArchSpec
+
+__all__ = ["Candidate", "Trial", "estimate_from", "estimate_values"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What is kept of an evaluated network: enough to choose by, a line in `candidates.jsonl`."""
+
+    id: str
+    """`ArchSpec.id` of the network."""
+    vector: tuple[int, ...]
+    """`SearchSpace.encode` of the network."""
+    latency: Estimate
+    """In ms."""
+    accuracy: Estimate
+    """In the estimator's unit, normally %."""
+    params: int
+    macs: int
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What the engine's sampler wants to find again at a resume."""
+    also: Mapping[str, Estimate] = field(default_factory=dict)
+    """What else was bounded or minimised, by name: `latency DEVICE`, `p95`, `memory`."""
+
+    def number(self, quantity: str) -> float:
+        """The quantity of that name; raises KeyError when the search did not want it."""
+        if quantity == "latency":
+            return self.latency.value
+        if quantity in ("params", "macs"):
+            return float(getattr(self, quantity))
+        return self.also[quantity].value
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for one line of the record."""
+        data: dict[str, Any] = {
+            "id": self.id,
+            "vector": list(self.vector),
+            "latency_ms": estimate_values(self.latency),
+            "accuracy": estimate_values(self.accuracy),
+            "params": self.params,
+            "macs": self.macs,
+        }
+        if self.also:
+            data["also"] = {
+                name: [*estimate_values(estimate), estimate.unit] for name, estimate in self.also.items()
+            }
+        if self.notes:
+            data["notes"] = self.notes
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Any, *, accuracy_unit: str, source: str) -> Trial:
+        """The trial of a line; raises FileFormatError naming `source` when it is not one."""
+        try:
+            return cls(
+                id=str(data["id"]),
+                vector=tuple(int(value) for value in data["vector"]),
+                latency=estimate_from(data["latency_ms"], "ms"),
+                accuracy=estimate_from(data["accuracy"], accuracy_unit),
+                params=int(data["params"]),
+                macs=int(data["macs"]),
+                notes=dict(data.get("notes", {})),
+                also={
+                    str(name): estimate_from(values[:4], str(values[4]))
+                    for name, values in data.get("also", {}).items()
+                },
+            )
+        except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
+            raise FileFormatError(f"{source}: not a candidate of a search: {error!r}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A network on a front, with its architecture."""
+
+    id: str
+    arch: ArchSpec
+    latency: Estimate
+    """In ms, as the device's table predicts it."""
+    accuracy: Estimate
+    """In the estimator's unit, normally %."""
+    params: int
+    macs: int
+    measured: Estimate | None = None
+    """In ms, as measured on the device when the run was verified; None when it was not."""
+    corrected: Estimate | None = None
+    """In ms, as the table corrected by the verification predicts it; None without one."""
+    also: Mapping[str, Estimate] = field(default_factory=dict)
+    """What else was bounded or minimised, by name; see `Trial.also`."""
+
+    @property
+    def attentions(self) -> tuple[str, ...]:
+        """The attention types among its blocks, each once, in the order of first use."""
+        blocks = (block for stage in self.arch.stages for block in stage.blocks)
+        return tuple(dict.fromkeys(block.type for block in blocks if block is not None))
+
+
+def estimate_values(estimate: Estimate) -> list[float | None]:
+    """An estimate as plain data: value, standard deviation, low, high."""
+    return [estimate.value, estimate.std, estimate.low, estimate.high]
+
+
+def estimate_from(values: Any, unit: str) -> Estimate:
+    """The estimate that `estimate_values` wrote; raises TypeError or ValueError for anything else."""
+    value, std, low, high = values
+    return Estimate(
+        float(value),
+        float(std),
+        None if low is None else float(low),
+        None if high is None else float(high),
+        unit,
+    )

@@ -1,0 +1,183 @@
+"""Training a network on images: one process or several, CPU or GPU, resumable after any interruption.
+
+What is kept is the last finished epoch; an interruption repeats the epoch it fell into. Randomness of
+an epoch follows from the seed and the epoch's number (`hwnas.data.randomness`), so a resumed training
+ends, on a CPU with as many threads, with the very bits of an uninterrupted one. What a training's folder
+holds is in `hwnas.train.folder`, several processes are in `hwnas.train.distributed`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from hwnas.data.images import Image, Images, subset
+from hwnas.data.loader import Batches, evaluation_batches, training_batches, worker_count
+from hwnas.data.randomness import deterministic
+from hwnas.data.sources import open_images
+from hwnas.errors import UsageError
+from hwnas.io.atomic import write_whole
+from hwnas.space import ArchSpec
+from hwnas.train import checkpoint as checkpoints
+from hwnas.train.callbacks import Observer, Progress, Silent, TrainingFailed, listed
+from hwnas.train.checkpoint import Checkpoint, EpochRecord
+from hwnas.train.distillation import load_teacher
+from hwnas.train.distributed import Group, joined
+from hwnas.train.folder import described_data, prepared_folder, result_document
+from hwnas.train.init_weights import Start, initialise
+from hwnas.train.recipe import Recipe
+from hwnas.train.trainer import Trainer, all_epochs
+
+__all__ = ["Observer", "Progress", "TrainingFailed", "TrainingResult", "train"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """A finished training."""
+
+    out: Path
+    arch: ArchSpec
+    """As trained."""
+    history: tuple[EpochRecord, ...]
+    document: Mapping[str, Any]
+    """What result.json holds."""
+
+    @property
+    def best(self) -> EpochRecord:
+        """The first epoch with the highest accuracy."""
+        return max(self.history, key=lambda record: record.top1_percent)
+
+
+def train(
+    arch: ArchSpec,
+    data: Path | Images,
+    recipe: Recipe,
+    out: Path,
+    *,
+    name: str = "",
+    resume: bool = False,
+    init: Path | str | Callable[[ArchSpec], Start] | None = None,
+    limit: int | None = None,
+    device: str = "cpu",
+    builder: Callable[[ArchSpec], nn.Module] | None = None,
+    observer: Observer | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> TrainingResult:
+    """Train `arch`, adapted to the images of `data`, into the folder `out`.
+
+    `limit` keeps that many training images, equally many of each class, drawn by the recipe's seed.
+    `init` names weights to start from, as `hwnas.train.init_weights` reads it, or finds them. With
+    `resume`, goes on after the last finished epoch of `out`, or starts when there is none. `builder`
+    makes the network (by default hwnas.nn.build). Where torchrun started several processes, each calls
+    this alike.
+
+    Raises UsageError for data, folders and options that don't fit (among them a resume that asks for
+    something else than what `out` holds), TrainingFailed when the loss is not finite, FileFormatError
+    when no checkpoint of `out` is whole. KeyboardInterrupt passes through at any time: the last
+    finished epoch is on the disk.
+    """
+    with joined(device, recipe.batch_size) as group:
+        observer = observer if observer is not None and group.is_first else Silent()
+        images = data if isinstance(data, Images) else open_images(data)
+        if images.empty:
+            observer.note(listed("empty files left out", [(file, "0 bytes") for file in images.empty]))
+        start = _question(arch, images, recipe, name, limit)
+        before = prepared_folder(out, start, resume, observer, checkpoints.resume_point, group)
+        init = None if before is not None else init
+        training, evaluation = _batches(images, start, device, group)
+        trainer = Trainer(
+            start.arch,
+            recipe,
+            len(training),
+            device,
+            builder or _default_builder(),
+            clock,
+            observer,
+            group,
+            load_teacher(recipe.teacher, start.classes_names).to(device) if recipe.teacher else None,
+            None if init is None else partial(initialise, asked=init, arch=start.arch, observer=observer),
+        )
+        if before is not None:
+            trainer.restore(before)
+        history = () if before is None else before.history
+        with deterministic(device):
+            history = all_epochs(trainer, start, history, training, evaluation, out, checkpoints.save)
+        finished = dataclasses.replace(start, history=history)
+        document = result_document(finished, device=device, evaluation_split=images.evaluation_split())
+        if group.is_first:
+            write_whole(out / "result.json", json.dumps(document, indent=2) + "\n")
+        return TrainingResult(out, start.arch, history, document)
+
+
+def _question(arch: ArchSpec, images: Images, recipe: Recipe, name: str, limit: int | None) -> Checkpoint:
+    """What is asked for, as a checkpoint without weights."""
+    classes = images.classes()
+    arch = arch.adapted(
+        resolution=recipe.image_size or None, classes=len(classes), stem_stride=recipe.stem_stride or None
+    )
+    described = described_data(
+        images, _selected(images, limit, recipe), images.split(images.evaluation_split())
+    )
+    return Checkpoint(
+        arch=arch,
+        state_dict={},
+        classes_names=classes,
+        recipe=recipe,
+        history=(),
+        name=name,
+        data={**described, "limit": limit},
+    )
+
+
+def _selected(images: Images, limit: int | None, recipe: Recipe) -> tuple[Image, ...]:
+    selected = images.split("train")
+    return selected if limit is None else subset(selected, limit, recipe.seed)
+
+
+def _batches(images: Images, start: Checkpoint, device: str, group: Group) -> tuple[Batches, Batches]:
+    """The training batches, of which each process has a share, and those to evaluate on."""
+    options: dict[str, Any] = {
+        "size": start.arch.resolution,
+        "workers": worker_count(start.recipe.workers, group.size),
+        "pin_memory": device != "cpu",
+    }
+    selected = _selected(images, start.data["limit"], start.recipe)
+    evaluated = images.split(images.evaluation_split())
+    classes, recipe = start.classes_names, start.recipe
+    if len(selected) < 2 * group.size:
+        raise UsageError(f"each of {group.size} processes needs 2 images, got {len(selected)} in all")
+    return (
+        training_batches(
+            images,
+            selected,
+            classes,
+            recipe.augmentation,
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            share=(group.rank, group.size),
+            **options,
+        ),
+        evaluation_batches(
+            images,
+            evaluated,
+            classes,
+            recipe.augmentation,
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            **options,
+        ),
+    )
+
+
+def _default_builder() -> Callable[[ArchSpec], nn.Module]:
+    from hwnas.nn import build
+
+    return build

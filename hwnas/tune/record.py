@@ -1,0 +1,47 @@
+"""contest.json: which networks are finished or stopped, so that a resumed run leaves them alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Literal, cast, get_args
+
+from hwnas.errors import FileFormatError, UsageError
+from hwnas.io.atomic import write_whole
+
+__all__ = ["FALLEN_BEHIND", "RECORD", "State", "read_states", "write_states"]
+
+RECORD = "contest.json"
+SCHEMA = 1  # 1: the first one
+FALLEN_BEHIND: Final = "fallen behind"
+
+State = Literal["open", "fallen behind", "finished"]
+"""`open`: still to be trained on, or failed."""
+
+
+def read_states(folder: Path) -> dict[str, State]:
+    """The state of each network by name; empty when the folder holds no config.
+
+    Raises FileFormatError for a file that is damaged or of a newer hwnas.
+    """
+    file = folder / RECORD
+    if not file.exists():
+        return {}
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        schema, states = document["schema"], dict(document["states"])
+    except (ValueError, KeyError, TypeError):
+        raise FileFormatError(f"{file}: not a record of trainings; delete it to start again") from None
+    if schema != SCHEMA or not set(states.values()) <= set(get_args(State)):
+        raise FileFormatError(f"{file}: of another version of hwnas (schema {schema}): upgrade to read it")
+    return cast(dict[str, State], states)
+
+
+def write_states(folder: Path, states: Mapping[str, State]) -> None:
+    """Replaces the record; raises UsageError when the folder cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / RECORD, json.dumps({"schema": SCHEMA, "states": dict(states)}, indent=2) + "\n")
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written: {error.strerror}: choose another folder") from None
