@@ -19,12 +19,15 @@ from typing import Any
 
 from hwnas.errors import MissingPackageError, UsageError, did_you_mean
 
-__all__ = ["file_of", "lazy_names", "load", "load_callable", "names", "require"]
+__all__ = ["PACKAGE", "file_of", "lazy_names", "load", "load_callable", "names", "require"]
+
+PACKAGE = Path(__file__).resolve().parent
+"""The folder of the installed package, from which its files are found."""
 
 
 def names(folder: str) -> tuple[str, ...]:
     """The plug-ins of a folder such as "runtimes", sorted; nothing is imported."""
-    own = [file.stem for file in (Path(__file__).parent / folder).glob("*.py") if file.stem[0] != "_"]
+    own = [file.stem for file in (PACKAGE / folder).glob("*.py") if file.stem[0] != "_"]
     return tuple(sorted({name.replace("_", "-") for name in own} | set(_entry_points(folder))))
 
 
@@ -48,7 +51,7 @@ def file_of(folder: str, name: str) -> Path:
     _check(folder, name)
     point = _entry_points(folder).get(name)
     if point is None:
-        return Path(__file__).parent / folder / f"{name.replace('-', '_')}.py"
+        return PACKAGE / folder / f"{name.replace('-', '_')}.py"
     try:
         found = importlib.util.find_spec(point.module)
     except ModuleNotFoundError:

@@ -163,8 +163,7 @@ class LocalLink(AgentLink):
 
     def __init__(self, runtime: str) -> None:
         """Starts the agent with the runtime plug-in `runtime`; raises UsageError for an unknown one."""
-        root = Path(__file__).resolve().parents[2]
-        super().__init__([sys.executable, "-c", BOOT, str(root), str(plugin_file(runtime))])
+        super().__init__([sys.executable, "-c", BOOT, str(plugins.PACKAGE.parent), str(plugin_file(runtime))])
 
 
 def plugin_file(runtime: str) -> Path:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hwnas import plugins
 from hwnas.board import protocol
 from hwnas.board.timing import Rules
 from hwnas.errors import BoardError
@@ -50,7 +51,7 @@ class UnfitBoardError(BoardError):
 
 def bundle(plugin: Path) -> bytes:
     """The files of hwnas.board and a runtime plug-in as a compressed tar, the same for the same files."""
-    board = sorted((Path(__file__).resolve().parents[1] / "board").glob("*.py"))
+    board = sorted((plugins.PACKAGE / "board").glob("*.py"))
     archive = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=archive, mode="wb", mtime=0) as packed,
@@ -241,7 +242,7 @@ class SshBoard:
             digest = hashlib.sha256(archive).hexdigest()
             folder = f"{connection.greeting.cache}/agent-{digest[:16]}"
             if digest[:16] not in connection.greeting.agents:
-                source = (Path(__file__).resolve().parents[1] / "board/unpack.py").read_text(encoding="utf-8")
+                source = (plugins.PACKAGE / "board/unpack.py").read_text(encoding="utf-8")
                 connection.run([self._base, "-c", source, folder, digest], data=archive)
                 self.sent_bytes += len(archive)
             self._folders[runtime] = folder

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hwnas.errors import UsageError, did_you_mean
+from hwnas.plugins import PACKAGE
 
 __all__ = ["device_names", "find_table", "table_folders"]
 
@@ -21,10 +22,9 @@ def table_folders(environment: Mapping[str, str] | None = None) -> tuple[Path, .
     """
     environment = os.environ if environment is None else environment
     named = [Path(text) for text in environment.get(VARIABLE, "").split(os.pathsep) if text]
-    package = Path(__file__).resolve().parent.parent
-    shipped = [package / "latency_tables"]
-    if (package.parent / "pyproject.toml").is_file():
-        shipped.append(package.parent / "latency_tables")
+    shipped = [PACKAGE / "latency_tables"]
+    if (PACKAGE.parent / "pyproject.toml").is_file():
+        shipped.append(PACKAGE.parent / "latency_tables")
     folders = [*named, Path("latency_tables"), *shipped]
     resolved = dict.fromkeys(folder.resolve() for folder in folders if folder.is_dir())
     return tuple(resolved)
