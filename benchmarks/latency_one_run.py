@@ -29,7 +29,7 @@ import latency_output as output
 from latency_prediction import analysis, shown
 from latency_truth import DRAWS, MACRO, OTHER, RANDOM, Network, Truth
 
-from hwnas.export.graphs import one_thread
+from hwnas.export.timing import one_thread
 from hwnas.measure.build import build_table
 from hwnas.measure.networks import exporter_for
 from hwnas.measure.plan import Plan, make_plan, of_any_size

@@ -258,21 +258,18 @@ class Models:
     ) -> None:
         import os
 
-        from hwnas import plugins
-        from hwnas.export import graphs as export
-        from hwnas.export import timing as formats
+        from hwnas.export.timing import exporter, one_thread
 
         self._profile = profile
         self._folder = tempfile.TemporaryDirectory()
         self._files: dict[str, Path] = {}
         report(f"exporting {len(archs)} networks")
-        model_format = plugins.load("runtimes", profile.runtime).MODEL_FORMAT
-        exporter = formats.exporter(model_format, profile.precision)
-        with export.one_thread():
-            self._companion = exporter.network_model(preset(COMPANION), batch=1)
+        to_model = exporter(profile.runtime, profile.precision)
+        with one_thread():
+            self._companion = to_model.network_model(preset(COMPANION), batch=1)
             for number, (label, arch) in enumerate(archs.items()):
                 self._files[label] = Path(self._folder.name) / str(number)
-                self._files[label].write_bytes(exporter.network_model(arch, batch=profile.batch))
+                self._files[label].write_bytes(to_model.network_model(arch, batch=profile.batch))
         os.sync()  # or the disk is still busy when timing begins
 
     def measure(

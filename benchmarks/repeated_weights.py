@@ -26,7 +26,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from hwnas.export.graphs import network_model, one_thread, op_model  # noqa: E402
+from hwnas.export.timing import exporter, one_thread  # noqa: E402
 from hwnas.export.timing.random_weights import PERIOD  # noqa: E402
 from hwnas.measure.build import measured_profile  # noqa: E402
 from hwnas.measure.cells import NETWORK_RULES, OP_RULES  # noqa: E402
@@ -74,8 +74,9 @@ def cells() -> dict[str, dict[str, bytes]]:
     """The models by cell and weights: ops that have large ones, as different as there are, and networks."""
     ops = {op.key: op for name in preset_names() for op in lower(preset(name))}
     heavy = [op for op in ops.values() if op.params > 100 * PERIOD]
-    models = {op.key: op_model(op) for op in spread_out(heavy, OPS)}
-    models |= {name: network_model(preset(name)) for name in NETWORKS}
+    to_model = exporter("onnxruntime", "fp32")
+    models = {op.key: to_model.op_model(op, batch=1) for op in spread_out(heavy, OPS)}
+    models |= {name: to_model.network_model(preset(name), batch=1) for name in NETWORKS}
     return {
         name: {
             REPEATED: model,
@@ -91,7 +92,7 @@ def time_round(models: Mapping[str, Mapping[str, bytes]], runtime: str, rng: ran
     profile, _ = measured_profile(
         lambda: LocalLink(runtime), runtime=runtime, threads=1, batch=1, precision="fp32"
     )
-    companion = network_model(preset(COMPANION))
+    companion = exporter("onnxruntime", "fp32").network_model(preset(COMPANION), batch=1)
     found: dict[str, dict[str, float]] = {}
     with LocalLink(runtime) as link:
         for name in rng.sample(list(models), len(models)):

@@ -8,8 +8,9 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
+from hwnas.export.deployment_graph import deployed
+from hwnas.export.onnx_graph import network_graph
 
-from hwnas.export.graphs import fast_model
 from hwnas.export.timing.random_weights import randomise
 from hwnas.nn import build
 from hwnas.space import preset
@@ -30,7 +31,7 @@ def test_reuse_attention_head_by_head_gives_what_the_network_gives() -> None:
 def test_its_plain_export_has_a_convolution_and_a_product_for_every_head() -> None:
     network = randomise(build(preset("uniform-t"))).eval()
     plain = onnx.load_from_string(export_latency.plain_export(literal(network), 224)).graph
-    ours = onnx.load_from_string(fast_model(network)).graph
+    ours = onnx.load_from_string(network_graph(deployed(network, "onnxruntime", "fp32"))).graph
     products = [sum(node.op_type == "MatMul" for node in graph.node) for graph in (plain, ours)]
     assert products == [5 * (1 + 4), 5 * 2]  # five attentions: the scores, and the values
     norms = [node.name for node in plain.node if node.op_type == "BatchNormalization"]

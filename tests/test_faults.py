@@ -58,12 +58,12 @@ def test_an_exported_file_refuses_an_image_of_another_size(tmp_path: Path) -> No
     """Fault 51: the runtime names the input, what came and what is expected."""
     onnxruntime = pytest.importorskip("onnxruntime")
     numpy = pytest.importorskip("numpy")
-    pytest.importorskip("onnxscript")
     from train_samples import ARCH
 
-    from hwnas.nn import export_onnx
+    from hwnas.export import deploy
+    from hwnas.nn import build
 
-    export_onnx(ARCH, tmp_path / "model.onnx", batch="dynamic")
+    deploy.write(deploy.prepare(build(ARCH), batch="dynamic"), tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     with pytest.raises(Exception, match=r"(?s)invalid dimensions for input: images.*Got: 24 Expected: 16"):
         session.run(None, {"images": numpy.zeros((1, 3, 24, 16), numpy.float32)})

@@ -200,7 +200,7 @@ def test_what_a_training_took_is_in_the_card_of_a_later_export(
     assert fake_timings.models == {"mine": checkpoint.load(trained).arch}
     assert hwnas("export", "mine").code == 0
     (row,) = json.loads(Path("mine.onnx.card.json").read_text())["latency"]["measured"]
-    assert (row["of"], row["ms"], row["runtime"]) == ("published form", 2.0, "onnxruntime")
+    assert (row["of"], row["ms"], row["runtime"]) == ("deployment graph", 2.0, "onnxruntime")
 
 
 def test_a_preset_leaves_nothing_behind(

@@ -13,9 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hwnas import plugins
 from hwnas.errors import UsageError
-from hwnas.export import graphs as export
 from hwnas.export.ncnn.lowering import lower_to_ncnn
+from hwnas.export.ncnn.pack import packed
+from hwnas.export.onnx_graph import network_graph, op_graph
 from hwnas.export.timing import exporter
+from hwnas.export.timing.random_weights import randomise, repeat_weights
+from hwnas.nn.folding import fold
+from hwnas.nn.network import build, build_op
 from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import OpSpec, lower
 from hwnas.space.presets import preset, preset_names
@@ -36,6 +40,16 @@ def param(model: bytes) -> list[list[str]]:
     """The lines of a model's .param file, cut into words."""
     _, text, _ = RUNTIME._unpacked(model)
     return [line.split() for line in text.decode().splitlines()]
+
+
+def reference(arch: ArchSpec) -> bytes:
+    """The reference graph as ONNX, with the weights that models to be timed have."""
+    return network_graph(repeat_weights(fold(randomise(build(arch)))))
+
+
+def reference_op(op: OpSpec, batch: int = 1) -> bytes:
+    """The same for one op."""
+    return op_graph(repeat_weights(fold(randomise(build_op(op)))), op, batch=batch)
 
 
 def outputs(model: bytes, onnx_model: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +73,7 @@ def assert_same(model: bytes, onnx_model: bytes) -> None:
 @pytest.mark.parametrize("key", OPS)
 def test_every_kind_of_op_gives_in_ncnn_what_it_gives_in_onnxruntime(key: str) -> None:
     op = OpSpec.from_key(key)
-    assert_same(NCNN.op_model(op, batch=1), export.op_model(op))
+    assert_same(NCNN.op_model(op, batch=1), reference_op(op))
 
 
 def test_the_small_architectures_have_every_kind_of_op_that_a_preset_has() -> None:
@@ -69,7 +83,7 @@ def test_the_small_architectures_have_every_kind_of_op_that_a_preset_has() -> No
 
 @pytest.mark.parametrize("name", SMALL)
 def test_small_networks_give_the_same_logits(name: str) -> None:
-    assert_same(NCNN.network_model(SMALL[name], batch=1), export.network_model(SMALL[name]))
+    assert_same(NCNN.network_model(SMALL[name], batch=1), reference(SMALL[name]))
 
 
 @pytest.mark.parametrize(
@@ -77,13 +91,13 @@ def test_small_networks_give_the_same_logits(name: str) -> None:
     [pytest.param(name, marks=() if name in QUICK_PRESETS else pytest.mark.slow) for name in preset_names()],
 )
 def test_presets_give_the_same_logits(name: str) -> None:
-    assert_same(NCNN.network_model(preset(name), batch=1), export.network_model(preset(name)))
+    assert_same(NCNN.network_model(preset(name), batch=1), reference(preset(name)))
 
 
 @pytest.mark.parametrize("seed", [46, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(9))])
 def test_random_networks_of_the_default_space_give_the_same_logits(seed: int) -> None:
     arch = SearchSpace.default().sample(random.Random(seed))
-    assert_same(NCNN.network_model(arch, batch=1), export.network_model(arch))
+    assert_same(NCNN.network_model(arch, batch=1), reference(arch))
 
 
 def test_two_threads_give_what_one_gives() -> None:
@@ -94,9 +108,9 @@ def test_two_threads_give_what_one_gives() -> None:
     np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 
 
-def test_a_dw_is_the_layers_that_pnnx_writes_for_it() -> None:
+def test_a_reference_dw_is_the_layers_that_pnnx_writes_for_it() -> None:
     """A sum of a depthwise convolution and its input; a blob read twice is split."""
-    lines = param(NCNN.op_model(OpSpec.from_key("dw(c=8,side=14)"), batch=1))
+    lines = param(packed(reference_op(OpSpec.from_key("dw(c=8,side=14)"))))
     assert lines[0] == ["7767517"]
     assert lines[1] == ["4", "5"]
     assert [line[0] for line in lines[2:]] == ["Input", "Split", "ConvolutionDepthWise", "BinaryOp"]
@@ -162,7 +176,7 @@ def test_a_batch_is_refused_when_exporting_and_when_running() -> None:
     with pytest.raises(ValueError, match="batch must be 1, got 2"):
         RUNTIME.prepare(NCNN.op_model(op, batch=1), threads=1, batch=2, precision="fp32")
     with pytest.raises(UsageError, match="batch must be 1, got 2"):
-        lower_to_ncnn(onnx.load_from_string(export.op_model(op, batch=2)))
+        lower_to_ncnn(onnx.load_from_string(reference_op(op, batch=2)))
 
 
 @pytest.mark.parametrize(
@@ -184,7 +198,7 @@ def test_settings_that_ncnn_does_not_have_are_refused(setting: dict[str, Any], m
 
 
 def test_a_layer_that_ncnn_does_not_know_is_an_error_of_the_model() -> None:
-    model = NCNN.op_model(OpSpec.from_key("dw(c=8,side=14)"), batch=1)
+    model = packed(reference_op(OpSpec.from_key("dw(c=8,side=14)")))
     with pytest.raises(ValueError, match="cannot read this model"):
         RUNTIME.prepare(model.replace(b"BinaryOp", b"TernryOp"), threads=1, batch=1, precision="fp32")
 

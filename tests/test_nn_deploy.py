@@ -134,5 +134,5 @@ def test_int8_is_near_fp32_on_images_like_those_it_was_calibrated_on() -> None:
     int8 = deploy.prepare(network, calibration=[images[i : i + 1] for i in range(16)])
     with torch.no_grad():
         expected = network(torch.from_numpy(images)).numpy()
-    assert b"QuantizeLinear" in int8.files[0][1] and int8.precision == "int8"
+    assert b"QuantizeLinear" in int8.files[".onnx"] and int8.precision == "int8"
     assert 0 < np.abs(int8.run(images) - expected).max() < 0.1 * np.abs(expected).max()

@@ -12,7 +12,7 @@ import torch
 from nn_archs import SHVIT_LIKE, SMALL
 from onnx import numpy_helper
 
-from hwnas.export.graphs import network_model, published_model
+from hwnas.export.onnx_graph import network_graph, reference_graph
 from hwnas.export.timing import exporter
 from hwnas.export.timing.random_weights import PERIOD, randomise, repeat_weights, repeated
 from hwnas.nn import build, fold
@@ -39,20 +39,26 @@ def test_a_large_array_repeats_values_from_all_over_it_and_keeps_its_shape() -> 
 
 
 @pytest.mark.parametrize(
-    ("model_format", "precision", "share"),
-    [("onnx", "fp32", 0.015), ("onnx", "int8", 0.03), ("ncnn", "fp32", 0.015), ("torch", "fp32", 0.03)],
+    ("runtime", "precision", "share"),
+    [
+        ("onnxruntime", "fp32", 0.015),
+        ("onnxruntime", "int8", 0.03),
+        ("ncnn", "fp32", 0.015),
+        ("torch", "fp32", 0.03),
+    ],
 )
 def test_a_model_to_be_timed_deflates_to_a_small_part_of_it(
-    model_format: str, precision: str, share: float
+    runtime: str, precision: str, share: float
 ) -> None:
-    model = exporter(model_format, precision).op_model(LARGEST_OP, batch=1)
+    model = exporter(runtime, precision).op_model(LARGEST_OP, batch=1)
     assert len(zlib.compress(model, 1)) < share * len(model)
 
 
 def test_weights_stay_of_the_size_they_had_and_none_is_zero_or_denormal() -> None:
     arch = preset("efficientvit-m0")
-    plain, repeating = published_model(randomise(build(arch))), network_model(arch)
-    before, after = large(plain), large(repeating)
+    folded = fold(randomise(build(arch)))
+    before = large(network_graph(folded))
+    after = large(network_graph(repeat_weights(folded)))
     assert before.keys() == after.keys()
     for name, weight in after.items():
         assert weight.shape == before[name].shape
@@ -61,7 +67,7 @@ def test_weights_stay_of_the_size_they_had_and_none_is_zero_or_denormal() -> Non
 
 
 def test_no_two_rows_of_a_matrix_and_no_two_matrices_are_alike() -> None:
-    matrices = large(network_model(preset("uniform-t")))
+    matrices = large(network_graph(repeat_weights(fold(randomise(build(preset("uniform-t")))))))
     seen = set()
     for name, weight in matrices.items():
         rows = weight.reshape(weight.shape[0], -1)
@@ -73,7 +79,9 @@ def test_no_two_rows_of_a_matrix_and_no_two_matrices_are_alike() -> None:
 
 @pytest.mark.parametrize("arch", [*SMALL.values(), preset("uniform-l")], ids=lambda arch: arch.id)
 def test_a_network_with_them_computes_ordinary_numbers(arch: ArchSpec) -> None:
-    session = onnxruntime.InferenceSession(network_model(arch), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        exporter("onnxruntime", "fp32").network_model(arch, batch=1), providers=["CPUExecutionProvider"]
+    )
     images = np.random.default_rng(0).standard_normal((1, 3, arch.resolution, arch.resolution), np.float32)
     (logits,) = session.run(None, {"images": images})
     assert np.isfinite(logits).all()
@@ -92,5 +100,5 @@ def test_only_large_weights_change() -> None:
 def test_a_network_with_its_own_weights_is_exported_with_them() -> None:
     network = randomise(build(SHVIT_LIKE)).eval()
     folded = dict(fold(network).named_parameters())
-    for name, weight in large(published_model(network)).items():
+    for name, weight in large(reference_graph(network)).items():
         assert np.array_equal(weight, folded[name].detach().numpy())

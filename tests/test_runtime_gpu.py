@@ -303,7 +303,7 @@ def test_a_provider_that_is_missing_is_an_error_that_names_its_package(
 
 def test_a_precision_that_a_provider_does_not_have_is_refused() -> None:
     runtime = plugins.load("runtimes", "onnxruntime")
-    model = exporter("onnx", "fp32").op_model(lower(SHVIT_LIKE)[0], batch=1)
+    model = exporter("onnxruntime", "fp32").op_model(lower(SHVIT_LIKE)[0], batch=1)
     for provider, precision in (("cuda", "int8"), ("cuda", "fp16"), ("cpu", "fp16")):
         with pytest.raises(ValueError, match=f"precision must be one of .*, got '{precision}'"):
             runtime.prepare(model, **(ONE | {"precision": precision}), provider=provider)

@@ -26,8 +26,8 @@ ONE = {"threads": 1, "batch": 1, "precision": "fp32"}
 
 
 @cache
-def network(model_format: str, precision: str = "fp32", batch: int = 1) -> bytes:
-    return exporter(model_format, precision).network_model(SHVIT_LIKE, batch=batch)
+def network(runtime: str, precision: str = "fp32", batch: int = 1) -> bytes:
+    return exporter(runtime, precision).network_model(SHVIT_LIKE, batch=batch)
 
 
 def relu_model(batch: int | str = 1, kind: int = onnx.TensorProto.FLOAT) -> bytes:
@@ -40,6 +40,11 @@ def relu_model(batch: int | str = 1, kind: int = onnx.TensorProto.FLOAT) -> byte
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
     return bytes(model.SerializeToString())
+
+
+def name_of(runtime: Any) -> str:
+    """What the plug-in is called."""
+    return str(runtime.__name__).rpartition(".")[2]
 
 
 def installed(name: str) -> Any:
@@ -68,7 +73,7 @@ def test_every_runtime_says_its_version_and_what_it_runs_on(runtime: Any) -> Non
 
 
 def test_every_runtime_runs_an_op_of_its_format_again_and_again(runtime: Any) -> None:
-    model = exporter(runtime.MODEL_FORMAT, "fp32").op_model(FFN, batch=1)
+    model = exporter(name_of(runtime), "fp32").op_model(FFN, batch=1)
     session = runtime.prepare(model, **ONE)
     session.run()
     session.run()
@@ -78,8 +83,8 @@ def test_every_runtime_runs_an_op_of_its_format_again_and_again(runtime: Any) ->
 
 
 def test_every_runtime_gives_what_onnxruntime_gives(runtime: Any) -> None:
-    reference = installed("onnxruntime").prepare(network("onnx"), **ONE).outputs()[0].reshape(-1)
-    session = runtime.prepare(network(runtime.MODEL_FORMAT), **ONE)
+    reference = installed("onnxruntime").prepare(network("onnxruntime"), **ONE).outputs()[0].reshape(-1)
+    session = runtime.prepare(network(name_of(runtime)), **ONE)
     (logits,) = session.outputs()
     assert np.abs(logits.reshape(-1) - reference).max() <= 1e-4 * np.abs(reference).max()
     session.close()
@@ -87,7 +92,7 @@ def test_every_runtime_gives_what_onnxruntime_gives(runtime: Any) -> None:
 
 def test_two_threads_compute_the_same(runtime: Any) -> None:
     one, two = (
-        runtime.prepare(network(runtime.MODEL_FORMAT), **(ONE | {"threads": threads})).outputs()[0]
+        runtime.prepare(network(name_of(runtime)), **(ONE | {"threads": threads})).outputs()[0]
         for threads in (1, 2)
     )
     np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
@@ -104,7 +109,7 @@ def test_two_threads_compute_the_same(runtime: Any) -> None:
 )
 def test_every_runtime_refuses_what_it_cannot_honour(runtime: Any, wrong: Any, rule: str) -> None:
     with pytest.raises((ValueError, RuntimeError), match=rule):
-        runtime.prepare(network(runtime.MODEL_FORMAT), **(ONE | wrong))
+        runtime.prepare(network(name_of(runtime)), **(ONE | wrong))
 
 
 @pytest.mark.parametrize("name", plugins.names("runtimes"))
@@ -124,17 +129,17 @@ BOTH = pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 
 @BOTH
 def test_sixteen_images_are_computed_in_one_run(name: str) -> None:
-    session = installed(name).prepare(network("onnx", batch=16), threads=1, batch=16, precision="fp32")
+    session = installed(name).prepare(network("onnxruntime", batch=16), threads=1, batch=16, precision="fp32")
     assert session.outputs()[0].shape == (16, SHVIT_LIKE.classes)
 
 
 @BOTH
 def test_int8_differs_from_fp32_by_little_and_not_by_nothing(name: str) -> None:
     runtime = installed(name)
-    exact = runtime.prepare(network("onnx"), **ONE).outputs()[0]
+    exact = runtime.prepare(network("onnxruntime"), **ONE).outputs()[0]
     # What a table times has other weights once it is quantised, so it is quantised here.
     images = np.random.default_rng(0).standard_normal((1, 3, *[SHVIT_LIKE.resolution] * 2), dtype=np.float32)
-    model = quantise(network("onnx"), [images])
+    model = quantise(network("onnxruntime"), [images])
     rounded = runtime.prepare(model, **(ONE | {"precision": "int8"})).outputs()[0]
     difference = np.abs(rounded - exact).max() / np.abs(exact).max()
     assert 1e-4 < difference < 0.1
@@ -144,9 +149,9 @@ def test_int8_differs_from_fp32_by_little_and_not_by_nothing(name: str) -> None:
 def test_a_model_of_another_precision_is_refused(name: str) -> None:
     runtime = installed(name)
     with pytest.raises(ValueError, match="got an unquantised model and int8"):
-        runtime.prepare(network("onnx"), threads=1, batch=1, precision="int8")
+        runtime.prepare(network("onnxruntime"), threads=1, batch=1, precision="int8")
     with pytest.raises(ValueError, match="got a quantised model and fp32"):
-        runtime.prepare(network("onnx", "int8"), **ONE)
+        runtime.prepare(network("onnxruntime", "int8"), **ONE)
 
 
 @BOTH
@@ -174,19 +179,19 @@ def test_one_thread_more_is_one_thread_more_of_the_process(name: str) -> None:
     if not Path("/proc/self/task").is_dir():
         pytest.skip("the system does not list threads")
     before = threads()
-    one = runtime.prepare(network("onnx"), **ONE)
+    one = runtime.prepare(network("onnxruntime"), **ONE)
     one.run()
     first = threads() - before
     one.close()
     before = threads()
-    two = runtime.prepare(network("onnx"), threads=2, batch=1, precision="fp32")
+    two = runtime.prepare(network("onnxruntime"), threads=2, batch=1, precision="fp32")
     two.run()
     assert threads() - before - first in (0, 1) if name == "openvino" else threads() - before == 1
     two.close()
 
 
 def test_openvino_computes_with_the_settings_asked_for() -> None:
-    session = installed("openvino").prepare(network("onnx"), threads=2, batch=1, precision="fp32")
+    session = installed("openvino").prepare(network("onnxruntime"), threads=2, batch=1, precision="fp32")
     compiled = session._request.get_compiled_model()
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 2
     assert compiled.get_property("NUM_STREAMS") == 1

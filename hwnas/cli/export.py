@@ -14,11 +14,12 @@ from hwnas.cli.common import JsonOption, emit_json
 from hwnas.cli.subjects import folder_of
 from hwnas.cli.weights import named_network
 from hwnas.errors import UsageError
+from hwnas.export.formats import FORMATS
 
 if TYPE_CHECKING:
     from hwnas.export.accuracy_check import Comparison
     from hwnas.export.deploy import Deployable
-    from hwnas.export.graphs import Batch
+    from hwnas.export.onnx_graph import Batch
     from hwnas.nn.network import Network
     from hwnas.predictors.latency.measurements import Measurement
     from hwnas.train.checkpoint import Checkpoint
@@ -45,7 +46,7 @@ def command(
     ] = None,
     model_format: Annotated[
         str,
-        typer.Option("--format", metavar="FORMAT", help="onnx, openvino, ncnn or exported-program (torch)."),
+        typer.Option("--format", metavar="FORMAT", help=f"File format: {', '.join(FORMATS)}."),
     ] = "onnx",
     batch: Annotated[
         str, typer.Option("--batch", metavar="N|dynamic", help="Images at once, or any number of them.")
@@ -87,8 +88,8 @@ def command(
         raise UsageError(
             "--calibration and --evaluate need trained weights, got an architecture: give a checkpoint"
         )
-    if model_format in deploy.FORMATS:
-        ending = (".int8" if precision == "int8" else "") + deploy.FORMATS[model_format].ending
+    if model_format in FORMATS:
+        ending = (".int8" if precision == "int8" else "") + FORMATS[model_format].ending
         out = out or Path(_stem(arch, name, trained) + ending)
         _check_folder(out)
         deploy.check_path(out, model_format)
@@ -146,12 +147,10 @@ def command(
 
 def _judged(model: Deployable, comparison: Comparison | None) -> str:
     """How near the file is to the network: by its logits, and by its accuracy where that was asked for."""
-    from hwnas.export.deploy import FORMATS
-
     lines = ""
     if model.parity_max_abs is not None:
         lines = (
-            f"parity  {FORMATS[model.model_format].runtime} within {model.parity_max_abs:.1e} of torch "
+            f"parity  {FORMATS[model.model_format].title} within {model.parity_max_abs:.1e} of torch "
             f"({model.parity_tolerance:.1e} allowed)\n"
         )
     if comparison is not None:

@@ -188,7 +188,7 @@ def _document(
         row: dict[str, Any] = {
             "name": name,
             "id": arch.id,
-            "form": "published" if subject.file is None else subject.file.model_format,
+            "form": "deployment graph" if subject.file is None else subject.file.model_format,
             "measured_ms": own.ms,
             "measured_low_ms": own.low_ms,
             "measured_high_ms": own.high_ms,

@@ -26,7 +26,7 @@ class Subject:
     folder: Path | None = None
     """Of the run or training that it is from."""
     file: ExportedFile | None = None
-    """The exported model that is timed; None for the published form of `arch`, with random weights."""
+    """The exported model that is timed; None for the deployment graph of `arch`, with random weights."""
 
 
 def subjects(archs: Sequence[str]) -> dict[str, Subject]:
@@ -34,7 +34,8 @@ def subjects(archs: Sequence[str]) -> dict[str, Subject]:
 
     Raises UsageError when nothing goes by a name, FileFormatError when the file that it names is damaged.
     """
-    from hwnas.export.exported_file import SUFFIXES, find_exported
+    from hwnas.export.exported_file import find_exported
+    from hwnas.export.formats import SUFFIXES
 
     found: dict[str, Subject] = {}
     for text in archs:

@@ -95,7 +95,7 @@ def command(
         from hwnas.measure.remote.hosts import LOCAL, start_link
 
         exporter = exporter_for(runtime, precision)
-        from hwnas.export.graphs import one_thread
+        from hwnas.export.timing import one_thread
 
         with one_thread():
             return build_transferred(

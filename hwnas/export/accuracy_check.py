@@ -17,7 +17,7 @@ from hwnas.errors import UsageError
 from hwnas.train.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
-    from hwnas.export.deploy import Array, Run
+from hwnas.export.formats import Run
 
 __all__ = ["CALIBRATION_IMAGES", "Comparison", "calibration_batches", "compare"]
 

@@ -8,15 +8,11 @@ from typing import Any
 
 from hwnas import plugins
 from hwnas.errors import FileFormatError, UsageError
+from hwnas.export.formats import FORMATS
 from hwnas.export.model_card import card_paths, read_card
 from hwnas.space import ArchSpec
 
-__all__ = ["SUFFIXES", "ExportedFile", "find_exported"]
-
-SUFFIXES = (".onnx", ".xml", ".param", ".pt2")
-"""Of the file that is named when a model is loaded, as in `hwnas.export.deploy.FORMATS`."""
-
-_RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino", "ncnn": "ncnn", "exported-program": "torch"}
+__all__ = ["ExportedFile", "find_exported"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,44 +31,32 @@ class ExportedFile:
     @property
     def runtime(self) -> str:
         """The one that the format is for."""
-        return _RUNTIMES[self.model_format]
+        return FORMATS[self.model_format].runtime
 
     def model(self, runtime: str) -> bytes:
         """The model as `runtime` takes it; raises UsageError when that reads another format.
 
         Raises FileFormatError when one of its files is gone.
         """
+        form = FORMATS[self.model_format]
         takes = plugins.load("runtimes", runtime).MODEL_FORMAT
+        if runtime != form.runtime and (self.model_format != "onnx" or takes != "onnx"):
+            raise UsageError(
+                f"{self.path}: {runtime} does not run the format '{self.model_format}': leave --runtime and "
+                f"--device out, or name {self.runtime} or a device of it"
+            )
         try:
-            content = self.path.read_bytes()
-            if self.model_format == "onnx" and takes == "onnx":
-                return content
-            if self.model_format == "exported-program" and takes == "torch":
-                return content
-            if self.model_format == runtime:
-                return self._packed(content, self.path.with_suffix(".bin").read_bytes())
+            beside = {suffix: self.path.with_suffix(suffix).read_bytes() for suffix in form.suffixes[:-1]}
+            files = beside | {form.suffix: self.path.read_bytes()}
         except OSError as error:
             raise FileFormatError(
                 f"{error.filename}: cannot be read: {error.strerror}: export the model again"
             ) from None
-        raise UsageError(
-            f"{self.path}: {runtime} does not run the format '{self.model_format}': leave --runtime and "
-            f"--device out, or name {self.runtime} or a device of it"
-        )
-
-    def _packed(self, named: bytes, weights: bytes) -> bytes:
-        if self.model_format == "openvino":
-            from hwnas.runtimes.openvino import packed
-
-            return packed(named, weights)
-        from hwnas.export.ncnn.pack import packed_files
-
-        source, sink = self.card["input"], self.card["output"]["name"]
-        return packed_files(named, weights, source=source["name"], shape=source["shape"][1:], sink=sink)
+        return form.packer(files, tuple(self.card["input"]["shape"][1:]))
 
 
 def find_exported(path: Path) -> ExportedFile:
-    """The exported model in `path`, a file with one of SUFFIXES.
+    """The exported model in `path`, a file with one of `formats.SUFFIXES`.
 
     Raises UsageError when there is no such file or no card beside it, FileFormatError when the card is
     damaged.
@@ -98,6 +82,6 @@ def find_exported(path: Path) -> ExportedFile:
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise FileFormatError(f"{beside}: not a whole model card: {type(error).__name__}: {error}") from None
-    if found.model_format not in _RUNTIMES:
+    if found.model_format not in FORMATS:
         raise FileFormatError(f"{beside}: must be of a format that hwnas exports, got '{found.model_format}'")
     return found

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwnas import __version__, plugins
 from hwnas.errors import FileFormatError, HwnasError, UsageError
+from hwnas.export.formats import FORMATS
 from hwnas.io import yaml as yaml_io
 from hwnas.io.atomic import write_whole
 from hwnas.predictors.latency.measurements import Measurement
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["add_measured", "card", "card_paths", "read_card", "write_card"]
 
 SCHEMA = 1  # 1: the first one
-PUBLISHED_FORM, THIS_FILE = "published form", "this file"
-"""What a latency was measured of: the network as latency tables know it, or the exported file itself."""
+DEPLOYMENT_GRAPH, THIS_FILE = "deployment graph", "this file"
+"""What a latency was measured of: the same nodes with random weights, or the exported file itself. Cards of
+earlier versions also say "published form", which is the reference graph."""
 
 _UNKNOWN = "unknown"
 
@@ -47,7 +49,7 @@ def card(
 ) -> dict[str, Any]:
     """The card as plain data.
 
-    `calibration` says which images an int8 model was quantised with, `measured` what the published form of
+    `calibration` says which images an int8 model was quantised with, `measured` what the deployment graph of
     the network took.
     """
     ops = lower(arch)
@@ -74,7 +76,7 @@ def card(
         },
         "latency": {
             "predicted": _predicted(arch),
-            "measured": [_row(own, PUBLISHED_FORM) for own in measured] or None,
+            "measured": [_row(own, DEPLOYMENT_GRAPH) for own in measured] or None,
         },
         "recipe": None if trained is None else trained.recipe.to_dict(),
         "data": None if trained is None or not trained.data else dict(trained.data),
@@ -217,8 +219,8 @@ def _markdown(document: Mapping[str, Any]) -> str:
             "",
             "## Latency",
             "",
-            "Predicted for the published form of the network, which the tables are measured on. fp32 files "
-            "for ONNX Runtime, OpenVINO and torch hold a form with fewer nodes.",
+            "Predicted for the network's deployment graph on each device's runtime. This file has the graph "
+            f"of {FORMATS[document['format']].title}.",
             "",
             "| device | ms, predicted | interval | table |",
             "|---|---|---|---|",

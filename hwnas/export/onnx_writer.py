@@ -161,6 +161,8 @@ class _Tape(TorchFunctionMode):
         elif array.dtype == np.int64 or array.ndim == 0:  # shapes and numbers: one for each value
             digits = "_".join(str(number).replace("-", "minus") for number in array.reshape(-1).tolist())
             name = f"{array.dtype}_{digits}"
+            if array.ndim == 0 and self._place:  # not shared between ops: one may quantise it, another not
+                name = f"{self._place}/{name}"
         else:
             name = self._fresh("constant")
         if name not in self.constants:

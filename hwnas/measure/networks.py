@@ -135,9 +135,9 @@ def exporter_for(runtime: str, precision: str) -> Exporter:
     model_format = plugins.load("runtimes", runtime).MODEL_FORMAT
     for package in ("onnx", "torch") if model_format == "onnx" else ("torch",):
         plugins.require(package, extra="torch")
-    from hwnas.export import timing as formats
+    from hwnas.export.timing import exporter
 
-    return formats.exporter(model_format, precision)
+    return exporter(runtime, precision)
 
 
 def measure_archs(
@@ -151,7 +151,7 @@ def measure_archs(
 ) -> dict[str, MeasuredNetwork]:
     """Times each network in so many fresh processes; by the names given.
 
-    An architecture is exported with random weights, in the form that tables are measured on; bytes are a
+    An architecture is exported with random weights, in the runtime's deployment graph; bytes are a
     model as the runtime takes it (see `hwnas.export.timing`), of the profile's precision and batch.
     `report` is told (name, timings done, of how many); what it raises ends the measuring.
 
@@ -160,7 +160,7 @@ def measure_archs(
     measuring process is gone.
     """
     to_model = exporter_for(profile.runtime, profile.precision)
-    from hwnas.export.graphs import one_thread
+    from hwnas.export.timing import one_thread
 
     # Exported before anything is timed: exporting would disturb it.
     with one_thread(), tempfile.TemporaryDirectory() as folder:

@@ -72,7 +72,7 @@ class OpenvinoSession:
         import openvino
 
         core = openvino.Core()
-        network = _read(core, model)
+        network = read(core, model)
         for item in network.inputs:
             shape = item.get_partial_shape()
             if shape[0].is_dynamic:
@@ -113,7 +113,7 @@ class OpenvinoSession:
         del self._request
 
 
-def _read(core: Any, model: bytes) -> Any:
+def read(core: Any, model: bytes) -> Any:
     """OpenVINO's model of either kind of bytes."""
     if not model.startswith(_MAGIC):
         return core.read_model(model)

@@ -2,8 +2,10 @@
 
 `lower(arch)` lists the network's ops in the order they run. An op (`OpSpec`) is what a latency
 table has a row for: a convolutional block, an FFN, an attention. Its primitives are the nodes of
-the exported graph, with BatchNorm folded. MACs, parameters, bytes and nodes are sums over them, so
-a table, a network, an export and a predictor can't disagree.
+the reference graph: the published network with BatchNorm folded. MACs, parameters, bytes and nodes
+are sums over them, so a table, a network and a predictor can't disagree. What is deployed and timed is
+each op in the form that its runtime gets (`hwnas.export.deployment_graph`): the same function, the
+same MACs but for kernels padded with zeros, often fewer nodes.
 
 MACs count convolutions, linear layers and the two matrix products of attention, as the papers do.
 """
@@ -37,7 +39,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Primitive:
-    """One node of the exported graph."""
+    """One node of the reference graph."""
 
     kind: str
     """`pointwise`, `depthwise`, `conv`, `linear`, `matmul` have MACs; the rest (`add`, `mul`,
@@ -115,7 +117,7 @@ class OpSpec:
 
     @property
     def primitives(self) -> tuple[Primitive, ...]:
-        """The nodes of the exported graph, in order."""
+        """The nodes of the reference graph, in order."""
         return _body(self.kind, self.settings).primitives
 
     @property
@@ -135,11 +137,11 @@ class OpSpec:
 
     @property
     def nodes(self) -> int:
-        """Nodes that a runtime works on: fused ones and reshapes don't count."""
+        """Nodes of the reference graph that a runtime works on: fused ones and reshapes don't count."""
         return sum(primitive.works for primitive in self.primitives)
 
     def weight_bytes(self, *, bytes_per_element: int = 4) -> int:
-        """Bytes of constants that the exported op holds."""
+        """Bytes of constants that the op holds in the reference graph."""
         return bytes_per_element * sum(primitive.weights for primitive in self.primitives)
 
     def activation_bytes(self, *, bytes_per_element: int = 4) -> int:

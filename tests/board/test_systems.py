@@ -95,10 +95,11 @@ def outputs(call: list[str], model: bytes) -> list[float]:
 @pytest.fixture(scope="module")
 def model() -> bytes:
     pytest.importorskip("onnxruntime")
-    from hwnas.export import graphs as export
+    from hwnas.export.timing import exporter
     from hwnas.space import preset
 
-    return export.network_model(preset("efficientvit-m0").adapted(resolution=64, classes=10), batch=1)
+    arch = preset("efficientvit-m0").adapted(resolution=64, classes=10)
+    return exporter("onnxruntime", "fp32").network_model(arch, batch=1)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +148,9 @@ def test_an_arm64_board_is_measured_over_ssh_and_searched_with(
     hwnas: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
-    export = pytest.importorskip("hwnas.export.graphs")
+    pytest.importorskip("torch")
+    from hwnas.export.timing import exporter
+
     python = system(*ARM64).python_file(tmp_path / "python")
     host = reach(new_board(HWNAS_PYTHON=python), plugin=plugin_file)
 
@@ -166,7 +169,7 @@ def test_an_arm64_board_is_measured_over_ssh_and_searched_with(
         start, runtime="onnxruntime", threads=1, batch=1, precision="fp32"
     )
     with Journal(tmp_path / "emulated.samples", {"name": "emulated"}, resume=False) as journal:
-        models = Models(plan, export, 1, tmp_path / "models", deflate=True)
+        models = Models(plan, exporter("onnxruntime", "fp32"), 1, tmp_path / "models", deflate=True)
         bench = Bench(journal, start, models, networks.__contains__, profile)
         bench.run_pass(0, plan.order(0), attempts=1)  # times mean nothing: none is judged
         timed = timings(journal.records, networks.__contains__)

@@ -30,7 +30,9 @@ ATTEMPTS = 4
 
 def measured(host: SshBoard, folder: Path, sleeps: list[float]) -> MeasuredCells:
     """Three ops, timed on the board by the real runtime; pauses are noted, not slept."""
-    export = pytest.importorskip("hwnas.export.graphs")
+    pytest.importorskip("torch")
+    from hwnas.export.timing import exporter
+
     plan = Plan(
         ops=OPS,
         filled=(),
@@ -49,7 +51,7 @@ def measured(host: SshBoard, folder: Path, sleeps: list[float]) -> MeasuredCells
         plan,
         name="pi",
         profile=profile,
-        exporter=export,
+        exporter=exporter("onnxruntime", "fp32"),
         start=start,
         samples=folder / "pi.samples",
         elsewhere=True,

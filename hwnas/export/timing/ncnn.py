@@ -6,11 +6,14 @@ and has no windows. Where it has the ops, the layers are the same.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from hwnas.errors import UsageError
-from hwnas.export import graphs as export
 from hwnas.export.ncnn.lowering import OPSET
 from hwnas.export.ncnn.pack import packed
+from hwnas.export.onnx_graph import network_graph, op_graph
 from hwnas.export.timing import Exporter
+from hwnas.export.timing.random_weights import deployed_random, deployed_random_op
 from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import OpSpec
 
@@ -19,21 +22,24 @@ __all__ = ["PRECISIONS", "exporter"]
 PRECISIONS = ("fp32",)
 
 
-def exporter(precision: str) -> Exporter:
-    """The exporter of one of PRECISIONS."""
-    return _Ncnn()
+def exporter(runtime: str, precision: str) -> Exporter:
+    """The exporter for a runtime that reads ncnn's layers, in one of PRECISIONS."""
+    return _Ncnn(runtime)
 
 
+@dataclass(frozen=True, slots=True)
 class _Ncnn:
+    runtime: str
+
     def op_model(self, op: OpSpec, *, batch: int = 1) -> bytes:
         """`input` -> `output`. Raises UsageError for a batch other than 1, which ncnn doesn't have."""
         _check_batch(batch)
-        return packed(export.op_model(op, batch=1, opset=OPSET))
+        return packed(op_graph(deployed_random_op(op, self.runtime, "fp32"), op, opset=OPSET))
 
     def network_model(self, arch: ArchSpec, *, batch: int = 1) -> bytes:
         """`images` -> `logits`. Raises UsageError for a batch other than 1, which ncnn doesn't have."""
         _check_batch(batch)
-        return packed(export.network_model(arch, batch=1, opset=OPSET))
+        return packed(network_graph(deployed_random(arch, self.runtime, "fp32"), opset=OPSET))
 
 
 def _check_batch(batch: int) -> None:

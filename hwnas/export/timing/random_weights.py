@@ -10,10 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from hwnas.export.deployment_graph import formed, formed_op
 from hwnas.nn.conv_norm import ConvNorm
+from hwnas.nn.folding import fold
+from hwnas.nn.network import Network, build, build_op
+from hwnas.space.arch import ArchSpec
+from hwnas.space.ops import OpSpec
 
 __all__ = [
     "PERIOD",
+    "deployed_random",
+    "deployed_random_op",
     "randomise",
     "repeat_initialisers",
     "repeat_weights",
@@ -21,6 +28,16 @@ __all__ = [
 ]
 
 Module = TypeVar("Module", bound=nn.Module)
+
+
+def deployed_random(arch: ArchSpec, runtime: str, precision: str) -> Network:
+    """A network to be timed: the runtime's deployment graph, with weights that nobody trained."""
+    return formed(repeat_weights(fold(randomise(build(arch)))), runtime, precision)
+
+
+def deployed_random_op(op: OpSpec, runtime: str, precision: str) -> nn.Module:
+    """One op to be timed, as it is in `deployed_random`."""
+    return formed_op(repeat_weights(fold(randomise(build_op(op)))), op.kind, runtime, precision)
 
 
 @torch.no_grad()

@@ -1,58 +1,58 @@
-"""fast_form(network): the same function as `fold` gives, with fewer and faster nodes.
+"""Forms of a folded op: modules that compute the same with other nodes.
 
-What users deploy. The form that `fold` gives is the published networks' own, op by op: latency tables
-are measured on it, and it stays as it is. Here what follows from algebra alone is changed:
+`reference` is what `fold` gives: the published network's own nodes, which `hwnas.space.ops` counts. The
+other forms follow from it by algebra alone. `hwnas.export.deployment_graph` says which runtime gets which.
 
-- A depthwise convolution with a residual sum is one convolution: 1 is added to each kernel's middle.
-- Reuse attention: the heads' depthwise convolutions, their kernels zero-padded to the largest, are one
-  over all channels; Q and K have a convolution each, so that nothing is split between Q's two.
-- Cascaded group and single-head attention: 1x1 convolutions that only matrices follow work on (C, N)
-  instead of (C, H, W): what a runtime would lay out anew for them it leaves as it is.
-- Windows are joined before the last 1x1 convolution, so that the residual sum follows that directly.
+- `merged` depthwise convolution: the residual sum is inside, 1 is added to the middle of each kernel.
+- `merged` reuse attention: the heads' depthwise convolutions, their kernels zero-padded to the largest, are
+  one over all channels; Q and K have a convolution each, so that nothing is split between Q's two.
+- `tokens` for cascaded group and single-head attention: 1x1 convolutions that only matrix products follow
+  work on (C, N) instead of (C, H, W): a runtime need not lay their outputs out anew.
+
+All attention forms but the reference join windows before the last 1x1 convolution, so that the residual sum
+follows it directly, and have ReLU right behind the node that computes, where int8 runtimes merge it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hwnas.errors import HwnasError
 from hwnas.nn.attention.cascaded_group import CascadedGroupAttention
 from hwnas.nn.attention.reuse import ReuseAttention
 from hwnas.nn.attention.single_head import SingleHeadAttention
 from hwnas.nn.blocks import DepthwiseConv
-from hwnas.nn.folding import fold
-from hwnas.nn.network import Network
 
-__all__ = ["fast_form"]
+__all__ = ["REFERENCE", "form_names", "in_form"]
+
+REFERENCE = "reference"
+
+
+def form_names(kind: str) -> tuple[str, ...]:
+    """The forms that an op of this kind has, the reference first."""
+    return REFERENCE, *_FORMS.get(kind, {})
 
 
 @torch.no_grad()
-def fast_form(network: Network) -> Network:
-    """A copy in eval mode that gives what `network` gives in eval mode; the original stays as it is."""
-    fast = fold(network)
-    for op in fast.ops:
-        parent, _, name = op.place.rpartition(".")
-        module = fast.get_submodule(op.place)
-        setattr(fast.get_submodule(parent), name, _faster(module))
-    return fast
+def in_form(folded: nn.Module, kind: str, form: str) -> nn.Module:
+    """The folded op in a form; may take weights from `folded` and change them.
+
+    The reference is `folded` itself, and so is the form of an op whose settings leave nothing to change.
+    """
+    if form == REFERENCE:
+        return folded
+    if form not in form_names(kind):
+        raise HwnasError(f"internal error: no form '{form}' of '{kind}', only {', '.join(form_names(kind))}")
+    return _FORMS[kind][form](folded)
 
 
-def _faster(module: nn.Module) -> nn.Module:
-    """The module that takes the place of a folded one, or that one where there is nothing to gain."""
-    if isinstance(module, DepthwiseConv):
-        return _with_identity(module)
-    if isinstance(module, ReuseAttention) and isinstance(module.query_local, nn.Conv2d):
-        return _Reuse(module)
-    if isinstance(module, CascadedGroupAttention):
-        return _CascadedGroup(module)
-    if isinstance(module, SingleHeadAttention):
-        return _SingleHead(module)
-    return module
-
-
-def _with_identity(module: DepthwiseConv) -> nn.Module:
+def _with_identity(module: nn.Module) -> nn.Module:
     """x + conv(x) as one convolution."""
+    assert isinstance(module, DepthwiseConv)
     conv = module.conv
     assert isinstance(conv, nn.Conv2d)
     middle = conv.kernel_size[0] // 2
@@ -108,14 +108,14 @@ class _Reuse(nn.Module):
         self.query_local = folded.query_local
         self.value = _one_depthwise(folded.value_scales)
         self.register_buffer("bias", folded.bias(0).detach().clone())
-        self.output = folded.output
+        self.output = _after_relu(folded.output)
 
     def forward(self, x: Tensor) -> Tensor:
         inside = self.windows.split(x)
         q = self.query_local(self.query(inside)).flatten(2)  # (windows, C/4, N)
         scores = q.transpose(1, 2) @ self.key(inside).flatten(2) + self.bias  # (windows, N, N)
         v = self.value(inside)
-        mixed = v.flatten(2) @ scores.softmax(dim=-1).transpose(1, 2)  # (windows, C, N)
+        mixed = F.relu(v.flatten(2) @ scores.softmax(dim=-1).transpose(1, 2))  # (windows, C, N)
         result: Tensor = x + self.output(self.windows.join(mixed.reshape(v.shape)))
         return result
 
@@ -130,7 +130,7 @@ class _CascadedGroup(nn.Module):
         self.split_sizes = folded.split_sizes
         self.query_key_value = nn.ModuleList(_on_tokens(conv) for conv in folded.query_key_value)
         self.query_local = folded.query_local
-        self.output = folded.output
+        self.output = _after_relu(folded.output)
         for index in range(len(self.query_local)):
             self.register_buffer(f"bias{index}", folded.bias(index).detach().clone())
 
@@ -139,7 +139,7 @@ class _CascadedGroup(nn.Module):
         heads: list[Tensor] = []
         for index, own in enumerate(inside.flatten(2).split(self.head_channels, dim=1)):
             heads.append(self._head(index, own + heads[-1] if heads else own))
-        mixed = torch.cat(heads, dim=1).reshape(inside.shape)
+        mixed = F.relu(torch.cat(heads, dim=1)).reshape(inside.shape)
         result: Tensor = x + self.output(self.windows.join(mixed))
         return result
 
@@ -161,7 +161,7 @@ class _SingleHead(nn.Module):
         self.parts, self.split_sizes = folded.parts, folded.split_sizes
         self.norm = folded.norm
         self.query_key_value = _on_tokens(folded.query_key_value)
-        self.output = folded.output
+        self.output = _after_relu(folded.output)
 
     def forward(self, x: Tensor) -> Tensor:
         attending, rest = x.split(self.parts, dim=1)
@@ -169,5 +169,37 @@ class _SingleHead(nn.Module):
         q, k, v = tokens.split(self.split_sizes, dim=1)
         scores = q.transpose(1, 2) @ k  # (B, N, N)
         mixed = v @ scores.softmax(dim=-1).transpose(1, 2)
-        result: Tensor = x + self.output(torch.cat([mixed.reshape(attending.shape), rest], dim=1))
+        joined = torch.cat([mixed.reshape(attending.shape), rest], dim=1)
+        result: Tensor = x + self.output(F.relu(joined))
         return result
+
+
+def _after_relu(output: nn.Module) -> nn.Module:
+    """The convolution of an attention's `output`, which starts with ReLU."""
+    assert isinstance(output, nn.Sequential) and isinstance(output[0], nn.ReLU) and len(output) == 2
+    return output[1]
+
+
+def _reuse(module: nn.Module) -> nn.Module:
+    """The variant `paper` has one convolution for Q, K and one for V, and no bias: nothing is changed."""
+    assert isinstance(module, ReuseAttention)
+    return _Reuse(module) if isinstance(module.query_local, nn.Conv2d) else module
+
+
+def _cascaded_group(module: nn.Module) -> nn.Module:
+    assert isinstance(module, CascadedGroupAttention)
+    return _CascadedGroup(module)
+
+
+def _single_head(module: nn.Module) -> nn.Module:
+    assert isinstance(module, SingleHeadAttention)
+    return _SingleHead(module)
+
+
+_FORMS: Mapping[str, Mapping[str, Callable[[nn.Module], nn.Module]]] = {
+    "dw": {"merged": _with_identity},
+    "reuse": {"merged": _reuse},
+    "cascaded-group": {"tokens": _cascaded_group},
+    "single-head": {"tokens": _single_head},
+}
+"""By op kind. A kind that is not listed is deployed in its reference form."""
