@@ -17,7 +17,8 @@ from hwnas.errors import UsageError
 from hwnas.train.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
-from hwnas.export.formats import Run
+    from hwnas.export.deploy import Array
+    from hwnas.export.formats import Run
 
 __all__ = ["CALIBRATION_IMAGES", "Comparison", "calibration_batches", "compare"]
 
