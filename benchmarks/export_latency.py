@@ -19,14 +19,14 @@ from typing import Any
 import latency_output as output
 import numpy as np
 import torch
-from hwnas.export.deployment_graph import deployed
-from hwnas.export.onnx_graph import OPSET, network_graph, reference_graph
-from hwnas.export.timing import one_thread
 from literal_uniform import literal
 from torch import nn
 
 from hwnas.board.timing import median, median_interval
 from hwnas.errors import HwnasError
+from hwnas.export.deployment_graph import deployed
+from hwnas.export.onnx_graph import OPSET, network_graph, reference_graph
+from hwnas.export.timing import one_thread
 from hwnas.export.timing.random_weights import randomise
 from hwnas.nn.network import Network, build
 from hwnas.nn.published import load_published
@@ -72,7 +72,10 @@ def side_by_side(name: str, threads: tuple[int, ...], rounds: int) -> list[dict[
     """A row for each number of threads."""
     network, other = pair(name)
     side = network.arch.resolution
-    models = {"plain": plain_export(other, side), "hwnas": network_graph(deployed(network, "onnxruntime", "fp32"))}
+    models = {
+        "plain": plain_export(other, side),
+        "hwnas": network_graph(deployed(network, "onnxruntime", "fp32")),
+    }
     if preset_info(name).family == "uniform":
         models["published form"] = reference_graph(network)
     rows = []

@@ -8,9 +8,9 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
+
 from hwnas.export.deployment_graph import deployed
 from hwnas.export.onnx_graph import network_graph
-
 from hwnas.export.timing.random_weights import randomise
 from hwnas.nn import build
 from hwnas.space import preset

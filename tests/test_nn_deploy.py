@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,11 @@ def test_a_format_out_of_parity_is_refused_by_name(model_format: str) -> None:
     network.get_parameter("head.linear.weight").data.fill_(math.nan)
     with pytest.raises(HwnasError, match=f"{model_format}: the exported network must agree with torch"):
         deploy.prepare(network, model_format=model_format)
+
+
+def test_the_commands_help_names_every_format(hwnas: Callable[..., Any]) -> None:
+    text = re.sub(r"\W+", " ", hwnas("export", "--help").out.replace("exported-program", "exported_program"))
+    assert all(name.replace("-", "_") in text.split() for name in deploy.FORMATS)
 
 
 def test_what_cannot_be_exported_is_refused() -> None:

@@ -14,7 +14,6 @@ from hwnas.cli.common import JsonOption, emit_json
 from hwnas.cli.subjects import folder_of
 from hwnas.cli.weights import named_network
 from hwnas.errors import UsageError
-from hwnas.export.formats import FORMATS
 
 if TYPE_CHECKING:
     from hwnas.export.accuracy_check import Comparison
@@ -46,7 +45,11 @@ def command(
     ] = None,
     model_format: Annotated[
         str,
-        typer.Option("--format", metavar="FORMAT", help=f"File format: {', '.join(FORMATS)}."),
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="File format: onnx, openvino, ncnn or exported-program (torch).",
+        ),
     ] = "onnx",
     batch: Annotated[
         str, typer.Option("--batch", metavar="N|dynamic", help="Images at once, or any number of them.")
@@ -82,6 +85,7 @@ def command(
     for package in ("torch", "onnx", "onnxruntime"):
         plugins.require(package, extra="torch")
     from hwnas.export import deploy, model_card
+    from hwnas.export.formats import FORMATS
 
     name, network, trained = named_network(arch)
     if trained is None and (calibration or evaluate):
@@ -147,6 +151,8 @@ def command(
 
 def _judged(model: Deployable, comparison: Comparison | None) -> str:
     """How near the file is to the network: by its logits, and by its accuracy where that was asked for."""
+    from hwnas.export.formats import FORMATS
+
     lines = ""
     if model.parity_max_abs is not None:
         lines = (
