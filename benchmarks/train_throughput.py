@@ -5,7 +5,7 @@ mirroring, colour jitter, random erasing, mixup and CutMix; no RandAugment, whos
 stops timm's side with a Pillow of today), optimiser and number of decoding processes,
 and take turns, each first every other round. timm's side is put together from timm's parts as its
 training script does: dataset, loader with prefetcher, timm's own model, optimiser, scheduler, Mixup.
-hwnas's side is `hwnas.train.train`.
+hwnas's side is `hwnas.train.training`.
 The figure is the seconds of an update, all of a round but the first two; the median of the rounds. Beside
 it stands what of that time hwnas's loop waits for its next batch, and what decoding a batch takes by itself.
 
@@ -38,7 +38,7 @@ from hwnas.space.presets import preset, preset_info
 from hwnas.train.callbacks import Progress
 from hwnas.train.checkpoint import EpochRecord
 from hwnas.train.recipe import Recipe, read_recipe
-from hwnas.train.train import train
+from hwnas.train.training import train
 
 SETTLING = 2
 """Updates at the start of a round that are not counted."""

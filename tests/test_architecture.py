@@ -24,6 +24,11 @@ HEAVY = (
 )  # fmt: skip
 
 
+def file_of(verb: str) -> str:
+    """The file of a verb, without its ending."""
+    return verb.replace("-", "_")
+
+
 def test_a_file_imports_its_own_package_or_layers_below_it() -> None:
     wrong = upward(edges())
     assert not wrong, "\n".join(wrong)
@@ -81,7 +86,7 @@ def test_a_verbs_file_imports_nothing_heavy_until_it_is_called() -> None:
 @pytest.mark.parametrize(
     "module",
     ["hwnas", "hwnas.space", "hwnas.predictors", "hwnas.predictors.latency", "hwnas.search", "hwnas.cli.app"]
-    + [f"hwnas.cli.{verb}" for verb in VERBS],
+    + [f"hwnas.cli.{file_of(verb)}" for verb in VERBS],
 )
 def test_importing_is_light(module: str) -> None:
     code = f"import sys, {module}; print(*[name for name in {HEAVY!r} if name in sys.modules])"
@@ -101,7 +106,7 @@ def test_a_light_command_answers_at_once(arguments: list[str], promised_s: float
 
 
 def test_every_verb_has_its_file() -> None:
-    missing = [verb for verb in VERBS if not (PACKAGE / "cli" / f"{verb}.py").is_file()]
+    missing = [verb for verb in VERBS if not (PACKAGE / "cli" / f"{file_of(verb)}.py").is_file()]
     assert not missing
 
 
@@ -111,7 +116,7 @@ def test_every_file_of_the_command_line_is_a_verb_or_what_verbs_share() -> None:
         "app common limits long_work search_output subjects table_building table_transfer training weights "
         "workers"
     )
-    assert names - set(VERBS) == set(shared.split())
+    assert names - {file_of(verb) for verb in VERBS} == set(shared.split())
 
 
 def speaking_packages() -> list[str]:
@@ -129,6 +134,18 @@ def test_a_package_says_what_is_public_and_it_is_there(package: str) -> None:
     assert len(public) == len(set(public)), f"{package}: __all__ has a name twice"
     absent = [name for name in public if not hasattr(module, name)]
     assert not absent, f"{package} promises {', '.join(absent)}"
+
+
+def test_no_public_name_is_also_a_file_of_its_package() -> None:
+    """Importing the file would put the module in the place of what the package promises."""
+    files = dict(modules())
+    taken = [
+        f"{package}.{name}"
+        for package in speaking_packages()
+        for name in importlib.import_module(package).__all__
+        if f"{package}.{name}" in files and "_HOMES" in vars(importlib.import_module(package))
+    ]
+    assert not taken, f"rename these files: {', '.join(taken)}"
 
 
 def test_every_file_says_what_it_holds_in_its_first_line() -> None:

@@ -25,7 +25,7 @@ from hwnas.errors import FileFormatError, MissingPackageError, UsageError
 from hwnas.space import ArchSpec, count_macs, lower
 from hwnas.space.size import band
 from hwnas.train.checkpoint import LAST, resume_point
-from hwnas.train.train import train
+from hwnas.train.training import train
 from hwnas.tune import Outcome, TuneConfig, train_many
 from hwnas.tune.record import RECORD, read_states, write_states
 

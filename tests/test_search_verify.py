@@ -21,7 +21,7 @@ from hwnas.predictors.latency import Coefficients, DeviceProfile, HeldOut, HeldO
 from hwnas.report import write_report
 from hwnas.search import SearchResult, document, load_run, resume, search, verify_front
 from hwnas.search.verification import VERIFICATION
-from hwnas.search.verify_front import CORRECTED_TABLE
+from hwnas.search.verify import CORRECTED_TABLE
 from hwnas.space.arch import ArchSpec
 
 BUDGET_MS = 0.9

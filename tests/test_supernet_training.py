@@ -34,7 +34,7 @@ from hwnas.supernet.trainer import Trainer
 from hwnas.supernet.weights import SharedWeights
 from hwnas.train.callbacks import FinishedEpoch, Silent
 from hwnas.train.init_weights import initialise
-from hwnas.train.train import train as train_alone
+from hwnas.train.training import train as train_alone
 
 
 @pytest.fixture(scope="module")

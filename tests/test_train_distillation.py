@@ -22,7 +22,7 @@ from hwnas.space.presets import preset
 from hwnas.train import distillation
 from hwnas.train.checkpoint import load, trained_network
 from hwnas.train.distillation import Teacher, load_teacher
-from hwnas.train.train import train
+from hwnas.train.training import train
 
 
 @pytest.fixture(scope="module")

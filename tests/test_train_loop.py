@@ -26,7 +26,7 @@ from hwnas.space import ArchSpec
 from hwnas.train import checkpoint as checkpoints
 from hwnas.train.checkpoint import EpochRecord, load, resume_point
 from hwnas.train.evaluation import evaluate_checkpoint
-from hwnas.train.train import Progress, TrainingFailed, TrainingResult, train
+from hwnas.train.training import Progress, TrainingFailed, TrainingResult, train
 
 
 class Watcher:
@@ -144,7 +144,7 @@ def test_a_kill_at_any_moment_is_survived(data: Path, tmp_path: Path, uninterrup
         sys.path[:0] = sys.argv[3:]
         from test_train_loop import Watcher
         from train_samples import ARCH, RECIPE
-        from hwnas.train.train import train
+        from hwnas.train.training import train
         class Printing(Watcher):
             def epoch(self, record):
                 print(record.epoch, flush=True)

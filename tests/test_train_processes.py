@@ -24,7 +24,7 @@ from hwnas.train.checkpoint import load, resume_point
 from hwnas.train.distributed import Group, joined
 from hwnas.train.optim import make_optimizer
 from hwnas.train.recipe import OPTIMIZERS
-from hwnas.train.train import train
+from hwnas.train.training import train
 
 RECIPE = dataclasses.replace(PLAIN_RECIPE, epochs=2, ema_decay=0.0)
 
@@ -66,7 +66,7 @@ def test_two_processes_do_what_one_does_in_two_parts(data: Path, tmp_path: Path)
         import sys
         from pathlib import Path
         from test_train_processes import ARCH, RECIPE
-        from hwnas.train.train import train
+        from hwnas.train.training import train
         train(ARCH, Path(sys.argv[1]), RECIPE, Path(sys.argv[2]), name="tiny")
     """
     launched(script, str(data), str(tmp_path / "two"))

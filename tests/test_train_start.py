@@ -20,7 +20,7 @@ from hwnas.space.arch import CascadedGroup, Stage
 from hwnas.space.presets import preset
 from hwnas.train.checkpoint import load
 from hwnas.train.init_weights import donor_preset, find_start, fitted, resized_bias
-from hwnas.train.train import train
+from hwnas.train.training import train
 
 
 def test_a_file_with_timms_names_gives_timms_logits(tmp_path: Path) -> None:

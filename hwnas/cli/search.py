@@ -227,7 +227,7 @@ class _Wanted:
     def start(self, runtime: str) -> Callable[[], Link]:
         """What starts an agent on the board."""
         if self.host == "local":
-            from hwnas.search.verify_front import start_here
+            from hwnas.search.verify import start_here
 
             return start_here(runtime)
         from hwnas.measure.remote.hosts import start_link
@@ -251,7 +251,7 @@ class _Wanted:
                 "--device and leave --budget-on out, or leave --verify out"
             )
         from hwnas.predictors.latency import LatencyTable
-        from hwnas.search.verify_front import verifiable_profile
+        from hwnas.search.verify import verifiable_profile
 
         verifiable_profile(
             LatencyTable.load(device),
@@ -323,7 +323,7 @@ def _resumed(
 def _verified(folder: Path, device: str, wanted: _Wanted) -> SearchResult:
     """The run with its front measured; exits with 130 or 143 when a signal ended that early."""
     from hwnas.report import write_report
-    from hwnas.search.verify_front import DEFAULT_NETWORKS, verify_front
+    from hwnas.search.verify import DEFAULT_NETWORKS, verify_front
 
     messages = stderr()
     signals: list[int] = []

@@ -90,7 +90,7 @@ def _verification_lines(result: SearchResult) -> list[str]:
     lines = [verification_text(result)]
     if known.mismatch:
         lines.append("It was allowed to measure in another configuration than the table's.")
-    from hwnas.search.verify_front import CALM, CORRECTED_TABLE
+    from hwnas.search.verify import CALM, CORRECTED_TABLE
 
     correction = known.correction
     if correction is not None and correction.method != "none":

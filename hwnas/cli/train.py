@@ -92,7 +92,7 @@ def command(
     require_packages()
     name, spec = resolve_arch(arch)
     from hwnas.data.sources import open_images
-    from hwnas.train.train import train
+    from hwnas.train.training import train
     from hwnas.train.trainings import TABLE, remember, row_of
 
     folder = Path(out) if out else default_folder(name, resume)

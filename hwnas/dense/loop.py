@@ -1,6 +1,6 @@
 """Training a detector or a segmentation network on COCO-format data, resumable after any interruption.
 
-As `hwnas.train.train`, whose folder, checkpoints, optimiser and randomness it shares: what is kept is the
+As `hwnas.train.training`, whose folder, checkpoints, optimiser and randomness it shares: what is kept is the
 last finished epoch, and a resumed training ends, on a CPU with as many threads, with the very bits of an
 uninterrupted one.
 """

@@ -8,7 +8,7 @@ from hwnas.report.agreement import Agreement, agreement_chart
 from hwnas.report.words import interval, number, percent
 from hwnas.search.output import verification_text
 from hwnas.search.run import SearchResult, resume_command
-from hwnas.search.verify_front import CALM
+from hwnas.search.verify import CALM
 
 __all__ = ["verification_section"]
 

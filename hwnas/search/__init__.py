@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hwnas.search.problem import Problem
     from hwnas.search.run import SearchResult, load_run, next_folder, resume_command
     from hwnas.search.trial import Candidate, Trial
-    from hwnas.search.verify_front import verify_front
+    from hwnas.search.verify import verify_front
 
 __all__ = [
     "DEFAULT_TRIALS",
@@ -47,7 +47,7 @@ _HOMES = {
     "resume": "api",
     "resume_command": "run",
     "search": "api",
-    "verify_front": "verify_front",
+    "verify_front": "verify",
 }
 
 __getattr__ = plugins.lazy_names(__name__, _HOMES)

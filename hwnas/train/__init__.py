@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from hwnas.train.checkpoint import Checkpoint, load
     from hwnas.train.evaluation import evaluate
     from hwnas.train.recipe import Recipe, read_recipe, recipe_names
-    from hwnas.train.train import train
+    from hwnas.train.training import train
 
 __all__ = ["Checkpoint", "Recipe", "evaluate", "load", "read_recipe", "recipe_names", "train"]
 
@@ -21,7 +21,7 @@ _HOMES = {
     "load": "checkpoint",
     "read_recipe": "recipe",
     "recipe_names": "recipe",
-    "train": "train",
+    "train": "training",
 }
 
 __getattr__ = plugins.lazy_names(

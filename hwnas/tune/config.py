@@ -29,7 +29,7 @@ class TuneConfig:
     limit: int | None = None
     """Training images, equally many of each class; None for all."""
     init: str | Callable[[ArchSpec], Start] | None = None
-    """Weights to start from, as `hwnas.train.train` takes them."""
+    """Weights to start from, as `hwnas.train.training` takes them."""
     first_epochs: int = 1
     """No training is ended before these."""
     keep_one_in: int = 2

@@ -134,7 +134,7 @@ def _train(chosen: Mapping[str, Any], *, config: TuneConfig, done: set[str], ver
         return
     import torch
 
-    from hwnas.train.train import train
+    from hwnas.train.training import train
 
     train(
         config.networks[name],
