@@ -385,7 +385,7 @@ def test_a_signal_while_verifying_keeps_what_is_measured_and_resume_goes_on(
     import yaml
     from search_fakes import SMALL
 
-    from hwnas.search import verify_front as verify
+    from hwnas.search import verify
 
     board = Board()
     monkeypatch.chdir(tmp_path)
