@@ -1,19 +1,30 @@
-"""hwnas's export beside timm's plain export and beside UniForm's graph head by head, in one run.
+"""What `hwnas export` writes beside plain exports of the same network and weights, timed in one process.
 
-    python benchmarks/export_latency.py [--threads 1 2] [--rounds N] [--models NAME ...] [--json FILE]
+    python benchmarks/export_latency.py [--models NAME ...] [--runtimes onnxruntime openvino ncnn]
+        [--precisions fp32 int8] [--threads 1 2] [--rounds N] [--json FILE]
 
-Every network is exported twice with the same weights: by `hwnas export`, and by torch.onnx.export of
-timm's model in eval mode (EfficientViT, SHViT) or of a straightforward reuse attention (UniForm). Both
-files run in ONNX Runtime with all its optimisations, in turns, round by round, so that the machine's
-speed is the same for both; which goes first changes from round to round. Told are the medians and the
-median of the rounds' ratios with its 95 % interval: 0.95 is 5 % less time. Run it alone.
+Plain is torch.onnx.export of timm's model (EfficientViT, SHViT) or of a reuse attention written head by
+head (UniForm), in eval mode, by today's exporter (dynamo) and by the legacy one; in int8, ONNX Runtime's
+static quantisation of these files, pre-processed as its guide says. OpenVINO reads the plain ONNX files. For
+ncnn there is no plain file without its own converter: there the reference graph, in ncnn's layers, is plain.
+
+All files of a network run in turns, round by round, so that the machine's speed is the same for all; which
+goes first changes from round to round. Shown are medians, and the median of the rounds' ratios of hwnas's
+time to the fastest plain file's with its 95 % interval: 0.95 is 5 % less time. Run it alone.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
+import logging
+import math
+import tempfile
 import time
 import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import latency_output as output
@@ -23,19 +34,24 @@ from literal_uniform import literal
 from torch import nn
 
 from hwnas.board.timing import median, median_interval
-from hwnas.errors import HwnasError
-from hwnas.export.deployment_graph import deployed
-from hwnas.export.onnx_graph import OPSET, network_graph, reference_graph
+from hwnas.errors import HwnasError, UsageError
+from hwnas.export import deploy
+from hwnas.export.deployment_graph import GRAPH
+from hwnas.export.formats import FORMATS
+from hwnas.export.ncnn.lowering import OPSET as NCNN_OPSET
+from hwnas.export.ncnn.pack import packed
+from hwnas.export.onnx_graph import OPSET, reference_graph
 from hwnas.export.timing import one_thread
 from hwnas.export.timing.random_weights import randomise
 from hwnas.nn.network import Network, build
 from hwnas.nn.published import load_published
-from hwnas.runtimes import onnxruntime as runtime
 from hwnas.space import preset, preset_info, preset_names
 
 _FAMILIES = ("efficientvit", "shvit", "uniform")
 _TIMM = {"efficientvit": "efficientvit_{}", "shvit": "shvit_{}"}
-_MAX_DIFFERENCE = 1e-4  # of logits, over the largest
+_MAX_DIFFERENCE = {"fp32": 2e-3, "int8": 0.5}  # of logits, over the largest
+_CASES = (("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("openvino", "fp32"), ("ncnn", "fp32"))
+_CALIBRATION_IMAGES = 4
 
 
 def pair(name: str) -> tuple[Network, nn.Module]:
@@ -51,65 +67,129 @@ def pair(name: str) -> tuple[Network, nn.Module]:
     return load_published(name, other.state_dict()), other.eval()
 
 
-def plain_export(module: nn.Module, side: int) -> bytes:
+def plain_export(module: nn.Module, side: int, *, dynamo: bool) -> bytes:
     """What torch's own exporter writes, with its defaults for a network in eval mode."""
-    file = io.BytesIO()
-    with warnings.catch_warnings():
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
+    example = (torch.zeros(1, 3, side, side),)
+    stream = io.BytesIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            (torch.zeros(1, 3, side, side),),
-            file,
-            input_names=["images"],
-            output_names=["logits"],
-            opset_version=OPSET,
-            dynamo=False,
+        if dynamo:
+            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+            program = torch.onnx.export(module, example, dynamo=True, **names)
+            assert program is not None
+            stream.write(program.model_proto.SerializeToString())
+        else:
+            torch.onnx.export(module, example, stream, opset_version=OPSET, dynamo=False, **names)
+    return stream.getvalue()
+
+
+def plain_int8(model: bytes, images: Iterable[np.ndarray[Any, Any]]) -> bytes:
+    """ONNX Runtime's static quantisation of an ONNX file, int8 weights per channel, uint8 activations."""
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    waiting = iter([{"images": image} for image in images])
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> dict[str, Any] | None:
+            return next(waiting, None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        plain, prepared, quantised = (Path(folder) / name for name in ("plain", "prepared", "quantised"))
+        plain.write_bytes(model)
+        quant_pre_process(plain, prepared)
+        quantization.quantize_static(
+            prepared,
+            quantised,
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
         )
-    return file.getvalue()
+        return quantised.read_bytes()
 
 
-def side_by_side(name: str, threads: tuple[int, ...], rounds: int) -> list[dict[str, Any]]:
-    """A row for each number of threads."""
+def models(name: str, cases: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str, bytes]]:
+    """The files to compare as their runtime takes them, by (runtime, precision) and by who wrote them."""
     network, other = pair(name)
     side = network.arch.resolution
-    models = {
-        "plain": plain_export(other, side),
-        "hwnas": network_graph(deployed(network, "onnxruntime", "fp32")),
-    }
-    if preset_info(name).family == "uniform":
-        models["published form"] = reference_graph(network)
-    rows = []
-    for count in threads:
-        sessions = {
-            key: runtime.prepare(data, threads=count, batch=1, precision="fp32")
-            for key, data in models.items()
+    images = [
+        np.random.default_rng(seed).standard_normal((1, 3, side, side), np.float32)
+        for seed in range(_CALIBRATION_IMAGES)
+    ]
+    plain = {}
+    if any(runtime != "ncnn" for runtime, _ in cases):
+        plain = {
+            exporter: plain_export(other, side, dynamo=exporter == "dynamo")
+            for exporter in ("dynamo", "legacy")
         }
-        ours, theirs = (np.asarray(sessions[key].outputs()[0]) for key in ("hwnas", "plain"))
-        difference = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
-        if not difference <= _MAX_DIFFERENCE:
-            raise HwnasError(f"{name}: both exports must compute the same, they differ by {difference:.1e}")
-        samples = _in_turns(sessions, rounds)
-        ratios = tuple(a / b for a, b in zip(samples["hwnas"], samples["plain"], strict=True))
-        low, high = median_interval(ratios)
-        rows.append(
-            {
-                "network": name,
-                "threads": count,
-                "plain_ms": median(samples["plain"]),
-                "hwnas_ms": median(samples["hwnas"]),
-                "published_form_ms": median(samples["published form"]) if len(samples) > 2 else None,
-                "ratio": median(ratios),
-                "ratio_low": low,
-                "ratio_high": high,
-                "logits_differ": difference,
+    found: dict[tuple[str, str], dict[str, bytes]] = {}
+    for runtime, precision in cases:
+        form = next(form for form in FORMATS.values() if form.runtime == runtime)
+        calibration = images if precision == "int8" else None
+        written = deploy.prepare(network, model_format=form.name, calibration=calibration)
+        found[runtime, precision] = {"hwnas": form.packer(written.files, (3, side, side))}
+        if runtime == "ncnn":
+            reference = packed(reference_graph(network, opset=NCNN_OPSET))
+            found[runtime, precision]["reference graph"] = reference
+        elif precision == "int8":
+            found[runtime, precision] |= {key: plain_int8(data, images) for key, data in plain.items()}
+        else:
+            found[runtime, precision] |= plain
+    return found
+
+
+def side_by_side(
+    name: str, threads: Sequence[int], rounds: int, cases: Sequence[tuple[str, str]] = _CASES
+) -> list[dict[str, Any]]:
+    """A row for each runtime and precision, and each number of threads."""
+    rows = []
+    for (runtime, precision), files in models(name, cases).items():
+        module = importlib.import_module(f"hwnas.runtimes.{runtime}")
+        for count in threads:
+            sessions = {
+                writer: module.prepare(data, threads=count, batch=1, precision=precision)
+                for writer, data in files.items()
             }
-        )
-        for session in sessions.values():
-            session.close()
+            difference = _difference(name, sessions, precision)
+            rows.append(
+                {"network": name, "runtime": runtime, "precision": precision, "threads": count}
+                | _compared(_in_turns(sessions, rounds))
+                | {"logits_differ": difference}
+            )
+            for session in sessions.values():
+                session.close()
     return rows
 
 
-def _in_turns(sessions: dict[str, Any], rounds: int) -> dict[str, list[float]]:
+def _difference(name: str, sessions: Mapping[str, Any], precision: str) -> float:
+    """The most that a logit differs from hwnas's file's, over the largest; raises when that is too much."""
+    logits = {writer: np.asarray(session.outputs()[0]).ravel() for writer, session in sessions.items()}
+    ours = logits.pop("hwnas")
+    worst = max(float(np.abs(ours - theirs).max() / np.abs(theirs).max()) for theirs in logits.values())
+    if not worst <= _MAX_DIFFERENCE[precision]:
+        raise HwnasError(f"{name}: all exports must compute the same, they differ by {worst:.1e}")
+    return worst
+
+
+def _compared(samples: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Medians in milliseconds, and hwnas's time over that of the fastest other file."""
+    medians = {writer: median(own) for writer, own in samples.items()}
+    best = min((writer for writer in samples if writer != "hwnas"), key=medians.__getitem__)
+    ratios = tuple(a / b for a, b in zip(samples["hwnas"], samples[best], strict=True))
+    low, high = median_interval(ratios)
+    return {
+        "ms": medians,
+        "best_plain": best,
+        "ratio": median(ratios),
+        "ratio_low": low,
+        "ratio_high": high,
+    }
+
+
+def _in_turns(sessions: Mapping[str, Any], rounds: int) -> dict[str, list[float]]:
     """Milliseconds of one run, one a round; a tenth of the rounds before them is thrown away."""
     order = list(sessions)
     samples: dict[str, list[float]] = {key: [] for key in order}
@@ -126,6 +206,24 @@ def _in_turns(sessions: dict[str, Any], rounds: int) -> dict[str, list[float]]:
     return samples
 
 
+def by_family(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The geometric mean and the worst of the ratios of a family's networks, per case and threads."""
+    grouped: dict[tuple[Any, ...], list[float]] = {}
+    for row in rows:
+        family = preset_info(row["network"]).family
+        key = (family, row["runtime"], row["precision"], row["threads"])
+        grouped.setdefault(key, []).append(row["ratio"])
+    return [
+        dict(zip(("family", "runtime", "precision", "threads"), key, strict=True))
+        | {
+            "networks": len(ratios),
+            "ratio": math.exp(sum(map(math.log, ratios)) / len(ratios)),
+            "worst_ratio": max(ratios),
+        }
+        for key, ratios in grouped.items()
+    ]
+
+
 def main() -> None:
     parser = output.parser(__doc__)
     known = [
@@ -133,34 +231,56 @@ def main() -> None:
         for name in preset_names()
         if preset_info(name).family in _FAMILIES and not name.endswith(("-paper", "-table4"))
     ]
+    runtimes = list(dict.fromkeys(runtime for runtime, _ in _CASES))
+    parser.add_argument("--models", nargs="+", choices=known, default=known, metavar="NAME")
+    parser.add_argument("--runtimes", nargs="+", choices=runtimes, default=runtimes)
+    parser.add_argument("--precisions", nargs="+", choices=("fp32", "int8"), default=["fp32", "int8"])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--models", nargs="+", choices=known, default=known, metavar="NAME")
     options = parser.parse_args()
+    cases = [case for case in _CASES if case[0] in options.runtimes and case[1] in options.precisions]
+    if not cases:
+        raise UsageError("int8 is compared on onnxruntime only: add it to --runtimes")
     rows: list[dict[str, Any]] = []
     with one_thread():
         for name in options.models:
-            rows += side_by_side(name, tuple(options.threads), options.rounds)
-            output.say(f"{name}: hwnas / plain {rows[-1]['ratio']:.3f}")
-    columns = ("network", "threads", "plain ms", "hwnas ms", "published form ms", "ratio", "95 % from", "to")
-    keys = (
-        "network",
-        "threads",
-        "plain_ms",
-        "hwnas_ms",
-        "published_form_ms",
-        "ratio",
-        "ratio_low",
-        "ratio_high",
-    )
-    shown = output.grid(
-        "plain: torch.onnx.export of timm's model, or of UniForm head by head",
-        columns,
-        [[row[key] for key in keys] for row in rows],
-    )
+            own = side_by_side(name, options.threads, options.rounds, cases)
+            rows += own
+            ratios = ", ".join(f"{row['runtime']} {row['precision']} {row['ratio']:.3f}" for row in own)
+            output.say(f"{name}: hwnas / best plain: {ratios}")
+    versions = {
+        runtime: importlib.import_module(f"hwnas.runtimes.{runtime}").probe()["version"]
+        for runtime in {runtime for runtime, _ in cases}
+    }
+    families = by_family(rows)
     output.answer(
-        {"environment": {"onnxruntime": runtime.probe()["version"]}, "rows": rows}, [shown], options.json
+        {
+            "environment": {**versions, "torch": str(torch.__version__), "graph": GRAPH},
+            "rows": rows,
+            "families": families,
+        },
+        [_networks_grid(rows), _families_grid(families)],
+        options.json,
     )
+
+
+def _networks_grid(rows: Sequence[Mapping[str, Any]]) -> Any:
+    writers = ("hwnas", "dynamo", "legacy", "reference graph")
+    return output.grid(
+        "milliseconds; the ratio is hwnas over the fastest plain file",
+        ("network", "runtime", "precision", "threads", *writers, "ratio", "95 % from", "to"),
+        [
+            [row[key] for key in ("network", "runtime", "precision", "threads")]
+            + [row["ms"].get(writer) for writer in writers]
+            + [row[key] for key in ("ratio", "ratio_low", "ratio_high")]
+            for row in rows
+        ],
+    )
+
+
+def _families_grid(families: Sequence[Mapping[str, Any]]) -> Any:
+    keys = ("family", "runtime", "precision", "threads", "networks", "ratio", "worst_ratio")
+    return output.grid("by family", keys, [[row[key] for key in keys] for row in families])
 
 
 if __name__ == "__main__":
