@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from search_fakes import all_vectors, by_size, cheap_by_size, problem, small_space, table
+from search_fakes import all_vectors, by_size, cheap_by_size, evaluated, problem, small_space, table
 
 from hwnas.errors import HwnasError, UsageError
 from hwnas.estimate import Estimate, is_cheap
 from hwnas.predictors.accuracy import load_accuracy
 from hwnas.search import SearchResult, load_run, resume, search
+from hwnas.search.history import Evaluated
 from hwnas.search.pareto import front, hypervolume
 from hwnas.search.run import CANDIDATES
 from hwnas.search.samplers.auto import LEAST, batch_size, batch_start
-from hwnas.search.surrogate.history import Evaluated
-from hwnas.search.surrogate.variation import parents_of
+from hwnas.search.variation import parents_of
 from hwnas.space.arch import ArchSpec
 
 BUDGET_MS = 0.9
@@ -51,7 +51,7 @@ def test_a_trial_of_a_batch_says_what_one_evaluated_alone_says() -> None:
     result = started(None, 60)
     alone = problem(BUDGET_MS)
     for trial in result.trials[-20:]:
-        other = alone.evaluate(trial.vector)
+        other = evaluated(alone, trial.vector)
         assert trial.latency.value == pytest.approx(table().predict(small_space().decode(trial.vector)).value)
         assert trial.latency.high == pytest.approx(other.latency.high)
         assert (trial.params, trial.macs, trial.accuracy) == (other.params, other.macs, other.accuracy)
@@ -146,7 +146,7 @@ def test_parents_are_whole_fronts_and_of_the_last_the_least_crowded() -> None:
 
 def test_many_networks_at_once_are_refused_when_one_breaks_the_budget() -> None:
     several = problem(BUDGET_MS)
-    slowest = max(all_vectors(), key=several.cost_ms)
-    quickest = min(all_vectors(), key=several.cost_ms)
+    slowest = max(all_vectors(), key=several.usage)
+    quickest = min(all_vectors(), key=several.usage)
     with pytest.raises(HwnasError, match="only networks within the budget are evaluated"):
         several.evaluated([quickest, slowest], [Estimate(1.0), Estimate(1.0)])

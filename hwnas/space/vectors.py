@@ -173,12 +173,12 @@ class Moves:
         return result
 
     def shrunk(
-        self, vectors: Ints, donor: Vector, rng: np.random.Generator, *, fit: Callable[[Ints], Bools]
+        self, vectors: Ints, donor: Vector, rng: np.random.Generator, *, feasible: Callable[[Ints], Bools]
     ) -> Ints:
         """Vectors that fit, on the way from each to a donor that does: with as little of it as needed.
 
         Decisions are taken over from the donor in a random order; how many are needed is found by
-        bisection, so latency need not fall with each of them. `fit` says which rows of some fit; it
+        bisection, so latency need not fall with each of them. `feasible` says which rows of some fit; it
         is asked about all rows each time.
         """
         length = vectors.shape[1]
@@ -188,13 +188,13 @@ class Moves:
         low = np.zeros(len(vectors), dtype=np.int64)  # so many do not suffice, but `high` do
         high = np.full(len(vectors), length)
         found = np.repeat(np.array([donor], dtype=np.int64), len(vectors), axis=0)
-        done = fit(vectors)
+        done = feasible(vectors)
         found[done] = vectors[done]
         high[done] = 0
         while (open_rows := high - low > 1).any():
             middle = (low + high) // 2
             tried = self.repaired(np.where(place < middle[:, None], end, starts))
-            fits = fit(tried) & open_rows
+            fits = feasible(tried) & open_rows
             found[fits] = tried[fits]
             high = np.where(fits, middle, high)
             low = np.where(open_rows & ~fits, middle, low)
