@@ -41,8 +41,8 @@ GROWTH = 0.001
 PATIENCE = 3
 """Epochs over which the growth is taken."""
 MOST_EPOCHS = 100
-DIGITS = 10
-"""Significant ones of what is compared and recorded: array sums differ in the last ones by their length."""
+DECIMALS = 8
+"""Of what is compared and recorded: functions of arrays differ in their last digits by the arrays' length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +163,9 @@ class _Evolution:
         """Feasible networks with their values."""
         known = self._problem.known_objectives(vectors)
         values, stds = self._accuracy.predict_many(vectors, self._problem.space)
-        values, stds = _rounded(values), _rounded(stds)
-        return _Networks(vectors, np.column_stack([_rounded(known), stds - values]), values, stds)
+        values, stds = np.round(values, DECIMALS), np.round(stds, DECIMALS)
+        points = np.round(np.column_stack([known, stds - values]), DECIMALS)
+        return _Networks(vectors, points, values, stds)
 
     def initial(self, given: _Networks) -> tuple[_Networks, int]:
         """The initial population without the networks given, and how many networks were evaluated."""
@@ -230,11 +231,3 @@ class _Evolution:
 def _vectors(problem: Problem, trials: Sequence[Trial]) -> Ints:
     rows = [trial.vector for trial in trials]
     return np.array(rows, dtype=np.int64).reshape(len(rows), len(problem.space.decisions))
-
-
-def _rounded(values: Floats) -> Floats:
-    """With `DIGITS` significant digits."""
-    exponents = np.floor(np.log10(np.maximum(np.abs(values), 1e-300)))
-    scale = 10.0 ** (DIGITS - 1 - exponents)
-    rounded: Floats = np.rint(values * scale) / scale
-    return rounded

@@ -1,7 +1,6 @@
 """Moves in a search space on many vectors at once: neighbours, children of two, the way to a donor.
 
-`SearchSpace.mutate` and `cross` make one architecture; a search makes thousands of vectors, shape
-(n, decisions), and looks at them in arrays. Every row that comes out is the vector of a network.
+Vectors are rows of arrays, shape (n, decisions). Every row that comes out is the vector of a network.
 """
 
 from __future__ import annotations
