@@ -9,8 +9,10 @@ ops gets wrong), `hwnas.predictors.latency.transfer.process` (how a device diffe
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwnas.types import Floats
 
@@ -49,7 +51,7 @@ def matern52(squared: Floats) -> Floats:
     return covariance
 
 
-def evidence(residuals: Floats, weights: Floats, root: Floats) -> Floats:
+def evidence(residuals: Floats, weights: Floats, root: NDArray[np.floating[Any]]) -> Floats:
     """Log marginal likelihood up to a constant, shape (...).
 
     `weights` are the inverse covariance times the residuals, (..., n) both, `root` the lower Cholesky factor

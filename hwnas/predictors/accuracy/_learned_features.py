@@ -44,12 +44,13 @@ SHAPE: tuple[int, ...] = tuple(
 def learned_features(arch: ArchSpec) -> Floats:
     """The numbers of one network, in the order of NAMES, each of the order of 1."""
     sums = np.sum([_op_numbers(op) for op in lower(arch)], axis=0)
-    return _features(
+    numbers: Floats = _features(
         describe(arch)[None],
         100 - np.array([published.estimator().predict(arch).value]),
         sums[None],
         np.array([[float(stage.width) for stage in arch.stages]]),
     )[0]
+    return numbers
 
 
 class SpaceLearner:

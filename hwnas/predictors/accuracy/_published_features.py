@@ -96,7 +96,7 @@ def describe(arch: ArchSpec) -> Floats:
     )
     foreign = sum(stage.downsample != "merge" for stage in stages[1:])
     foreign += (arch.stem.kind != "conv") + (arch.head.kind != "linear")
-    return _features(
+    numbers: Floats = _features(
         _Sums(
             blocks=blocks.sum(axis=0)[None],
             macs=np.array([float(macs)]),
@@ -108,6 +108,7 @@ def describe(arch: ArchSpec) -> Floats:
             foreign=float(foreign),
         )
     )[0]
+    return numbers
 
 
 class SpaceDescriber:
