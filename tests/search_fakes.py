@@ -191,3 +191,8 @@ def of_schema_1(header: dict[str, Any]) -> dict[str, Any]:
     }
     kept = {name: header[name] for name in ("hwnas", "versions", "started", "trials")}
     return {"schema": 1, **kept, "question": first | config}
+
+
+def latency_ms(vector: Vector) -> float:
+    """What the toy board predicts for a network of the small space."""
+    return table().predict(small_space().decode(vector)).value

@@ -110,7 +110,8 @@ def test_a_record_torn_anywhere_is_repeated_from_its_last_whole_epoch(tmp_path: 
     for kept in range(len(epochs)):
         recorded = json.loads(epochs[kept - 1])["recorded"] if kept else 0
         lines = whole[CANDIDATES].splitlines(keepends=True)
-        torn = b"".join(lines[: recorded + 3])[:-20]  # some of the next epoch, the last line torn
+        # Some of the next epoch, its last line torn; what a whole epoch recorded is on the disk.
+        torn = b"".join(lines[:recorded]) + b"".join(lines[recorded : recorded + 3])[:-20]
         (run / CANDIDATES).write_bytes(torn)
         (run / PROGRESS).write_bytes(b"".join(epochs[:kept]) + epochs[kept][:15])
         resume(run, device=table(), accuracy=BySize())

@@ -293,7 +293,7 @@ def _new(
     from hwnas.search import load_run, next_folder, search
 
     past = None if start_from is None else load_run(start_from)
-    targets = {"device": options.get("device"), "budget_ms": options.get("budget_ms")}
+    targets: dict[str, Any] = {name: options.get(name) for name in ("device", "budget_ms")}
     if past is not None:
         targets["device"] = targets["device"] or _one_or_all(list(past.config.devices))
         targets["budget_ms"] = targets["budget_ms"] or _one_or_all(

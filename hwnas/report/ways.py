@@ -54,10 +54,17 @@ def progress_section(result: SearchResult) -> str:
     known = progress(points, box)
     near = known.first_with(0.99 * known.final)
     minimised = [one.noun + one.place for one in dimensions(result.config) if one.minimised]
+    what, note = "evaluations", ""
+    if result.epochs:
+        what = "recorded networks"
+        note = (
+            f'<p class="soft">Recorded are the {known.total} networks that survived an epoch, of '
+            f"{result.evaluated} evaluated in {len(result.epochs) - 1} epochs.</p>"
+        )
     counted = ", counted by points spread evenly over it" if len(minimised) > 1 else ""
     return (
         f'<section id="progress"><h2>How it got there</h2>{progress_chart([Curve("hypervolume", known)])}'
-        f"<p>99 % of the final hypervolume was there after {near} of {known.total} evaluations.</p>"
+        f"<p>99 % of the final hypervolume was there after {near} of {known.total} {what}.</p>{note}"
         f'<p class="soft">Hypervolume of {escape(", ".join(minimised))} and accuracy (less one standard '
         f"deviation), in parts of {escape(box_text(box, result.config))}{counted}: in the end "
         f"{known.final:.4f}.</p></section>"

@@ -164,7 +164,7 @@ class _Evolution:
         known = self._problem.known_objectives(vectors)
         values, stds = self._accuracy.predict_many(vectors, self._problem.space)
         values, stds = np.round(values, DECIMALS), np.round(stds, DECIMALS)
-        points = np.round(np.column_stack([known, stds - values]), DECIMALS)
+        points = np.asarray(np.round(np.column_stack([known, stds - values]), DECIMALS), dtype=np.float64)
         return _Networks(vectors, points, values, stds)
 
     def initial(self, given: _Networks) -> tuple[_Networks, int]:

@@ -132,8 +132,10 @@ class Moves:
         """
         movable = (vectors != INACTIVE) & (self.counts > 1)
         keys = np.where(movable, rng.random(vectors.shape), np.inf)
-        rank = np.argsort(np.argsort(keys, axis=1), axis=1)
-        chosen = movable & (rank < np.broadcast_to(changes, len(vectors))[:, None])
+        wanted = np.minimum(np.broadcast_to(changes, len(vectors)), vectors.shape[1])
+        first = np.partition(keys, np.arange(max(int(wanted.max(initial=1)), 1)), axis=1)
+        last = np.take_along_axis(first, np.maximum(wanted - 1, 0)[:, None], axis=1)
+        chosen = movable & (keys <= last) & (wanted > 0)[:, None]
         now = self.filled(vectors)
         far = 1 + (rng.random(now.shape) < FAR_STEP)
         step = np.where(rng.random(now.shape) < 0.5, -far, far)
