@@ -109,7 +109,7 @@ def test_the_fastest_network_is_what_listing_all_of_them_finds() -> None:
 
 def test_a_budget_below_the_fastest_network_is_refused_with_what_is_possible() -> None:
     with pytest.raises(InfeasibleError, match=r"the fastest possible takes 0\.4119 ms estimated") as caught:
-        require_feasible(problem(0.4), device="toy", provenance="estimated")
+        require_feasible(problem(0.4), provenance="estimated")
     assert caught.value.exit_code == 3
 
 
