@@ -67,7 +67,7 @@ def _pymoo(problem: Problem, *, wanted: int, seed: int) -> list[Trial]:
     class WithinBudget(Repair):  # type: ignore[misc]
         def _do(self, _: Any, X: Any, **__: Any) -> NDArray[np.int64]:  # noqa: N803
             rounded = moves.repaired(np.rint(X).astype(np.int64))
-            return moves.filled(moves.shrunk(rounded, donor, rng, fit=problem.fit))
+            return moves.filled(moves.shrunk(rounded, donor, rng, feasible=problem.feasible))
 
     class Networks(Sampling):  # type: ignore[misc]
         def _do(self, _: Any, n_samples: int, **__: Any) -> NDArray[np.int64]:
@@ -91,7 +91,9 @@ def _pymoo(problem: Problem, *, wanted: int, seed: int) -> list[Trial]:
         for row in moves.repaired(np.asarray(asked.get("X"), dtype=np.int64)).tolist():
             vector = tuple(row)
             if vector not in known:
-                known[vector] = problem.evaluate(vector)
+                known[vector] = problem.evaluated(
+                    [vector], [problem.accuracy.predict(problem.space.decode(vector))]
+                )[0]
             values.append(_values(known[vector]))
         Evaluator().eval(StaticProblem(ranges, F=np.array(values)), asked)
         algorithm.tell(infills=asked)

@@ -117,7 +117,7 @@ def _key(run: dict[str, Any]) -> tuple[Any, ...]:
 
 def _problem(table: LatencyTable, objective: Objective, budget_ms: float, seed: int) -> Problem:
     told = load_accuracy(objective.told(seed))
-    return Problem(SearchSpace.default(), table, told, budget_ms=budget_ms)
+    return Problem.on_device(SearchSpace.default(), table, told, budget_ms=budget_ms)
 
 
 def _one_run(
@@ -184,7 +184,7 @@ def _median_of_random_networks(table: LatencyTable, objective: Objective, budget
     problem = _problem(table, objective, budget_ms, 0)
     moves, rng = Moves(problem.space), np.random.default_rng(0)
     drawn = moves.random(RANDOM_NETWORKS, rng)
-    within = moves.shrunk(drawn, fastest(problem), rng, fit=problem.fit)
+    within = moves.shrunk(drawn, fastest(problem), rng, feasible=problem.feasible)
     return statistics.median(objective.true(problem.space.decode(row)) for row in within.tolist())
 
 

@@ -154,11 +154,11 @@ def resumed_search(
 def recorded_lines(asked: argparse.Namespace, count: int) -> list[dict[str, Any]]:
     """So many random networks within the budget, as a search would record them."""
     space, accuracy = SearchSpace.default(), load_accuracy("published")
-    problem = Problem(space, LatencyTable.load(asked.device), accuracy, budget_ms=asked.budget_ms)
+    problem = Problem.on_device(space, LatencyTable.load(asked.device), accuracy, budget_ms=asked.budget_ms)
     moves, rng, donor = Moves(space), np.random.default_rng(0), fastest(problem)
     known: dict[tuple[int, ...], None] = {}
     while len(known) < count:
-        within = moves.shrunk(moves.random(DRAWN, rng), donor, rng, fit=problem.fit)
+        within = moves.shrunk(moves.random(DRAWN, rng), donor, rng, feasible=problem.feasible)
         known.update(dict.fromkeys(map(tuple, within.tolist())))
     vectors = list(known)[:count]
     trials = problem.evaluated(vectors, [accuracy.predict(space.decode(vector)) for vector in vectors])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hwnas.space.arch import ArchSpec
+from hwnas.space.search_space import SearchSpace
+from hwnas.types import Floats, Ints
 
-__all__ = ["Estimate", "Predictor", "is_cheap"]
+__all__ = ["ArrayPredictor", "Estimate", "Predictor", "is_cheap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,35 @@ class Predictor(Protocol):
         ...
 
 
+@runtime_checkable
+class ArrayPredictor(Protocol):
+    """A predictor that answers for many networks of a space at once, in microseconds each."""
+
+    @property
+    def unit(self) -> str: ...
+
+    def predict(self, arch: ArchSpec) -> Estimate:
+        """The estimate for one network."""
+        ...
+
+    @property
+    def in_arrays(self) -> bool:
+        """Whether `predict_many` may be called; an estimator that was given slow inputs says no."""
+        ...
+
+    def predict_many(self, encoded: Ints, space: SearchSpace) -> tuple[Floats, Floats]:
+        """Value and standard deviation, (n,) each, for vectors of the space, shape (n, decisions)."""
+        ...
+
+    def estimate(self, value: float, std: float) -> Estimate:
+        """The estimate, with its interval, that has this value and standard deviation."""
+        ...
+
+
 def is_cheap(predictor: object) -> bool:
     """Whether an answer costs about a millisecond: less than thinking about what to ask next.
 
-    The predictor says so itself, with an attribute `cheap`; who says nothing is taken to be dear. It is
-    not timed, because what a search proposes must not depend on how busy a machine was.
+    The predictor declares it with an attribute `cheap`; without one it is taken to be expensive. It is not
+    timed, because what a search proposes must not depend on the load of a machine.
     """
     return bool(getattr(predictor, "cheap", False))

@@ -17,7 +17,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "hwnas"
 
 LAYERS = (
-    ("hwnas.errors", "hwnas.plugins", "hwnas.types", "hwnas.ray_cluster", "hwnas"),
+    ("hwnas.errors", "hwnas.plugins", "hwnas.types", "hwnas.gaussian_process", "hwnas.ray_cluster", "hwnas"),
     ("hwnas.io",),
     ("hwnas.board", "hwnas.runtimes"),
     ("hwnas.space",),

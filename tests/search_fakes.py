@@ -8,8 +8,10 @@ import math
 import os
 import signal
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hwnas.estimate import Estimate
 from hwnas.predictors.latency import Coefficients, DeviceProfile, HeldOut, HeldOutNetwork, LatencyTable
@@ -147,7 +149,9 @@ def problem(budget_ms: float = 1.0, confidence: float | None = None) -> Problem:
     """The small space on the toy board."""
     from hwnas.predictors.accuracy import load_accuracy
 
-    return Problem(small_space(), table(), load_accuracy(by_size), budget_ms=budget_ms, confidence=confidence)
+    return Problem.on_device(
+        small_space(), table(), load_accuracy(by_size), budget_ms=budget_ms, confidence=confidence
+    )
 
 
 def trial(latency_ms: float, accuracy: float, *, std: float = 0.0, name: str = "", params: int = 1) -> Trial:
@@ -160,3 +164,35 @@ def trial(latency_ms: float, accuracy: float, *, std: float = 0.0, name: str = "
         params=params,
         macs=1,
     )
+
+
+def evaluated(problem: Problem, vector: Vector) -> Trial:
+    """The trial of one network, its accuracy asked of the problem's estimator."""
+    arch = problem.space.decode(vector)
+    return problem.evaluated([vector], [problem.accuracy.predict(arch)])[0]
+
+
+def dominates(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether `a` is nowhere larger than `b` and somewhere smaller: the definition, for comparison."""
+    return all(x <= y for x, y in zip(a, b, strict=True)) and any(x < y for x, y in zip(a, b, strict=True))
+
+
+def of_schema_1(header: dict[str, Any]) -> dict[str, Any]:
+    """The header of a run (`run.yaml`) for one device as the first version of hwnas wrote it."""
+    config = dict(header["config"])
+    [target] = config.pop("targets")
+    for name in ("budget_on", "limits", "objectives"):
+        del config[name]
+    first = {
+        "device": target["device"],
+        "budget_ms": target["budget_ms"],
+        "table_digest": target["digest"],
+        "provenance": target["provenance"],
+    }
+    kept = {name: header[name] for name in ("hwnas", "versions", "started", "trials")}
+    return {"schema": 1, **kept, "question": first | config}
+
+
+def latency_ms(vector: Vector) -> float:
+    """What the toy board predicts for a network of the small space."""
+    return table().predict(small_space().decode(vector)).value

@@ -64,7 +64,7 @@ def test_a_search_asks_the_estimator_and_a_resumed_one_goes_on_with_it(
     )
     result = resume(tmp_path / "run", trials=3, device=device)
     assert len(result.trials) == 3 and result.trials[:2] == begun.trials
-    assert result.question.accuracy == reference and result.question.accuracy_unit == unit
+    assert result.config.accuracy == reference and result.config.accuracy_unit == unit
     assert all(trial.accuracy.unit == unit for trial in result.trials)
     assert len({trial.accuracy.value for trial in result.trials}) > 1
     assert any(trial.accuracy.std > 0 for trial in result.trials)

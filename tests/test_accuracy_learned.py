@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from hwnas.errors import FileFormatError, UsageError
+from hwnas.estimate import ArrayPredictor
 from hwnas.metrics import kendall_tau
 from hwnas.predictors.accuracy import load_accuracy, zero_cost
 from hwnas.predictors.accuracy._learned_features import NAMES, learned_features
@@ -22,6 +23,7 @@ from hwnas.predictors.accuracy._learned_model import folds
 from hwnas.predictors.accuracy._scores import Score
 from hwnas.predictors.accuracy.learned import left_out
 from hwnas.space import ArchSpec, SearchSpace, count_macs, count_params, lower, preset, preset_names
+from hwnas.space.vectors import Moves
 from hwnas.train.trainings import TABLE, read_trainings, remember, row_of
 
 SPACE, RNG = SearchSpace.default(), random.Random(3)
@@ -235,3 +237,15 @@ def test_a_finished_hwnas_train_adds_a_line_beside_its_folder(
     result = json.loads((tmp_path / "trainings" / "one" / "result.json").read_text())
     assert training.arch.id == result["id"] and training.top1_percent == result["top1_percent"]
     assert training.condition.resolution == 16
+
+
+@pytest.mark.parametrize("image_size", [0, 224])
+def test_many_networks_at_once_are_estimated_as_one_at_a_time(tmp_path: Path, image_size: int) -> None:
+    estimator = load_accuracy(f"learned:{table(tmp_path, image_size=image_size)}")
+    assert isinstance(estimator, ArrayPredictor) and estimator.in_arrays
+    vectors = Moves(SPACE).random(30, np.random.default_rng(2))
+    values, stds = estimator.predict_many(vectors, SPACE)
+    alone = [estimator.predict(SPACE.decode(row)) for row in vectors.tolist()]
+    assert values == pytest.approx([one.value for one in alone], rel=1e-9)
+    assert stds == pytest.approx([one.std for one in alone], rel=1e-9)
+    assert estimator.estimate(alone[0].value, alone[0].std) == alone[0]

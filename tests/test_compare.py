@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from report_fakes import Page, loads_nothing, other_board, run_of_one, run_of_two_devices, verified
-from search_fakes import by_size, less_sure_when_large, table
+from search_fakes import by_size, dominates, less_sure_when_large, table
 
 from hwnas.errors import UsageError
 from hwnas.report.compare_page import comparison_document, comparison_html
@@ -68,7 +68,7 @@ def test_the_front_of_all_holds_of_each_run_what_no_other_beats(known: Compariso
     fronts = [points_of(one.result.front) for one in known.runs]
     every = [point for front in fronts for point in front]
     for one, front in zip(known.runs, fronts, strict=True):
-        assert one.on_joint_front == sum(not any(pareto.dominates(q, p) for q in every) for p in front)
+        assert one.on_joint_front == sum(not any(dominates(q, p) for q in every) for p in front)
 
 
 def test_networks_are_told_apart_by_whose_front_they_are_on(known: Comparison) -> None:

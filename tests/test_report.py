@@ -18,6 +18,7 @@ from hwnas.report.axes import NARROW, frame, ticks
 from hwnas.report.chart import Front, Mark, front_chart
 from hwnas.report.html import report_html
 from hwnas.search import SearchResult, load_run, search
+from hwnas.search.config import Target
 from hwnas.space import SearchSpace
 from hwnas.space.ops import lower
 
@@ -66,8 +67,8 @@ def test_names_from_outside_are_escaped(result: SearchResult) -> None:
     import dataclasses
 
     nasty = "<script>alert('&')</script>"
-    question = dataclasses.replace(result.question, accuracy=nasty, device=nasty)
-    page = Page(report_html(dataclasses.replace(result, question=question), tables={}))
+    config = dataclasses.replace(result.config, accuracy=nasty, targets=(Target(nasty, 0.9),))
+    page = Page(report_html(dataclasses.replace(result, config=config), tables={}))
     assert "script" not in {tag for tag, _ in page.tags}
     assert nasty in page.text
 

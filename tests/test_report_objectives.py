@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from report_fakes import Page, board_with_tails, loads_nothing, other_board, run_of_one, run_of_two_devices
-from search_fakes import table
+from search_fakes import dominates, table
 
 from hwnas.report import write_report
 from hwnas.report.chart import Front, Mark
@@ -18,7 +18,6 @@ from hwnas.report.origins import MOST_BARS
 from hwnas.report.published import PublishedNetwork, published_networks
 from hwnas.report.spread import spread_over
 from hwnas.search import SearchResult
-from hwnas.search.pareto import dominates
 from hwnas.space.presets import presets
 
 
@@ -50,9 +49,9 @@ def test_every_objective_has_a_chart_of_its_own_and_there_is_one_of_all(text: st
 
 
 def test_every_bound_is_said_and_drawn_where_it_belongs(result: SearchResult, text: str) -> None:
-    assert within(result.question) == "0.9 ms on toy, 1.7 ms on dear-nodes, 1 MB memory"
+    assert within(result.config) == "0.9 ms on toy, 1.7 ms on dear-nodes, 1 MB memory"
     page = Page(text)
-    assert f"Vision transformers within {within(result.question)}" in page.text
+    assert f"Vision transformers within {within(result.config)}" in page.text
     assert page.text.count("budget 0.9 ms") == page.text.count("budget 1.7 ms") == 2  # wide and narrow
 
 
@@ -146,7 +145,7 @@ def test_a_published_network_is_beaten_only_by_one_that_is_as_good_in_every_obje
     network = PublishedNetwork(
         "twin", "none", twin.latency, twin.accuracy.value, twin.params, twin.macs, twin.also
     )
-    found = dimensions(result.question)
+    found = dimensions(result.config)
     assert _better(result, network, found) == "#3"
     assert _better(result, dataclasses.replace(network, params=1), found) == ""
     assert _better(result, dataclasses.replace(network, macs=1), found) == "#3"  # nobody minimises MACs
@@ -159,7 +158,7 @@ def test_what_is_said_of_a_published_network_is_what_a_search_says_of_a_candidat
 
     board = board_with_tails()
     result = run_of_one(device=board, budget_on="p95", budget_ms=1.2, objectives=["memory"])
-    wanted = {one.name: one for one in dimensions(result.question)}
+    wanted = {one.name: one for one in dimensions(result.config)}
     assert list(wanted) == ["p95", "memory", "latency"]
     for name in ("p95", "memory"):
         predict = _predictor(wanted[name], {"tailed": board})

@@ -8,17 +8,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from search_fakes import all_vectors, by_size, cheap_by_size, problem, small_space, table
+from search_fakes import (
+    all_vectors,
+    by_size,
+    cheap_by_size,
+    evaluated,
+    latency_ms,
+    problem,
+    small_space,
+    table,
+)
 
 from hwnas.errors import HwnasError, UsageError
 from hwnas.estimate import Estimate, is_cheap
 from hwnas.predictors.accuracy import load_accuracy
 from hwnas.search import SearchResult, load_run, resume, search
+from hwnas.search.history import Evaluated
 from hwnas.search.pareto import front, hypervolume
 from hwnas.search.run import CANDIDATES
 from hwnas.search.samplers.auto import LEAST, batch_size, batch_start
-from hwnas.search.surrogate.history import Evaluated
-from hwnas.search.surrogate.variation import parents_of
+from hwnas.search.variation import parents_of
 from hwnas.space.arch import ArchSpec
 
 BUDGET_MS = 0.9
@@ -51,7 +60,7 @@ def test_a_trial_of_a_batch_says_what_one_evaluated_alone_says() -> None:
     result = started(None, 60)
     alone = problem(BUDGET_MS)
     for trial in result.trials[-20:]:
-        other = alone.evaluate(trial.vector)
+        other = evaluated(alone, trial.vector)
         assert trial.latency.value == pytest.approx(table().predict(small_space().decode(trial.vector)).value)
         assert trial.latency.high == pytest.approx(other.latency.high)
         assert (trial.params, trial.macs, trial.accuracy) == (other.params, other.macs, other.accuracy)
@@ -91,7 +100,7 @@ def test_a_record_cut_anywhere_is_filled_up_again_and_nothing_is_evaluated_twice
 
 
 def test_when_the_space_is_exhausted_the_search_ends_with_all_of_it() -> None:
-    within = [vector for vector in all_vectors() if problem().latency(vector).value <= 0.5]
+    within = [vector for vector in all_vectors() if latency_ms(vector) <= 0.5]
     trials = started(None, 10_000, budget_ms=0.5).trials
     assert {trial.vector for trial in trials} == set(within)
 
@@ -103,7 +112,7 @@ def test_stopping_is_asked_between_lots_and_keeps_what_is_done() -> None:
 
 
 def test_batches_find_nearly_all_of_the_front_that_listing_every_network_finds() -> None:
-    points = [(problem().latency(v).value, -by_size(small_space().decode(v))) for v in all_vectors()]
+    points = [(latency_ms(v), -by_size(small_space().decode(v))) for v in all_vectors()]
     within = [point for point in points if point[0] <= BUDGET_MS]
     best = hypervolume([within[index] for index in front(within)], (BUDGET_MS, 0.0))
     assert volume(started(None, 200)) > 0.995 * best
@@ -146,7 +155,7 @@ def test_parents_are_whole_fronts_and_of_the_last_the_least_crowded() -> None:
 
 def test_many_networks_at_once_are_refused_when_one_breaks_the_budget() -> None:
     several = problem(BUDGET_MS)
-    slowest = max(all_vectors(), key=several.cost_ms)
-    quickest = min(all_vectors(), key=several.cost_ms)
+    slowest = max(all_vectors(), key=several.usage)
+    quickest = min(all_vectors(), key=several.usage)
     with pytest.raises(HwnasError, match="only networks within the budget are evaluated"):
         several.evaluated([quickest, slowest], [Estimate(1.0), Estimate(1.0)])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from search_fakes import SMALL, all_vectors, by_size, small_space, table, trial
+from search_fakes import SMALL, all_vectors, by_size, dominates, of_schema_1, small_space, table, trial
 
 from hwnas.errors import InfeasibleError, UsageError
 from hwnas.estimate import Estimate
@@ -19,7 +19,6 @@ from hwnas.predictors.latency import Coefficients, LatencyTable, Row
 from hwnas.search import load_run, resume, search
 from hwnas.search.front import best
 from hwnas.search.objectives import Latency, Size, Tail
-from hwnas.search.pareto import dominates
 from hwnas.search.run import CANDIDATES, RUN
 from hwnas.space.ops import count_macs, count_params, lower, peak_activation_bytes
 
@@ -101,7 +100,7 @@ def test_limits_on_sizes_are_kept_and_an_objective_is_minimised() -> None:
     assert max(one.params for one in free.trials) > 120_000
     assert max(one.params for one in held.trials) <= 120_000
     assert max(one.also["memory"].value for one in held.trials) <= 900_000
-    assert held.question.minimised == ("latency", "memory")
+    assert held.config.minimised == ("latency", "memory")
 
 
 def test_the_tail_weighs_each_ops_own_tail_with_its_share() -> None:
@@ -142,7 +141,7 @@ def test_a_resumed_search_for_two_devices_ends_as_one_that_was_not_stopped(tmp_p
     resume(stopped, device=[table(), depthwise_board()])
     assert (stopped / CANDIDATES).read_bytes() == (whole / CANDIDATES).read_bytes()
     for changes, difference in (
-        ({"budget_ms": [0.9, 0.8]}, "others was"),
+        ({"budget_ms": [0.9, 0.8]}, "budget_ms 2 was"),
         ({"limits": {"params": 80_000.0}}, "limits was"),
         ({"objectives": ["memory"]}, "objectives was"),
         ({"budget_ms": [0.9]}, "got 1 budgets"),
@@ -154,10 +153,8 @@ def test_a_resumed_search_for_two_devices_ends_as_one_that_was_not_stopped(tmp_p
 def test_a_run_of_schema_1_is_read_as_a_search_for_one_device(tmp_path: Path) -> None:
     search(small_space(), device=table(), budget_ms=0.9, accuracy=by_size, trials=5, out=tmp_path / "run")
     header = yaml.safe_load((tmp_path / "run" / RUN).read_text())
-    new = ("budget_on", "others", "limits", "objectives")
-    header["question"] = {name: value for name, value in header["question"].items() if name not in new}
-    (tmp_path / "run" / RUN).write_text(yaml.safe_dump(header | {"schema": 1}))
-    assert resume(tmp_path / "run", device=table()).question.devices == ("toy",)
+    (tmp_path / "run" / RUN).write_text(yaml.safe_dump(of_schema_1(header)))
+    assert resume(tmp_path / "run", device=table()).config.devices == ("toy",)
 
 
 def test_the_command_line_takes_several_devices_limits_and_objectives(
@@ -175,7 +172,7 @@ def test_the_command_line_takes_several_devices_limits_and_objectives(
     answer = hwnas("search", *options, "--json")
     assert answer.code == 0, answer.err
     said = json.loads(answer.out)
-    assert [other["device"] for other in said["others"]] == ["slow-depthwise"]
+    assert [target["device"] for target in said["targets"]] == ["toy", "slow-depthwise"]
     assert said["limits"] == {"params": 200_000, "memory": 1_000_000}
     for network in said["front"]:
         assert network["latency_ms"] <= 0.9 and network["also"]["latency slow-depthwise"]["value"] <= 1.7
@@ -193,8 +190,8 @@ def test_one_network_and_many_at_once_cost_the_same() -> None:
     from hwnas.search.api import problem_of
 
     result = search(small_space(), trials=3, **asked(confidence=0.9))
-    problem = problem_of(result.question, small_space(), [table(), depthwise_board()], load_accuracy(by_size))
+    problem = problem_of(result.config, small_space(), [table(), depthwise_board()], load_accuracy(by_size))
     some = all_vectors()[::53]
-    assert problem.costs_ms(some) == pytest.approx([problem.cost_ms(vector) for vector in some])
-    assert problem.fit(some).tolist() == [problem.fits(vector) for vector in some]
+    assert problem.usages(some) == pytest.approx([problem.usage(vector) for vector in some])
+    assert problem.feasible(some).tolist() == [problem.is_feasible(vector) for vector in some]
     assert problem.known_objectives(np.array(some)).shape == (len(some), 2)

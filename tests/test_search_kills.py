@@ -18,7 +18,7 @@ WAYS = {
     "two workers": ((*QUESTION[:-1], "search_fakes:uneven", "--workers", "2"), 150),
     "in batches": ((*QUESTION[:-1], "search_fakes:cheap_by_size"), 600),
 }
-"""The question, and how many candidates are wanted."""
+"""The config, and how many candidates are wanted."""
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -27,8 +27,8 @@ def test_a_search_killed_again_and_again_ends_as_one_that_was_not(
     tmp_path: Path, way: str, kills: int
 ) -> None:
     place, moments = furnish(tmp_path), random.Random(kills)
-    run, (question, trials) = place / "run", WAYS[way]
-    first = command(place, *question, "--trials", str(trials), "--out", "run")
+    run, (config, trials) = place / "run", WAYS[way]
+    first = command(place, *config, "--trials", str(trials), "--out", "run")
     wait_for_candidates(run, 1)
     first.kill()
     first.communicate()
@@ -48,7 +48,7 @@ def test_a_search_killed_again_and_again_ends_as_one_that_was_not(
     assert json.loads((run / FRONT).read_text()) == json.loads(out)
     killed = load_run(run).trials
     assert len({trial.id for trial in killed}) == len(killed) == trials
-    whole = command(place, *question, "--trials", str(trials), "--out", "whole")
+    whole = command(place, *config, "--trials", str(trials), "--out", "whole")
     _, err = whole.communicate()
     assert whole.returncode == 0, err
     assert {trial.id for trial in killed} == {trial.id for trial in load_run(place / "whole").trials}

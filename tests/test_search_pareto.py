@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from search_fakes import dominates
 
-from hwnas.search.pareto import dominates, front, hypervolume, ranks
+from hwnas.search.pareto import front, hypervolume, ranks
 
 small = st.integers(0, 6).map(float)
 clouds = st.integers(1, 4).flatmap(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from search_commands import QUESTION, command, furnish, wait_for_candidates
-from search_fakes import SMALL, by_size, small_space, table
+from search_fakes import SMALL, by_size, of_schema_1, small_space, table
 
 from hwnas.errors import FileFormatError, HwnasError, UsageError
 from hwnas.search import SearchResult, load_run, resume, search
@@ -154,7 +155,7 @@ def test_two_processes_do_not_search_in_one_run(run: Path) -> None:
     ("damage", "message"),
     [
         (lambda run: (run / RUN).write_text("schema: 99\n"), "newer hwnas: upgrade"),
-        (lambda run: (run / RUN).write_text("schema: 1\n"), "'question' is missing"),
+        (lambda run: (run / RUN).write_text("schema: 1\n"), "'config' is missing"),
         (lambda run: (run / RUN).write_text("a: [\n"), "not valid YAML"),
         (lambda run: (run / CANDIDATES).write_text('{"id": "x"}\n'), "line 1: not a candidate"),
         (lambda run: (run / CANDIDATES).write_text("[1]\n"), "line 1 is not a record"),
@@ -206,7 +207,7 @@ def test_of_six_searches_started_at_once_in_one_folder_one_runs_and_five_are_tol
         assert "holds a run already" in err or "another process is searching in this run" in err
         assert "Traceback" not in err
     result = load_run(place / "run")
-    assert result.question.seed == winner
+    assert result.config.seed == winner
     assert len({trial.id for trial in result.trials}) == len(result.trials) == 60
     assert (place / "evaluations").read_text().count("\n") == 60
 
@@ -253,10 +254,7 @@ def test_a_disk_that_fills_up_ends_the_search_with_all_that_was_written_intact(
 def test_a_run_of_the_first_version_is_taken_up_as_it_is(run: Path) -> None:
     whole = load_run(run)
     header = yaml.safe_load((run / RUN).read_text())
-    for name in ("budget_on", "others", "limits", "objectives"):
-        del header["question"][name]
-    del header["work"]
-    (run / RUN).write_text(yaml.safe_dump(header | {"schema": 1}))
+    (run / RUN).write_text(yaml.safe_dump(of_schema_1(header)))
     lines = (run / CANDIDATES).read_text().splitlines(keepends=True)
     (run / CANDIDATES).write_text("".join(lines[:31]))
     assert resumed(run).trials == whole.trials
@@ -304,3 +302,24 @@ def test_a_second_ctrl_c_ends_a_slow_evaluation_at_once_and_loses_no_finished_on
     assert process.returncode == 130
     assert "Resume: hwnas search --resume run" in err
     assert len(load_run(place / "run").trials) == 3
+
+
+OLD_RUNS = Path(__file__).with_name("old_runs")
+"""Runs that hwnas wrote at commit 28bfeab (schema 2), without their reports."""
+
+
+@pytest.mark.parametrize(("name", "devices"), [("one-device", 1), ("two-devices", 2)])
+def test_a_run_of_schema_2_is_read_with_the_front_it_was_written_with(name: str, devices: int) -> None:
+    run = load_run(OLD_RUNS / name)
+    written = json.loads((OLD_RUNS / name / FRONT).read_text())
+    assert [one.id for one in run.front] == [one["id"] for one in written["front"]]
+    assert [target.budget_ms for target in run.config.targets] == [20.0, 40.0][:devices]
+    assert run.config.devices == ("rpi4", "jetson-nano")[:devices]
+    assert run.config.digests["rpi4"] == written["table_digest"]
+    assert len(run.trials) == run.trials_wanted == 30
+
+
+def test_a_run_of_schema_2_is_resumed(tmp_path: Path) -> None:
+    shutil.copytree(OLD_RUNS / "two-devices", tmp_path / "run")
+    old = load_run(tmp_path / "run").trials
+    assert resume(tmp_path / "run", trials=31).trials[:30] == old

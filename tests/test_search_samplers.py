@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import optuna
 import pytest
-from search_fakes import all_vectors, by_size, less_sure_when_large, problem, small_space, table
+from search_fakes import (
+    all_vectors,
+    by_size,
+    evaluated,
+    latency_ms,
+    less_sure_when_large,
+    problem,
+    small_space,
+    table,
+)
 
 from hwnas import plugins
 from hwnas.errors import HwnasError, InfeasibleError, UsageError
@@ -67,14 +76,14 @@ def test_a_study_rebuilt_from_its_trials_goes_on_as_if_it_had_not_ended(
 
 
 def test_when_the_space_is_exhausted_the_search_ends_with_all_of_it() -> None:
-    within = [vector for vector in all_vectors() if problem().latency(vector).value <= 0.5]
+    within = [vector for vector in all_vectors() if latency_ms(vector) <= 0.5]
     trials = run("auto", 10_000, budget_ms=0.5)
     assert 10 < len(within) < 100
     assert {trial.vector for trial in trials} == set(within)
 
 
 def test_the_default_sampler_finds_more_of_the_front_than_random_networks_do() -> None:
-    points = [(problem().latency(v).value, -by_size(small_space().decode(v))) for v in all_vectors()]
+    points = [(latency_ms(v), -by_size(small_space().decode(v))) for v in all_vectors()]
     within = [point for point in points if point[0] <= 0.9]
     reference = (0.9, 0.0)
     best = hypervolume([within[index] for index in front(within)], reference)
@@ -88,19 +97,19 @@ def test_the_default_sampler_finds_more_of_the_front_than_random_networks_do() -
 
 
 def test_an_over_budget_network_is_never_evaluated_whoever_proposes_it() -> None:
-    slowest = max(all_vectors(), key=problem().cost_ms)
+    slowest = max(all_vectors(), key=problem().usage)
     with pytest.raises(HwnasError, match="only networks within the budget are evaluated"):
-        problem(0.9).evaluate(slowest)
+        evaluated(problem(0.9), slowest)
 
 
 def test_the_fastest_network_is_what_listing_all_of_them_finds() -> None:
     some = problem(5.0)
-    assert some.cost_ms(fastest(some)) == min(map(some.cost_ms, all_vectors()))
+    assert some.usage(fastest(some)) == min(map(some.usage, all_vectors()))
 
 
 def test_a_budget_below_the_fastest_network_is_refused_with_what_is_possible() -> None:
     with pytest.raises(InfeasibleError, match=r"the fastest possible takes 0\.4119 ms estimated") as caught:
-        require_feasible(problem(0.4), device="toy", provenance="estimated")
+        require_feasible(problem(0.4), provenance="estimated")
     assert caught.value.exit_code == 3
 
 
@@ -190,12 +199,12 @@ def test_even_random_networks_have_one_attention_in_each_stage() -> None:
 
 def test_a_network_is_shrunk_no_further_than_it_must_be() -> None:
     some, rng = problem(0.9), np.random.default_rng(0)
-    slowest, donor = max(all_vectors(), key=some.cost_ms), fastest(some)
-    found = Moves(small_space()).shrunk(np.array([slowest] * 50), donor, rng, fit=some.fit)
-    assert some.fit(found).all()
+    slowest, donor = max(all_vectors(), key=some.usage), fastest(some)
+    found = Moves(small_space()).shrunk(np.array([slowest] * 50), donor, rng, feasible=some.feasible)
+    assert some.feasible(found).all()
     assert donor not in set(map(tuple, found.tolist()))
     within = np.array([donor, donor])
-    assert (Moves(small_space()).shrunk(within, donor, rng, fit=some.fit) == within).all()
+    assert (Moves(small_space()).shrunk(within, donor, rng, feasible=some.feasible) == within).all()
 
 
 def test_workers_that_ask_before_others_have_told_get_different_networks() -> None:
@@ -209,8 +218,8 @@ def test_workers_that_ask_before_others_have_told_get_different_networks() -> No
             vector = small_space().encode(sampler.suggest(trial))
             assert vector not in seen
             seen.add(vector)
-            evaluated = some.evaluate(vector)
-            study.tell(trial, (evaluated.latency.value, evaluated.accuracy.value))
+            answer = evaluated(some, vector)
+            study.tell(trial, (answer.latency.value, answer.accuracy.value))
     assert sampler.pending == ()
 
 
@@ -224,8 +233,8 @@ def test_what_another_process_of_the_study_evaluated_is_learnt_and_not_proposed_
         sampler, asker = (ours, study) if number % 2 else (theirs, other)
         trial = asker.ask(sampler.ranges)
         vectors.append(small_space().encode(sampler.suggest(trial)))
-        evaluated = some.evaluate(vectors[-1])
-        asker.tell(trial, (evaluated.latency.value, evaluated.accuracy.value))
+        answer = evaluated(some, vectors[-1])
+        asker.tell(trial, (answer.latency.value, answer.accuracy.value))
     assert len(set(vectors)) == 60
     assert len(ours.known) >= 59
 

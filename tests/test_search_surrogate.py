@@ -135,7 +135,7 @@ def test_noise_of_half_a_point_costs_little() -> None:
         return by_size(arch) + 0.5 * float(noise)  # type: ignore[arg-type]
 
     def volume(sampler: str) -> float:
-        some = Problem(small_space(), table(), load_accuracy(noisy), budget_ms=0.9)
+        some = Problem.on_device(small_space(), table(), load_accuracy(noisy), budget_ms=0.9)
         trials: list[object] = []
         engine.run(
             some, sampler=sampler, seed=0, wanted=80, done=(), on_trials=trials.extend, stop=lambda: False

@@ -6,11 +6,13 @@ import itertools
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hwnas.errors import SpaceError
 from hwnas.space import SearchSpace, lower, presets
 from hwnas.space.search_space import INACTIVE
+from hwnas.space.vectors import Moves
 
 TINY = {
     "format": 1,
@@ -65,13 +67,13 @@ def test_sampling_reaches_every_network_of_a_small_space(tiny: SearchSpace) -> N
     assert len(reached) == tiny.size
 
 
-def test_mutation_alone_reaches_every_network_of_a_small_space(tiny: SearchSpace) -> None:
-    rng = random.Random(0)
-    arch = tiny.sample(rng)
-    reached = {tiny.encode(arch)}
-    for _ in range(60 * tiny.size):
-        arch = tiny.mutate(arch, rng)
-        reached.add(tiny.encode(arch))
+def test_neighbours_alone_reach_every_network_of_a_small_space(tiny: SearchSpace) -> None:
+    moves, rng = Moves(tiny), np.random.default_rng(0)
+    vectors = moves.random(20, rng)
+    reached = set(map(tuple, vectors.tolist()))
+    for _ in range(3 * tiny.size):
+        vectors = moves.neighbours(vectors, rng)
+        reached.update(map(tuple, vectors.tolist()))
     assert len(reached) == tiny.size
 
 
@@ -103,21 +105,22 @@ def test_a_space_survives_writing_and_reading(tiny: SearchSpace) -> None:
         assert SearchSpace.from_dict(space.to_dict()) == space
 
 
-def test_a_mutation_changes_the_network_and_stays_in_the_space() -> None:
-    space, rng = SearchSpace.default(), random.Random(5)
-    arch = space.sample(rng)
-    for _ in range(300):
-        changed = space.mutate(arch, rng)
-        assert changed != arch
-        assert space.contains(changed)
-        arch = changed
+def test_a_neighbour_is_another_network_of_the_space() -> None:
+    space, rng = SearchSpace.default(), np.random.default_rng(5)
+    moves = Moves(space)
+    vectors = moves.random(300, rng)
+    changed = moves.neighbours(vectors, rng)
+    # A step to an attention that does not fit may be undone.
+    assert (changed != vectors).any(axis=1).mean() > 0.95
+    assert (moves.repaired(changed) == changed).all()
 
 
 def test_a_child_takes_each_stage_whole_from_a_parent() -> None:
-    space, rng = SearchSpace.default(), random.Random(6)
-    for _ in range(100):
-        a, b = space.sample(rng), space.sample(rng)
-        child = space.cross(a, b, rng)
+    space, rng = SearchSpace.default(), np.random.default_rng(6)
+    moves = Moves(space)
+    first, second = moves.random(100, rng), moves.random(100, rng)
+    for a, b, child in zip(first, second, moves.children(first, second, rng), strict=True):
+        a, b, child = space.decode(a), space.decode(b), space.decode(child)
         assert child.resolution in (a.resolution, b.resolution)
         for of_a, of_b, of_child in zip(a.stages, b.stages, child.stages, strict=True):
             assert of_child in (of_a, of_b)

@@ -20,6 +20,7 @@ from hwnas.predictors.latency import LatencyTable
 from hwnas.space.arch import ArchSpec, SingleHead
 from hwnas.space.ops import count_macs, count_params, lower
 from hwnas.space.search_space import SearchSpace
+from hwnas.space.vectors import Moves
 
 Fold = Callable[[PublishedRow], str]
 Fitted = Callable[[ArchSpec], Estimate]
@@ -90,11 +91,12 @@ def network_rows(rows: Sequence[PublishedRow]) -> Iterator[str]:
 
 def winner_rows(device: str, budgets_ms: Sequence[float]) -> Iterator[str]:
     """What a search that exploits the estimator ends at: an evolution of value - std, seed 0."""
+    moves = Moves(SearchSpace.default())
     space, table, predict = SearchSpace.default(), LatencyTable.load(device), fit(published_rows()).predict
     yield f"| budget, {device} (estimated) | latency | top-1 | MACs | params | network |"
     yield "|---|---|---|---|---|---|"
     for budget in budgets_ms:
-        rng = random.Random(0)
+        rng, steps = random.Random(0), np.random.default_rng(0)
         known: dict[ArchSpec, float] = {}
 
         def worth(arch: ArchSpec, budget: float = budget, known: dict[ArchSpec, float] = known) -> float:
@@ -105,8 +107,9 @@ def winner_rows(device: str, budgets_ms: Sequence[float]) -> Iterator[str]:
 
         alive = sorted((space.sample(rng) for _ in range(200)), key=worth, reverse=True)[:50]
         for _ in range(50):
-            parents = [rng.choice(alive[:25]) for _ in range(60)]
-            children = [space.mutate(parent, rng, changes=rng.choice((1, 1, 2, 3))) for parent in parents]
+            parents = np.array([space.encode(rng.choice(alive[:25])) for _ in range(60)])
+            changes = steps.choice([1, 1, 2, 3], size=len(parents))
+            children = [space.decode(row) for row in moves.neighbours(parents, steps, changes=changes)]
             alive = sorted(dict.fromkeys(alive + children), key=worth, reverse=True)[:50]
         best, ops = alive[0], lower(alive[0])
         found = predict(best)

@@ -28,6 +28,7 @@ VERBS: Mapping[str, str] = {
     "search": "Search the networks that fit a budget on a device.",
     "report": "Write the HTML report of a run.",
     "compare": "Compare runs: fronts, hypervolume, coverage, settings.",
+    "space": "Describe, create and check search spaces.",
     "describe": "Say what a network costs: size, MACs, latency, op by op.",
     "models": "List the published networks at hand.",
     "devices": "List the devices at hand, and how good each one's table is.",

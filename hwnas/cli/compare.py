@@ -79,7 +79,7 @@ def _show(known: Comparison) -> None:
         from hwnas.report.ways import box_text
 
         console.print(
-            f"Hypervolumes are in parts of {box_text(known.box, known.runs[0].result.question)}, with the "
+            f"Hypervolumes are in parts of {box_text(known.box, known.runs[0].result.config)}, with the "
             "accuracy less one standard deviation.",
             soft_wrap=True,
         )

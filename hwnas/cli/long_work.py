@@ -40,7 +40,10 @@ def noting(
 
 @contextmanager
 def progress_bar(messages: Any, wanted: int, *, doing: str = "searching") -> Iterator[Progress]:
-    """Says how far the work is and how long it will take; silent where nobody looks."""
+    """Shows how far the work is, and how long it will take unless `wanted` is 0 (not known).
+
+    Shows nothing without a terminal.
+    """
     if not messages.is_terminal:
         yield lambda done, total: None
         return
@@ -49,5 +52,5 @@ def progress_bar(messages: Any, wanted: int, *, doing: str = "searching") -> Ite
 
     columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bar(*columns, console=messages, transient=True) as bar:
-        task = bar.add_task(doing, total=wanted)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task(doing, total=wanted or None)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)

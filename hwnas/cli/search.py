@@ -39,7 +39,7 @@ def command(
     ] = None,
     budget: Annotated[
         list[str] | None,
-        typer.Option("--budget", metavar="TIME", help="The most a network may take: 20ms, 0.02s, 800us."),
+        typer.Option("--budget", metavar="TIME", help="Latency budget, e.g. 20ms, 0.02s, 800us."),
     ] = None,
     budget_on: Annotated[
         str | None,
@@ -67,8 +67,7 @@ def command(
         typer.Option(
             "--minimise",
             metavar="NAME",
-            help="Have little of this as well, besides latency: params, macs or memory. May be given "
-            "several times.",
+            help="Additional objective to minimise: params, macs or memory. May be given several times.",
         ),
     ] = None,
     accuracy: Annotated[
@@ -76,25 +75,29 @@ def command(
         typer.Option(
             "--accuracy",
             metavar="ESTIMATOR",
-            help="Who says how accurate a network is: 'published' (default), zero-cost:DATA, "
-            "short-training:DATA, learned, supernet:PATH (see docs/accuracy.md), or module:function, "
-            "a function of an ArchSpec that gives a number or an Estimate.",
+            help="Accuracy estimator: 'published' (default), zero-cost:DATA, short-training:DATA, learned, "
+            "supernet:PATH (see docs/accuracy.md), or module:function, a function of an ArchSpec that "
+            "returns a number or an Estimate.",
         ),
     ] = None,
     trials: Annotated[
         int | None,
         typer.Option(
-            "--trials", metavar="N", help="Networks to evaluate in total, a resumed run's included (2000)."
+            "--trials",
+            metavar="N",
+            help="Number of evaluations in total, a resumed run's included (2000). Without it, a search with "
+            "'published' or 'learned' goes on until the front stops growing.",
         ),
     ] = None,
     sampler: Annotated[
         str | None,
         typer.Option(
-            "--sampler", metavar="NAME", help="Who proposes networks: auto (default), nsga2, tpe, random."
+            "--sampler", metavar="NAME", help="Sampling algorithm: auto (default), nsga2, tpe, random."
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", metavar="S", help="The same seed finds the same front (0).")
+        int | None,
+        typer.Option("--seed", metavar="S", help="Random seed; the same seed finds the same front (0)."),
     ] = None,
     engine: EngineOption = None,
     workers: WorkersOption = None,
@@ -118,6 +121,15 @@ def command(
     ] = None,
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="DIR", help="Go on with the run in this directory.")
+    ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="DIR",
+            help="Start a new search from the candidates of this run, whose options hold where none are "
+            "given: another budget, device, limit or objective evaluates nothing twice.",
+        ),
     ] = None,
     optuna_journal: Annotated[
         Path | None,
@@ -160,7 +172,7 @@ def command(
 
     Example: hwnas search --device rpi4 --budget 20ms
     """
-    verification = _Wanted(verify, verify_networks, allow_mismatch, host)
+    verification = _Verification(verify, verify_networks, allow_mismatch, host)
     if trials is not None and trials < 1:
         raise UsageError(f"--trials must be at least 1, got {trials}")
     if seed is not None and seed < 0:
@@ -184,11 +196,13 @@ def command(
         raise UsageError(f"the folder of --optuna-journal must be there and writable: {optuna_journal}")
     where = {"engine": engine, "workers": workers, "address": address, "gpus": gpus}
     if resume is not None:
+        if start_from is not None:
+            raise UsageError("--resume continues a run, --from starts a new one: give one of them")
         if out is not None:
             raise UsageError("--resume names the run directory already: leave --out out")
         result = _resumed(resume, options, where, verification)
     else:
-        result = _new(out, options, where, verification)
+        result = _new(out, options, where, verification, start_from)
     if optuna_journal is not None:
         from hwnas.search.optuna_export import export_study
 
@@ -211,7 +225,7 @@ def _one_or_all(values: list[Any]) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Verification:
     """What was asked of the verification."""
 
     asked: bool
@@ -270,76 +284,89 @@ def _space(name: str | None) -> Any:
 
 
 def _new(
-    out: Path | None, options: dict[str, Any], where: dict[str, Any], verification: _Wanted
+    out: Path | None,
+    options: dict[str, Any],
+    where: dict[str, Any],
+    verification: _Verification,
+    start_from: Path | None,
 ) -> SearchResult:
-    from hwnas.search import DEFAULT_TRIALS, next_folder, search
+    from hwnas.search import load_run, next_folder, search
 
+    past = None if start_from is None else load_run(start_from)
+    targets: dict[str, Any] = {name: options.get(name) for name in ("device", "budget_ms")}
+    if past is not None:
+        targets["device"] = targets["device"] or _one_or_all(list(past.config.devices))
+        targets["budget_ms"] = targets["budget_ms"] or _one_or_all(
+            [target.budget_ms for target in past.config.targets]
+        )
     for flag, name, example in (("--device", "device", "rpi4"), ("--budget", "budget_ms", "20ms")):
-        if name not in options:
-            raise UsageError(f"a search needs {flag}, such as {flag} {example} (or --resume DIR)")
-    first = [one[0] if isinstance(one, list) else one for one in (options["device"], options["budget_ms"])]
+        if targets[name] is None:
+            raise UsageError(
+                f"a search needs {flag}, such as {flag} {example} (or --resume DIR, or --from DIR)"
+            )
+    first = [one[0] if isinstance(one, list) else one for one in targets.values()]
     folder = next_folder(Path("runs"), *first) if out is None else out
-    wanted = options.get("trials", DEFAULT_TRIALS)
     options |= evaluated_where(given=where, recorded={}, say=_say)
-    verification.check(options["device"], options.get("budget_on", "p50"))
-    result = _conducted(
+    verification.check(targets["device"], options.get("budget_on", "p50"))
+    result = _run(
         folder,
-        wanted,
-        lambda progress, stop: search(out=folder, progress=progress, stop=stop, **options),
+        options.get("trials"),
+        lambda progress, stop: search(out=folder, start_from=past, progress=progress, stop=stop, **options),
         verification,
     )
-    return _verified(folder, options["device"], verification) if verification.asked else result
+    return _verified(result, targets["device"], verification) if verification.asked else result
 
 
 def _resumed(
-    folder: Path, options: dict[str, Any], where: dict[str, Any], verification: _Wanted
+    folder: Path, options: dict[str, Any], where: dict[str, Any], verification: _Verification
 ) -> SearchResult:
     from hwnas.search import load_run, resume
 
     past = load_run(folder)
     known = past.verification
     if known is not None and not known.is_complete:
-        # Whoever began to verify goes on without saying so again.
-        verification = _Wanted(
+        # An unfinished verification goes on without --verify.
+        verification = _Verification(
             True,
             verification.networks or known.most,
             verification.allow_mismatch or known.mismatch,
             verification.host,
         )
     options |= evaluated_where(given=where, recorded=past.work, say=_say)
-    known_devices = list(past.question.devices)
-    device = options.get("device", known_devices if len(known_devices) > 1 else past.question.device)
-    verification.check(device, past.question.budget_on)
-    wanted = options.get("trials", past.trials_wanted)
-    result = _conducted(
+    known_devices = list(past.config.devices)
+    device = options.get("device", known_devices if len(known_devices) > 1 else past.config.devices[0])
+    verification.check(device, past.config.budget_on)
+    result = _run(
         folder,
-        wanted,
-        lambda progress, stop: resume(folder, progress=progress, stop=stop, **options),
+        options.get("trials", past.trials_wanted),
+        lambda progress, stop: resume(past, progress=progress, stop=stop, **options),
         verification,
     )
-    return _verified(folder, device, verification) if verification.asked else result
+    return _verified(result, device, verification) if verification.asked else result
 
 
-def _verified(folder: Path, device: str, wanted: _Wanted) -> SearchResult:
+def _verified(run: SearchResult, device: str, asked: _Verification) -> SearchResult:
     """The run with its front measured; exits with 130 or 143 when a signal ended that early."""
     from hwnas.report import write_report
     from hwnas.search.verify import DEFAULT_NETWORKS, verify_front
 
+    folder = run.path
+    assert folder is not None
     messages = stderr()
     signals: list[int] = []
-    again = _resume_command(folder, wanted)
+    again = _resume_command(folder, asked)
     try:
         with (
             noting(signals, messages.print, after="this network"),
             progress_bar(messages, 0, doing="measuring the front") as progress,
         ):
             result = verify_front(
-                folder,
+                run,
                 device=device,
-                networks=wanted.networks or DEFAULT_NETWORKS,
-                allow_mismatch=wanted.allow_mismatch,
-                start=wanted.start,
-                where=wanted.where,
+                networks=asked.networks or DEFAULT_NETWORKS,
+                allow_mismatch=asked.allow_mismatch,
+                start=asked.start,
+                where=asked.where,
                 progress=progress,
                 stop=lambda: bool(signals),
             )
@@ -362,18 +389,18 @@ def _verified(folder: Path, device: str, wanted: _Wanted) -> SearchResult:
     return result
 
 
-def _resume_command(folder: Path, verification: _Wanted) -> str:
+def _resume_command(folder: Path, verification: _Verification) -> str:
     from hwnas.search import resume_command
 
     host = "" if verification.host == "local" else f" --host {shlex.quote(verification.host)}"
     return resume_command(folder) + (f" --verify{host}" if verification.asked else "")
 
 
-def _conducted(
+def _run(
     folder: Path,
-    wanted: int,
+    wanted: int | None,
     work: Callable[[Progress, Callable[[], bool]], SearchResult],
-    verification: _Wanted,
+    verification: _Verification,
 ) -> SearchResult:
     """The result of the work, with progress; exits with 130 or 143 when a signal ended it early."""
     from hwnas.report import write_report
@@ -383,7 +410,7 @@ def _conducted(
     signals: list[int] = []
     again = _resume_command(folder, verification)
     try:
-        with noting(signals, messages.print), progress_bar(messages, wanted) as progress:
+        with noting(signals, messages.print), progress_bar(messages, wanted or 0) as progress:
             result = work(progress, lambda: bool(signals))
     except KeyboardInterrupt:
         if (folder / RUN).exists():
@@ -392,12 +419,12 @@ def _conducted(
     write_report(result)
     if signals and not result.is_complete:
         messages.print(
-            f"Stopped with {len(result.trials)} of {wanted} candidates, all saved. Resume: {again}",
+            f"Stopped with {result.remaining} candidates, all saved. Resume: {again}",
             soft_wrap=True,
             markup=False,
         )
         raise typer.Exit(128 + signals[0])
-    if not result.is_complete and len(result.trials) < wanted:
+    if not result.is_complete:
         messages.print(
             f"The space has no more networks within the budget: all {len(result.trials)} that were found "
             f"are evaluated."

@@ -24,17 +24,18 @@ def show(result: SearchResult) -> None:
     from hwnas.report.dimensions import within
     from hwnas.report.spread import spread_over
 
-    question, front, path = result.question, result.front, result.path
+    config, front, path = result.config, result.front, result.path
     assert path is not None
     verified = result.is_verified
     also = tuple(front[0].also) if front else ()
     predicted = (
-        f"predicted ms ({question.provenance} table)" if verified else f"latency ms, {question.provenance}"
+        f"predicted ms ({config.provenance} table)" if verified else f"latency ms, {config.provenance}"
     )
     table = Table(
-        title=f"{len(front)} networks within {within(question)}, "
-        f"best of {len(result.trials)} (latency {'measured now' if verified else question.provenance}, "
-        f"accuracy estimated by '{question.accuracy}')",
+        title=f"{len(front)} networks within {within(config)}, "
+        f"best of {result.evaluated + result.given} "
+        f"(latency {'measured now' if verified else config.provenance}, "
+        f"accuracy estimated by '{config.accuracy}')",
         title_justify="left",
     )
     for header, justify in (
@@ -44,7 +45,7 @@ def show(result: SearchResult) -> None:
         *([("measured ms", "right")] if verified else []),
         (predicted, "right"),
         *((_titled(name), "right") for name in also),
-        (f"accuracy {question.accuracy_unit}, estimated", "right"),
+        (f"accuracy {config.accuracy_unit}, estimated", "right"),
         ("params M", "right"),
         ("MACs M", "right"),
     ):
@@ -60,15 +61,33 @@ def show(result: SearchResult) -> None:
         lines.append(
             f"Shown: {len(shown)} of {len(front)}; all are in {path / 'front.json'} and in the report."
         )
-    lines += _verification_lines(result)
+    lines += _search_lines(result) + _verification_lines(result)
     lines += [
         f"Report: {path / 'report.html'}",
         "Next:",
-        f"  hwnas describe {quoted} --device {shlex.quote(question.device)}",
+        f"  hwnas describe {quoted} --device {shlex.quote(config.devices[0])}",
         f"  hwnas export {quoted} --out model.onnx",
         f"  hwnas train {quoted} --data FOLDER",
     ]
     console.print("\n".join(lines), soft_wrap=True, markup=False)
+
+
+def _search_lines(result: SearchResult) -> list[str]:
+    """Why a search in arrays ended, and what came from another run."""
+    lines = []
+    if result.given:
+        lines.append(f"{result.given} candidates come from {result.source}: not evaluated again.")
+    if result.epochs:
+        from hwnas.search.evolution import GROWTH, PATIENCE
+
+        last = result.epochs[-1]
+        if last.converged and len(result.epochs) > PATIENCE:
+            recent = last.evaluated - result.epochs[-1 - PATIENCE].evaluated
+            lines.append(
+                f"Converged: the last {recent} of {last.evaluated} networks added less than "
+                f"{100 * GROWTH:g} % to the hypervolume of the front."
+            )
+    return lines
 
 
 def _verification_lines(result: SearchResult) -> list[str]:
@@ -97,7 +116,7 @@ def _verification_lines(result: SearchResult) -> list[str]:
         corrected = shlex.quote(str(result.path / CORRECTED_TABLE))
         lines.append(
             "To search with the corrected table: "
-            f"hwnas search --device {corrected} --budget {result.question.budget_ms:g}ms"
+            f"hwnas search --device {corrected} --budget {result.config.targets[0].budget_ms:g}ms"
         )
     if min(one.cpu_share for one in known.measured) < CALM:
         lines.append("Other programs took the CPU while measuring: some of these times are too long.")

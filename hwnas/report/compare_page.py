@@ -39,7 +39,7 @@ def comparison_html(known: Comparison) -> str:
         f'<section id="{name.lower()}"><h2>{name}</h2>{content}</section>'
         for name, content in sections.items()
     )
-    bounds = dict.fromkeys(within(one.result.question) for one in known.runs)
+    bounds = dict.fromkeys(within(one.result.config) for one in known.runs)
     return page(
         f"hwnas: {title}",
         f"<header><h1>{escape(title)}</h1>"
@@ -50,7 +50,7 @@ def comparison_html(known: Comparison) -> str:
 
 def comparison_document(known: Comparison) -> dict[str, Any]:
     """Plain data: what `hwnas compare --json` prints."""
-    first = known.runs[0].result.question
+    first = known.runs[0].result.config
     minimised = [one for one in dimensions(first) if one.minimised]
     return {
         "schema": SCHEMA,
@@ -82,12 +82,12 @@ def comparison_document(known: Comparison) -> dict[str, Any]:
 
 def _fronts(known: Comparison) -> str:
     first = known.runs[0].result
-    minimised = [one for one in dimensions(first.question) if one.minimised]
+    minimised = [one for one in dimensions(first.config) if one.minimised]
     charts = []
     for place, dimension in enumerate(minimised):
         fronts, bounds = [], dict[tuple[float, str], None]()
         for index, run in enumerate(known.runs):
-            own = [one for one in dimensions(run.result.question) if one.minimised][place]
+            own = [one for one in dimensions(run.result.config) if one.minimised][place]
             marks = [
                 replace(mark, name="", low=None, high=None, left=None, right=None,
                         label=f"{run.name} {mark.label}")
@@ -121,7 +121,7 @@ def _hypervolume(known: Comparison) -> str:
         f"<td>{one.progress.first_with(known.lowest)}</td></tr>"
         for one in known.runs
     )
-    question = known.runs[0].result.question
+    config = known.runs[0].result.config
     return (
         f"{key([(one.name, one.number) for one in curves])}{progress_chart(curves)}"
         '<div class="wide"><table><thead><tr><th class="left">run</th><th>evaluated</th><th>on its front</th>'
@@ -129,7 +129,7 @@ def _hypervolume(known: Comparison) -> str:
         f"<th>after {known.common_evaluations} evaluations</th>"
         f"<th>evaluations until {known.lowest:.4f}</th></tr></thead><tbody>{rows}</tbody></table></div>"
         '<p class="soft">Of all evaluated networks, with the accuracy less one standard deviation, in parts '
-        f"of {escape(box_text(known.box, question))}, the same for all runs. {known.lowest:.4f} is what "
+        f"of {escape(box_text(known.box, config))}, the same for all runs. {known.lowest:.4f} is what "
         "every run reached.</p>"
     )
 
@@ -158,7 +158,7 @@ def _networks(known: Comparison) -> str:
     first = known.runs[0].result
     minimised = [
         replace(one, provenance="measured") if first.is_verified and one.name == "latency" else one
-        for one in dimensions(first.question)
+        for one in dimensions(first.config)
         if one.minimised
     ]
     found: dict[str, tuple[SearchResult, Candidate]] = {}
@@ -179,7 +179,7 @@ def _networks(known: Comparison) -> str:
         )
     alone = ", ".join(f"{len(one.only_here)} only on that of {one.name}" for one in known.runs)
     headings = "".join(f"<th>{escape(one.name)}</th>" for one in known.runs)
-    unit = escape(first.question.accuracy_unit)
+    unit = escape(first.config.accuracy_unit)
     return (
         f"<p>{len(known.common)} of {len(found)} networks are on all fronts, {escape(alone)}.</p>"
         f"<details><summary>All {len(found)}, with their ranks</summary>"

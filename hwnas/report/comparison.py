@@ -115,28 +115,23 @@ def _short(folders: Sequence[Path]) -> list[str]:
 
 def _mismatches(names: Sequence[str], results: Sequence[SearchResult], *, allow_mismatch: bool) -> list[str]:
     """What keeps the runs' numbers from meaning the same, as notes; raises UsageError for it."""
-    questions = [result.question for result in results]
+    configs = [result.config for result in results]
     for what, texts in (
-        ("minimise", [", ".join(question.minimised) for question in questions]),
-        ("give the accuracy in", [question.accuracy_unit or "no unit" for question in questions]),
+        ("minimise", [", ".join(config.minimised) for config in configs]),
+        ("give the accuracy in", [config.accuracy_unit or "no unit" for config in configs]),
     ):
         if len(set(texts)) > 1:
             raise UsageError(
                 f"runs that are compared must {what} the same; {_differing(names, texts)}. Compare runs that "
                 "do"
             )
-    digests = [
-        " ".join(
-            digest[:12] for digest in (question.table_digest, *(o.table_digest for o in question.others))
-        )
-        for question in questions
-    ]
+    digests = [" ".join(table.digest[:12] for table in config.tables) for config in configs]
     differing = [
         f"{what}: {_differing(names, texts)}"
         for what, texts in (
-            ("device", [", ".join(question.devices) for question in questions]),
+            ("device", [", ".join(config.devices) for config in configs]),
             ("latency table", digests),
-            ("accuracy estimator", [question.accuracy for question in questions]),
+            ("accuracy estimator", [config.accuracy for config in configs]),
         )
         if len(set(texts)) > 1
     ]
@@ -151,7 +146,7 @@ def _mismatches(names: Sequence[str], results: Sequence[SearchResult], *, allow_
         "compare unlike things."
         for one in differing
     ]
-    bounds = [within(question) for question in questions]
+    bounds = [within(config) for config in configs]
     if len(set(bounds)) > 1:
         notes.append(f"The bounds differ, and a wider one has more room: {_differing(names, bounds)}.")
     return notes
@@ -182,7 +177,7 @@ def _of_one_kind(
 def _unverified(result: SearchResult) -> SearchResult:
     """The run as it was before its front was measured."""
     return result_of(
-        result.question,
+        result.config,
         result.space,
         result.trials,
         trials_wanted=result.trials_wanted,
@@ -194,7 +189,7 @@ def _unverified(result: SearchResult) -> SearchResult:
 
 def _limits(results: Sequence[SearchResult]) -> list[float | None]:
     """The widest limit of each minimised dimension; None where a run has none."""
-    limits = zip(*(limits_of(result.question) for result in results), strict=True)
+    limits = zip(*(limits_of(result.config) for result in results), strict=True)
     return [
         None if any(limit is None for limit in each) else max(limit for limit in each if limit is not None)
         for each in limits
@@ -203,7 +198,7 @@ def _limits(results: Sequence[SearchResult]) -> list[float | None]:
 
 def _front_points(result: SearchResult) -> Points:
     """The front with everything minimised, shape (N, objectives)."""
-    minimised = [one for one in dimensions(result.question) if one.minimised]
+    minimised = [one for one in dimensions(result.config) if one.minimised]
     points = [
         [*(shown(result, candidate, one).value for one in minimised), -candidate.accuracy.lower_bound()]
         for candidate in result.front
@@ -236,22 +231,19 @@ def _settings(results: Sequence[SearchResult]) -> dict[str, tuple[str, ...]]:
 
 
 def _described(result: SearchResult) -> dict[str, str]:
-    question = result.question
-    space = hashlib.sha256(json.dumps(question.space, sort_keys=True).encode()).hexdigest()
-    tables = {question.device: question.table_digest} | {
-        other.device: other.table_digest for other in question.others
-    }
+    config = result.config
+    space = hashlib.sha256(json.dumps(config.space, sort_keys=True).encode()).hexdigest()
     return {
-        "devices": ", ".join(question.devices),
-        "latency tables": ", ".join(f"{name} {digest[:12]}" for name, digest in tables.items()),
-        "within": within(question),
-        "confidence": "" if question.confidence is None else f"{question.confidence:g}",
-        "accuracy estimator": question.accuracy,
-        "space": f"{question.space.get('name', '')} ({space[:8]})",
-        "sampler": question.sampler,
-        "engine": question.engine,
-        "seed": str(question.seed),
-        "candidates": f"{len(result.trials)} of {result.trials_wanted}",
+        "devices": ", ".join(config.devices),
+        "latency tables": ", ".join(f"{name} {digest[:12]}" for name, digest in config.digests.items()),
+        "within": within(config),
+        "confidence": "" if config.confidence is None else f"{config.confidence:g}",
+        "accuracy estimator": config.accuracy,
+        "space": f"{config.space.get('name', '')} ({space[:8]})",
+        "sampler": config.sampler,
+        "engine": config.engine,
+        "seed": str(config.seed),
+        "candidates": result.remaining,
         "verified": "yes" if result.is_verified else "no",
         "versions": ", ".join(f"{name} {version}" for name, version in result.versions.items()),
     }

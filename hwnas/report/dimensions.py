@@ -8,7 +8,7 @@ from typing import Protocol
 
 from hwnas.estimate import Estimate
 from hwnas.report.words import number
-from hwnas.search.config import Question
+from hwnas.search.config import SearchConfig
 from hwnas.search.run import SearchResult
 
 __all__ = ["Dimension", "Network", "dimensions", "shown", "within"]
@@ -102,30 +102,27 @@ class Dimension:
         return f", {self.provenance}" if self.provenance else ""
 
 
-def dimensions(question: Question) -> tuple[Dimension, ...]:
-    """Every dimension of a search: minimised ones first, as `Question.minimised` has them, then the rest.
+def dimensions(config: SearchConfig) -> tuple[Dimension, ...]:
+    """Every dimension of a search: minimised ones first, as `SearchConfig.minimised` has them, then the rest.
 
     Where the budget is on the tail of the latency, the latency itself is the last of them.
     """
-    devices = {question.device: (question.budget_ms, question.provenance)} | {
-        other.device: (other.budget_ms, other.provenance) for other in question.others
-    }
-    tail = question.budget_on == "p95"
+    tail = config.budget_on == "p95"
     timed = [
         Dimension(
             name,
             "p95 latency" if tail else "latency",
             "ms",
-            limit=budget_ms,
-            device=device,
-            provenance=provenance,
-            among_devices=len(devices) > 1,
+            limit=target.budget_ms,
+            device=target.device,
+            provenance=table.provenance,
+            among_devices=len(config.targets) > 1,
         )
-        for name, (device, (budget_ms, provenance)) in zip(question.minimised, devices.items(), strict=False)
+        for name, target, table in zip(config.latencies, config.targets, config.tables, strict=True)
     ]
     sized = [
-        _size(name, question.limits.get(name), minimised=name in question.objectives)
-        for name in dict.fromkeys((*question.objectives, *question.limits))
+        _size(name, config.limits.get(name), minimised=name in config.objectives)
+        for name in dict.fromkeys((*config.objectives, *config.limits))
     ]
     besides = [replace(timed[0], name="latency", noun="latency", limit=None, minimised=False)] if tail else []
     return (*timed, *sized, *besides)
@@ -139,10 +136,10 @@ def shown(result: SearchResult, candidate: Network, dimension: Dimension) -> Est
     return dimension.of(candidate)
 
 
-def within(question: Question) -> str:
+def within(config: SearchConfig) -> str:
     """The bounds in words: `20 ms on rpi4, 8 ms on jetson-nano, 6 M parameters`."""
     texts = []
-    for one in dimensions(question):
+    for one in dimensions(config):
         if one.limit is not None:
             what = f"{'(p95) ' if one.noun != 'latency' else ''}on {one.device}" if one.device else one.noun
             texts.append(f"{one.limit:g} {one.unit} {what}")

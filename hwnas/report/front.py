@@ -29,8 +29,8 @@ __all__ = [
 
 def front_section(result: SearchResult, tables: Mapping[str, LatencyTable]) -> str:
     """The charts of accuracy against what is minimised, and the published networks in them as a table."""
-    question = result.question
-    found = dimensions(question)
+    config = result.config
+    found = dimensions(config)
     minimised = [one for one in found if one.minimised]
     published = published_networks(result, tables)
     charts = []
@@ -41,7 +41,7 @@ def front_section(result: SearchResult, tables: Mapping[str, LatencyTable]) -> s
             charts.append(f"<h3>Accuracy and {escape(one.noun + one.place)}</h3>")
         charts.append(
             front_chart(
-                fronts=[Front(question.device, front_marks(result, one))],
+                fronts=[Front(config.devices[0], front_marks(result, one))],
                 candidates=[
                     (trial.number(one.name) / one.per_unit, trial.accuracy.value) for trial in result.trials
                 ],
@@ -57,7 +57,7 @@ def front_section(result: SearchResult, tables: Mapping[str, LatencyTable]) -> s
         else "the accuracy estimated in this run; those that it did not evaluate are left out"
     )
     how = provenances(found)
-    here = "these devices" if len(question.devices) > 1 else "this device"
+    here = "these devices" if len(config.devices) > 1 else "this device"
     line = (
         "The line joins those that no other beats in the chart's two objectives; fainter ones are on the "
         "front for another objective. "
@@ -77,7 +77,7 @@ def front_section(result: SearchResult, tables: Mapping[str, LatencyTable]) -> s
 
 def front_marks(result: SearchResult, along: Dimension) -> list[Mark]:
     """The front's networks as a chart along a dimension shows them, best accuracy first."""
-    found = dimensions(result.question)
+    found = dimensions(result.config)
     marks = []
     for rank, candidate in enumerate(result.front, start=1):
         at, accuracy = shown(result, candidate, along), candidate.accuracy
@@ -122,7 +122,7 @@ def axis_title(result: SearchResult, dimension: Dimension) -> str:
 
 def accuracy_title(result: SearchResult) -> str:
     """What stands at the axis of the accuracy."""
-    unit = result.question.accuracy_unit
+    unit = result.config.accuracy_unit
     return f"accuracy, estimated{f' ({unit})' if unit else ''}"
 
 
@@ -155,12 +155,12 @@ def _published_table(
         f"<td>{one.macs / 1e6:.0f}</td></tr>"
         for one in published
     )
-    better = "as good in all objectives" if len(result.question.minimised) > 1 else "as fast and as accurate"
+    better = "as good in all objectives" if len(result.config.minimised) > 1 else "as fast and as accurate"
     return (
         '<details><summary>Published networks beside the front</summary><div class="wide"><table><thead><tr>'
         '<th class="left">network</th>'
         + "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-        + f"<th>accuracy {escape(result.question.accuracy_unit)}, {how}</th>"
+        + f"<th>accuracy {escape(result.config.accuracy_unit)}, {how}</th>"
         f"<th>{better}</th><th>params M</th><th>MACs M</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div></details>"
     )

@@ -51,7 +51,7 @@ def report_html(result: SearchResult, *, tables: Mapping[str, LatencyTable]) -> 
     }
     links = "".join(f'<a href="#{name}">{SECTIONS[name]}</a> ' for name, text in sections.items() if text)
     return page(
-        f"hwnas: {within(result.question)}",
+        f"hwnas: {within(result.config)}",
         f'{_head(result)}<nav aria-label="Sections">{links}</nav><main>{"".join(sections.values())}</main>',
     )
 
@@ -67,19 +67,17 @@ def page(title: str, body: str) -> str:
 
 
 def _head(result: SearchResult) -> str:
-    question, front = result.question, result.front
-    found = dimensions(question)
+    config, front = result.config, result.front
+    found = dimensions(config)
     facts = {
-        "networks evaluated, all within the bounds": str(len(result.trials)),
+        "networks evaluated, all within the limits": str(result.evaluated + result.given),
         "networks on the front": str(len(front)),
         "latencies are": provenances(found),
-        "accuracies are": f"estimated ({question.accuracy})",
+        "accuracies are": f"estimated ({config.accuracy})",
     }
     if front:
         best = front[0]
-        facts["best accuracy, estimated"] = (
-            f"{with_deviation(best.accuracy)} {question.accuracy_unit}".strip()
-        )
+        facts["best accuracy, estimated"] = f"{with_deviation(best.accuracy)} {config.accuracy_unit}".strip()
         for one in found:
             value = f"{number(one.of(best).value)} {one.unit}"
             if best.measured is not None and result.is_verified and one.name == "latency":
@@ -94,13 +92,13 @@ def _head(result: SearchResult) -> str:
     unfinished = (
         ""
         if result.is_complete
-        else f"<p>This run has {len(result.trials)} of {result.trials_wanted} candidates. "
+        else f"<p>This run has {result.remaining} candidates. "
         + (f"Go on: <code>{escape(resume_command(result.path))}</code></p>" if result.path else "</p>")
     )
     return (
-        f"<header><h1>Vision transformers within {escape(within(question))}</h1>"
-        f'<p class="soft">Space {escape(str(question.space.get("name", "")))}, '
-        f"sampler {escape(question.sampler)}, seed {question.seed}, {escape(result.started)}</p></header>"
+        f"<header><h1>Vision transformers within {escape(within(config))}</h1>"
+        f'<p class="soft">Space {escape(str(config.space.get("name", "")))}, '
+        f"sampler {escape(config.sampler)}, seed {config.seed}, {escape(result.started)}</p></header>"
         f"{unfinished}"
         f'<dl class="facts">{cells}</dl>'
     )

@@ -37,6 +37,7 @@ def verification_section(result: SearchResult) -> str:
             f"measured, which got {percent(min(disturbed))} of it at worst: those times are too long.</p>"
         )
     latencies, front = known.latencies, set(known.front)
+    budget_ms = result.config.targets[0].budget_ms
     rows = "".join(
         f'<tr><td class="left"><code>{escape(one.id)}</code></td><td>{one.round}</td>'
         f"<td>{number(latencies[one.id].value)}</td><td>{interval(latencies[one.id])}</td>"
@@ -44,7 +45,7 @@ def verification_section(result: SearchResult) -> str:
         f"<td>{100 * (one.predicted.value / latencies[one.id].value - 1):+.1f} %</td>"
         f"<td>{number(known.corrected[one.id].value) if one.id in known.corrected else ''}</td>"
         f"<td>{percent(one.cpu_share)}</td>"
-        f'<td class="left">{"yes" if latencies[one.id].value <= result.question.budget_ms else "no"}</td>'
+        f'<td class="left">{"yes" if latencies[one.id].value <= budget_ms else "no"}</td>'
         f'<td class="left">{"yes" if one.id in front else ""}</td></tr>'
         for one in known.measured
     )
@@ -63,8 +64,8 @@ def verification_section(result: SearchResult) -> str:
             )
             for one in known.measured
         ],
-        budget_ms=result.question.budget_ms,
-        how=f"{result.question.provenance} table",
+        budget_ms=result.config.targets[0].budget_ms,
+        how=f"{result.config.provenance} table",
     )
     return (
         f'<section id="measured"><h2>Measured on the device</h2>{told}{chart if known.measured else ""}'

@@ -22,8 +22,8 @@ LONG = 30
 
 def networks_section(result: SearchResult) -> str:
     """The front as a table: best accuracy first, one row a network."""
-    question, verified = result.question, result.is_verified
-    found = [one for one in dimensions(question) if one.name not in SIZES]
+    config, verified = result.config, result.is_verified
+    found = [one for one in dimensions(config) if one.name not in SIZES]
     columns = [
         replace(one, noun="predicted", provenance=f"{one.provenance} table")
         if verified and one.device
@@ -35,7 +35,7 @@ def networks_section(result: SearchResult) -> str:
         "<th>#</th>",
         "<th>measured ms</th><th>measured interval ms</th>" if verified else "",
         *(f"<th>{escape(one.column)}</th>" for one in columns),
-        f"<th>accuracy {escape(question.accuracy_unit)}, estimated</th>",
+        f"<th>accuracy {escape(config.accuracy_unit)}, estimated</th>",
         '<th class="left">attention</th><th class="left">id</th>',
         *(f"<th>{escape(replace(one, noun=f'{one.noun} interval').column)}</th>" for one in timed),
         "<th>params M</th><th>MACs M</th>",
@@ -47,10 +47,10 @@ def networks_section(result: SearchResult) -> str:
     run = "RUN" if result.path is None else str(result.path)
     first = shlex.quote(f"{run}#1")
     commands = (
-        f"hwnas describe {first} --device {shlex.quote(question.device)}\n"
+        f"hwnas describe {first} --device {shlex.quote(config.devices[0])}\n"
         f"hwnas export {first} --out model.onnx\nhwnas train {first} --data FOLDER"
     )
-    several = len(question.minimised) > 1
+    several = len(config.minimised) > 1
     better = "at least as good in every objective" if several else "as fast and as accurate"
     return (
         '<section id="networks"><h2>Networks, best accuracy first</h2>'

@@ -26,7 +26,7 @@ MOST_BARS = 60
 
 def ops_section(result: SearchResult, tables: Mapping[str, LatencyTable]) -> str:
     """A bar for each network and device, cut into ops; opened, the ops' own milliseconds."""
-    absent = [device for device in result.question.devices if device not in tables]
+    absent = [device for device in result.config.devices if device not in tables]
     missing = (
         f"<p>The latency table this run used for {escape(', '.join(absent))} is not at hand, or has changed "
         "since: no latencies per op. 'hwnas devices' lists the tables that are.</p>"
@@ -35,7 +35,7 @@ def ops_section(result: SearchResult, tables: Mapping[str, LatencyTable]) -> str
     )
     if not tables:
         return f'<section id="time"><h2>Where the time goes</h2>{missing}</section>'
-    timed = [one for one in dimensions(result.question) if one.device in tables]
+    timed = [one for one in dimensions(result.config) if one.device in tables]
     devices = list({one.device: one for one in timed}.values())
     chosen = spread_over(len(result.front), max(2, MOST_BARS // len(devices)))
     shares = {
@@ -87,23 +87,20 @@ def _network(
 
 def provenance_section(result: SearchResult, tables: Mapping[str, LatencyTable]) -> str:
     """Everything that the numbers of the page depend on."""
-    question = result.question
-    digests = {question.device: (question.provenance, question.table_digest)} | {
-        other.device: (other.provenance, other.table_digest) for other in question.others
-    }
+    config = result.config
     facts = {
-        f"latency table of {device}": f"{provenance}, digest {digest}"
-        for device, (provenance, digest) in digests.items()
+        f"latency table of {target.device}": f"{table.provenance}, digest {table.digest}"
+        for target, table in zip(config.targets, config.tables, strict=True)
     }
-    minimised = [one.noun + one.place for one in dimensions(question) if one.minimised]
+    minimised = [one.noun + one.place for one in dimensions(config) if one.minimised]
     facts |= {
-        "within": within(question)
-        + ("" if question.confidence is None else f" with probability {question.confidence:g}"),
+        "within": within(config)
+        + ("" if config.confidence is None else f" with probability {config.confidence:g}"),
         "minimised": ", ".join(minimised),
-        "accuracy estimator": question.accuracy,
-        "search space": f"{question.space.get('name', '')} (in full in run.yaml)",
-        "sampler, engine, seed": f"{question.sampler}, {question.engine}, {question.seed}",
-        "candidates": f"{len(result.trials)} of {result.trials_wanted}",
+        "accuracy estimator": config.accuracy,
+        "search space": f"{config.space.get('name', '')} (in full in run.yaml)",
+        "sampler, engine, seed": f"{config.sampler}, {config.engine}, {config.seed}",
+        "candidates": result.remaining,
         "versions": ", ".join(f"{name} {version}" for name, version in result.versions.items()),
         "started": result.started,
     }

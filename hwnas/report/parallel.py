@@ -90,7 +90,7 @@ def parallel_chart(result: SearchResult, minimised: Sequence[Dimension]) -> str:
 
 def _scales(result: SearchResult, minimised: Sequence[Dimension]) -> list[_Scale]:
     accuracies = tuple(candidate.accuracy.value for candidate in result.front)
-    unit = result.question.accuracy_unit
+    unit = result.config.accuracy_unit
     words = ("accuracy", "", f"{unit}, estimated".lstrip(", "))
     scales = [_Scale(words, accuracies, best=max(accuracies), worst=min(accuracies))]
     for one in minimised:

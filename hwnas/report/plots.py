@@ -118,7 +118,7 @@ def _drawings(
     result: SearchResult, tables: Mapping[str, LatencyTable]
 ) -> Iterator[tuple[str, float, Drawing]]:
     """The name of each plot, its height in inches, and what draws it."""
-    found = dimensions(result.question)
+    found = dimensions(result.config)
     minimised = [one for one in found if one.minimised]
     for one in minimised:
         name = "front" if len(minimised) == 1 else f"front-{_slug(one.name)}"
@@ -133,7 +133,7 @@ def _drawings(
         yield "choices", 0.7 + 0.5 * len(attention), lambda axes: _choices(axes, result)
     if result.front:
         for device, table in tables.items():
-            name = "ops" if len(result.question.devices) == 1 else f"ops-{_slug(device)}"
+            name = "ops" if len(result.config.devices) == 1 else f"ops-{_slug(device)}"
             shown = spread_over(len(result.front), BARS)
             yield (
                 name,
@@ -203,7 +203,7 @@ def _front(axes: Axes, result: SearchResult, along: Dimension, tables: Mapping[s
 
 def _hypervolume(axes: Axes, result: SearchResult) -> None:
     points = points_of(result)
-    box = box_of([points], limits=limits_of(result.question))
+    box = box_of([points], limits=limits_of(result.config))
     assert box is not None  # there are trials
     known = progress(points, box)
     axes.step([*known.evaluations, known.total], [*known.shares, known.final], where="post", color=BLUE)
@@ -223,13 +223,13 @@ def _measured(axes: Axes, result: SearchResult) -> None:
     every = [*measured.values(), *predicted.values(), *corrected.values()]
     axes.plot([min(every), max(every)], [min(every), max(every)], color=GREY, lw=0.8)
     for label, marker, colour, known_ms in (
-        (f"{result.question.provenance} table", "o", BLUE, predicted),
+        (f"{result.config.provenance} table", "o", BLUE, predicted),
         ("corrected table", "s", VERMILION, corrected),
     ):
         if known_ms:
             heights = [measured[name] for name in known_ms]
             axes.plot(list(known_ms.values()), heights, marker, ms=3, color=colour, label=label)
-    axes.axhline(result.question.budget_ms, color=VERMILION, ls="--", lw=0.8, label="budget")
+    axes.axhline(result.config.targets[0].budget_ms, color=VERMILION, ls="--", lw=0.8, label="budget")
     axes.set_xlabel("predicted (ms)")
     axes.set_ylabel("measured (ms)")
     axes.legend(loc="upper left")
@@ -256,7 +256,7 @@ def _ops(axes: Axes, result: SearchResult, device: str, table: LatencyTable, sho
             by_kind[op.kind] = by_kind.get(op.kind, 0.0) + ms
         rows.append((f"#{index + 1}", by_kind | ({"rest": rest_ms} if rest_ms > 0 else {})))
     _stacked(axes, rows)
-    place = f" on {device}" if len(result.question.devices) > 1 else ""
+    place = f" on {device}" if len(result.config.devices) > 1 else ""
     axes.set_xlabel(f"latency{place}, {table.provenance} (ms)")
 
 

@@ -37,7 +37,7 @@ class PublishedNetwork:
 
 def is_on_published_scale(result: SearchResult) -> bool:
     """Whether the run's accuracies are ImageNet-1K top-1, as the papers publish it."""
-    return result.question.accuracy == "published"
+    return result.config.accuracy == "published"
 
 
 def published_networks(
@@ -48,10 +48,10 @@ def published_networks(
     None where a table is not at hand. Their accuracy is the published one if the run's estimator speaks of
     the same, else what the run itself estimated for them, if it did.
     """
-    found = dimensions(result.question)
+    found = dimensions(result.config)
     if any(one.device not in tables for one in found if one.device):
         return ()
-    first = tables[result.question.device]
+    first = tables[result.config.devices[0]]
     predicted = {
         one.name: _predictor(one, tables)
         for one in found

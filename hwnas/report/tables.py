@@ -11,12 +11,8 @@ __all__ = ["tables_of"]
 
 def tables_of(result: SearchResult) -> dict[str, LatencyTable]:
     """By device, those whose content is what the run recorded; the others are left out."""
-    question = result.question
-    digests = {question.device: question.table_digest} | {
-        other.device: other.table_digest for other in question.others
-    }
     found = {}
-    for device, digest in digests.items():
+    for device, digest in result.config.digests.items():
         try:
             table = LatencyTable.load(device)
         except HwnasError:

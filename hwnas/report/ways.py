@@ -12,7 +12,7 @@ from hwnas.report.curves import Curve, progress_chart
 from hwnas.report.dimensions import dimensions
 from hwnas.report.progress import Box, Points, box_of, progress
 from hwnas.report.words import percent
-from hwnas.search.config import Question
+from hwnas.search.config import SearchConfig
 from hwnas.search.run import SearchResult
 
 __all__ = ["box_text", "choices_section", "limits_of", "points_of", "progress_section"]
@@ -22,7 +22,7 @@ OPEN = ("kernels", "width")
 
 def points_of(result: SearchResult) -> Points:
     """All evaluations, in order: what is minimised, in the report's units, and the accuracy's lower bound."""
-    minimised = [one for one in dimensions(result.question) if one.minimised]
+    minimised = [one for one in dimensions(result.config) if one.minimised]
     points = [
         [*(trial.number(one.name) / one.per_unit for one in minimised), trial.accuracy.lower_bound()]
         for trial in result.trials
@@ -30,14 +30,14 @@ def points_of(result: SearchResult) -> Points:
     return np.array(points, dtype=float).reshape(len(points), len(minimised) + 1)
 
 
-def limits_of(question: Question) -> list[float | None]:
+def limits_of(config: SearchConfig) -> list[float | None]:
     """The limit of each minimised dimension, in the report's units."""
-    return [one.limit for one in dimensions(question) if one.minimised]
+    return [one.limit for one in dimensions(config) if one.minimised]
 
 
-def box_text(box: Box, question: Question) -> str:
+def box_text(box: Box, config: SearchConfig) -> str:
     """From where to where a box reaches, in words."""
-    units = [one.unit for one in dimensions(question) if one.minimised] + [question.accuracy_unit]
+    units = [one.unit for one in dimensions(config) if one.minimised] + [config.accuracy_unit]
     best, reference = (
         "; ".join(f"{value:.4g} {unit}".strip() for value, unit in zip(corner, units, strict=True))
         for corner in (box.best, box.reference)
@@ -48,18 +48,25 @@ def box_text(box: Box, question: Question) -> str:
 def progress_section(result: SearchResult) -> str:
     """The curve of the hypervolume, and the reference point it is measured against."""
     points = points_of(result)
-    box = box_of([points], limits=limits_of(result.question))
+    box = box_of([points], limits=limits_of(result.config))
     if box is None:
         return ""
     known = progress(points, box)
     near = known.first_with(0.99 * known.final)
-    minimised = [one.noun + one.place for one in dimensions(result.question) if one.minimised]
+    minimised = [one.noun + one.place for one in dimensions(result.config) if one.minimised]
+    what, note = "evaluations", ""
+    if result.epochs:
+        what = "recorded networks"
+        note = (
+            f'<p class="soft">Recorded are the {known.total} networks that survived an epoch, of '
+            f"{result.evaluated} evaluated in {len(result.epochs) - 1} epochs.</p>"
+        )
     counted = ", counted by points spread evenly over it" if len(minimised) > 1 else ""
     return (
         f'<section id="progress"><h2>How it got there</h2>{progress_chart([Curve("hypervolume", known)])}'
-        f"<p>99 % of the final hypervolume was there after {near} of {known.total} evaluations.</p>"
+        f"<p>99 % of the final hypervolume was there after {near} of {known.total} {what}.</p>{note}"
         f'<p class="soft">Hypervolume of {escape(", ".join(minimised))} and accuracy (less one standard '
-        f"deviation), in parts of {escape(box_text(box, result.question))}{counted}: in the end "
+        f"deviation), in parts of {escape(box_text(box, result.config))}{counted}: in the end "
         f"{known.final:.4f}.</p></section>"
     )
 

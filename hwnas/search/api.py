@@ -1,4 +1,4 @@
-"""search() and resume(): from a question to a front, in one call.
+"""search() and resume(): from a config to a front, in one call.
 
 What a resumed run promises: with the same hwnas, Optuna and Python, as many workers, and an estimator
 that answers the same network the same way, it ends up with the same candidates as a run that was never
@@ -13,26 +13,30 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwnas import plugins
 from hwnas.errors import UsageError
-from hwnas.estimate import Predictor
+from hwnas.estimate import ArrayPredictor, Predictor
 from hwnas.io.jsonl import Record, write_atomically
 from hwnas.predictors.accuracy import AccuracyFunction, load_accuracy
-from hwnas.search.config import OtherDevice, Question
+from hwnas.search.config import SearchConfig, TableVersion, Target
+from hwnas.search.evolution import Epoch, evolve
 from hwnas.search.feasibility import require_feasible
-from hwnas.search.objectives import Latency, Quantity, Size, Tail, Wanted
 from hwnas.search.output import document
-from hwnas.search.problem import Problem, check_budget
+from hwnas.search.problem import Problem
 from hwnas.search.run import (
     CANDIDATES,
     FRONT,
+    PROGRESS,
     SearchResult,
     create_run,
+    extended,
     load_run,
     locked,
+    reread,
     result_of,
 )
 from hwnas.search.trial import Trial
@@ -45,7 +49,6 @@ __all__ = [
     "DEFAULT_TRIALS",
     "Accuracy",
     "Progress",
-    "must_ask_the_same",
     "name_of",
     "problem_of",
     "resume",
@@ -53,97 +56,197 @@ __all__ = [
     "table_of",
 ]
 
-
-# --- options -> configuration and problem ----------------------------------------------------
-
+DEFAULT_TRIALS = 2000
+MOST_WORKERS = 1024
+DEFAULTS: Mapping[str, Any] = {
+    "accuracy": "published",
+    "seed": 0,
+    "sampler": "auto",
+    "engine": "optuna",
+    "confidence": None,
+    "budget_on": "p50",
+    "limits": {},
+    "objectives": (),
+}
+"""What a search takes where neither the caller nor the run it starts from says otherwise."""
 
 Accuracy = Predictor | AccuracyFunction
-"""What says how good a network is: a predictor, or a function that gives a number (in %)."""
+"""An accuracy estimator: a predictor, or a function that returns a number (in %)."""
+
+Progress = Callable[[int, int], None]
+"""Called as progress(evaluated, wanted) after each candidate; wanted is 0 where that is not known."""
+
+
+def search(
+    space: SearchSpace | None = None,
+    *,
+    device: str | LatencyTable | Sequence[str | LatencyTable] | None = None,
+    budget_ms: float | Sequence[float] | None = None,
+    accuracy: str | Accuracy | None = None,
+    trials: int | None = None,
+    seed: int | None = None,
+    out: Path | str | None = None,
+    sampler: str | None = None,
+    engine: str | None = None,
+    confidence: float | None = None,
+    budget_on: str | None = None,
+    limits: Mapping[str, float] | None = None,
+    objectives: Sequence[str] | None = None,
+    start_from: Path | str | SearchResult | None = None,
+    workers: int | None = None,
+    address: str | None = None,
+    gpus: float | None = None,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> SearchResult:
+    """The Pareto front of accuracy and latency among the networks within the budget.
+
+    `device` names a latency table (`hwnas devices` lists them) or is one. `accuracy` is an
+    estimator's name, `module:function`, a predictor or a function of an ArchSpec (default: "published").
+    With `out`, a run directory is written there, which `resume` continues and
+    `hwnas.report.write_report` makes a page of; without, nothing is written. With `confidence` 0.9,
+    latency is within the budget with that probability, by the table's own error. `stop` is called before
+    each candidate and ends the search by returning True.
+
+    `trials` is the number of networks to evaluate (2000). Without it, an estimator that answers in arrays
+    (`published`, `learned`) is asked about as many as it takes until the front stops growing; see
+    `hwnas.search.evolution`.
+
+    `workers` is the number of parallel evaluations: the engine `optuna` in processes of this machine (a
+    script that calls this then needs `if __name__ == "__main__":`), the engine `ray` on the cluster at
+    `address`, each with `gpus` GPUs.
+
+    Several devices, each with its budget in the same order, find networks that are within all of them; the
+    first one's latency is `Candidate.latency`, the others' are in `also`. `budget_on` "p95" compares the
+    tails of the latencies with the budgets. `limits` bounds `params`, `macs` or `memory` (bytes), and
+    `objectives` names which of these are minimised besides the latencies.
+
+    `start_from` is a run whose evaluations are used: options that are left out are taken from it, and the
+    accuracies of its candidates are not estimated again. Space and estimator must be the same.
+
+    Raises InfeasibleError when no network is within the budget, UsageError for a wrong option, an
+    `out` that cannot be written or holds a run.
+    """
+    if trials is not None and trials < 1:
+        raise UsageError(f"trials must be at least 1, got {trials}")
+    past = load_run(start_from) if isinstance(start_from, Path | str) else start_from
+    asked = {
+        "accuracy": accuracy,
+        "seed": seed,
+        "sampler": sampler,
+        "engine": engine,
+        "confidence": confidence,
+        "budget_on": budget_on,
+        "limits": limits,
+        "objectives": objectives,
+    }
+    options = {name: _first(value, past, name) for name, value in asked.items()}
+    given_space = SearchSpace.default() if space is None and past is None else space
+    space = past.space if given_space is None and past is not None else given_space
+    assert space is not None
+    targets, tables = _targets(device, budget_ms, past)
+    estimator = load_accuracy(options["accuracy"])
+    config = SearchConfig(
+        targets=targets,
+        tables=tuple(TableVersion(table.digest, table.provenance) for table in tables),
+        confidence=options["confidence"],
+        accuracy=name_of(options["accuracy"]),
+        accuracy_unit=estimator.unit,
+        sampler=_known("search/samplers", options["sampler"]),
+        engine=_known("search/engines", options["engine"]),
+        seed=options["seed"],
+        space=space.to_dict(),
+        budget_on=options["budget_on"],
+        limits={name: float(limit) for name, limit in options["limits"].items()},
+        objectives=tuple(options["objectives"]),
+    )
+    if past is not None:
+        _require_same_accuracy(past, config)
+    where = {"workers": workers, "address": address, "gpus": gpus}
+    work: dict[str, Any] = {}
+    in_arrays = trials is None and config.sampler == "auto" and _answers_in_arrays(estimator, tables)
+    if not in_arrays or engine is not None or any(value is not None for value in where.values()):
+        in_arrays = False
+        work = _work(config.engine, **where)
+        if trials is None:
+            trials = DEFAULT_TRIALS if past is None or past.trials_wanted is None else past.trials_wanted
+    problem = problem_of(config, space, tables, estimator)
+    require_feasible(problem, provenance=config.provenance)
+    given = [] if past is None else _carried_over(past, problem)
+    source = "" if past is None or past.path is None else str(past.path)
+    started = result_of(
+        config, space, given, trials_wanted=trials, work=work, given=len(given), source=source
+    )
+    if out is None:
+        return _evaluated(problem, started, work, trials=trials, progress=progress, stop=stop)
+    path = Path(out)
+    create_run(path, config, trials=trials, work=work, given=given, source=source)
+    return _continued(load_run(path), problem, work, trials=trials, progress=progress, stop=stop)
+
+
+def resume(
+    path: Path | str | SearchResult,
+    *,
+    trials: int | None = None,
+    device: str | LatencyTable | Sequence[str | LatencyTable] | None = None,
+    accuracy: str | Accuracy | None = None,
+    engine: str | None = None,
+    workers: int | None = None,
+    address: str | None = None,
+    gpus: float | None = None,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+    **asked: Any,
+) -> SearchResult:
+    """Continues a run until it has `trials` candidates in total (by default, as many as it began with).
+
+    A run that goes on until it converges has no `trials`. Options that are given must equal those of the
+    run (`budget_ms`, `sampler`, `seed`, `confidence` and `space` too); `device` and `accuracy` may also be
+    the objects themselves. Where candidates are evaluated (`engine`, `workers`, `address`, `gpus`) may
+    change; by default it is as it was.
+
+    Raises UsageError when there is no run, when an option differs (with the difference), or
+    when another process searches in it; FileFormatError when its files are damaged.
+    """
+    past = path if isinstance(path, SearchResult) else load_run(path)
+    recorded = past.config
+    tables = _tables_of(past, device=device, accuracy=accuracy, **asked)
+    estimator = load_accuracy(recorded.accuracy if accuracy is None else accuracy)
+    problem = problem_of(recorded, past.space, tables, estimator)
+    if past.trials_wanted is None:
+        if trials is not None:
+            raise UsageError(
+                f"{past.path}: this search goes on until it converges, so --trials does not apply; leave it "
+                "out, or start a new run"
+            )
+        return _continued(past, problem, {}, trials=None, progress=progress, stop=stop)
+    wanted = past.trials_wanted if trials is None else trials
+    options = dict(past.work)
+    before = options.pop("engine", recorded.engine)
+    where = _known("search/engines", before if engine is None else engine)
+    given = {"workers": workers, "address": address, "gpus": gpus}
+    given = {name: value for name, value in given.items() if value is not None}
+    work = _work(where, **(options | given if where == before else given))
+    return _continued(past, problem, work, trials=wanted, progress=progress, stop=stop)
+
+
+# --- options -> config and problem -----------------------------------------------------------
 
 
 def problem_of(
-    question: Question, space: SearchSpace, tables: Sequence[LatencyTable], accuracy: Predictor
+    config: SearchConfig, space: SearchSpace, tables: Sequence[LatencyTable], accuracy: Predictor
 ) -> Problem:
-    """What the question asks, with the tables of its devices in their order."""
-    tail = question.budget_on == "p95"
-    wanted: list[Wanted] = []
-    for other, table in zip(question.others, tables[1:], strict=True):
-        check_budget(other.budget_ms)
-        name = other.quantity(tail=tail)
-        latency = Latency(table, space, name=name, confidence=question.confidence)
-        quantity: Quantity = Tail(latency, table, space, name=name) if tail else latency
-        wanted.append(Wanted(quantity, other.budget_ms, minimised=True))
-    for name in dict.fromkeys((*question.limits, *question.objectives)):
-        limit = question.limits.get(name)
-        if limit is not None and not 0 < limit < math.inf:
-            raise UsageError(f"a limit must be a positive number, got {limit} for {name}")
-        wanted.append(Wanted(Size(name, space), limit, minimised=name in question.objectives))
+    """The problem of a config, with the tables of its targets in their order."""
     return Problem(
         space,
-        tables[0],
         accuracy,
-        budget_ms=question.budget_ms,
-        confidence=question.confidence,
-        budget_on=question.budget_on,
-        wanted=wanted,
+        targets=config.targets,
+        latencies=tables,
+        confidence=config.confidence,
+        budget_on=config.budget_on,
+        limits=config.limits,
+        objectives=config.objectives,
     )
-
-
-def must_ask_the_same(
-    past: SearchResult,
-    *,
-    device: str | LatencyTable | Sequence[str | LatencyTable] | None,
-    accuracy: str | Accuracy | None,
-    **asked: Any,
-) -> list[LatencyTable]:
-    """The tables of a run's devices, once it is sure that what is asked now is what the run asks.
-
-    What is left out is taken from the run. Raises UsageError with the difference.
-    """
-    path, recorded = past.path, past.question
-    devices: list[str | LatencyTable] = list(recorded.devices)
-    if device is not None:
-        given = [device] if isinstance(device, str) or not isinstance(device, Sequence) else list(device)
-        if len(given) != len(devices):
-            raise UsageError(
-                f"{path} is a search for {', '.join(recorded.devices)}, got {len(given)} devices. "
-                "Leave them out to resume it, or start a new run"
-            )
-        devices = given
-    tables = [table_of(one) for one in devices]
-    table = tables[0]
-    changes = {name: value for name, value in asked.items() if value is not None}
-    if isinstance(changes.get("space"), SearchSpace):
-        changes["space"] = changes["space"].to_dict()
-    if isinstance(devices[0], str):
-        changes["device"] = devices[0]
-    budgets = changes.get("budget_ms")
-    if isinstance(budgets, Sequence):
-        changes["budget_ms"] = budgets[0]
-    then = [other.budget_ms for other in recorded.others]
-    now_ms = list(budgets[1:]) if isinstance(budgets, Sequence) else then
-    if len(now_ms) != len(then):
-        raise UsageError(
-            f"{path} is a search for {', '.join(recorded.devices)}, got {len(now_ms) + 1} budgets. "
-            "Leave them out to resume it, or start a new run"
-        )
-    changes["others"] = [
-        {
-            "device": one if isinstance(one, str) else other.device,
-            "table_digest": held.digest,
-            "provenance": held.provenance,
-            "budget_ms": float(ms),
-        }
-        for one, held, other, ms in zip(devices[1:], tables[1:], recorded.others, now_ms, strict=True)
-    ]
-    if accuracy is not None:
-        changes["accuracy"] = name_of(accuracy)
-    now = Question.from_dict(
-        recorded.to_dict() | changes | {"table_digest": table.digest, "provenance": table.provenance},
-        source=str(path),
-    )
-    now.must_equal(recorded, run=str(path))
-    return tables
 
 
 def table_of(device: str | LatencyTable) -> LatencyTable:
@@ -163,142 +266,115 @@ def name_of(accuracy: str | Accuracy) -> str:
     return f"{named.__module__}:{named.__qualname__}"
 
 
-# --- search and resume ------------------------------------------------------------------------
-
-DEFAULT_TRIALS = 2000
-MOST_WORKERS = 1024
-
-Progress = Callable[[int, int], None]
-"""Called as progress(evaluated, wanted) after each candidate."""
+def _first(value: Any, past: SearchResult | None, name: str) -> Any:
+    """The option that was given, else that of the run to start from, else the default."""
+    if value is not None:
+        return value
+    return DEFAULTS[name] if past is None else getattr(past.config, name)
 
 
-def search(
-    space: SearchSpace | None = None,
-    *,
-    device: str | LatencyTable | Sequence[str | LatencyTable],
-    budget_ms: float | Sequence[float],
-    accuracy: str | Accuracy = "published",
-    trials: int = DEFAULT_TRIALS,
-    seed: int = 0,
-    out: Path | str | None = None,
-    sampler: str = "auto",
-    engine: str = "optuna",
-    confidence: float | None = None,
-    budget_on: str = "p50",
-    limits: Mapping[str, float] | None = None,
-    objectives: Sequence[str] = (),
-    workers: int | None = None,
-    address: str | None = None,
-    gpus: float | None = None,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
-) -> SearchResult:
-    """The Pareto front of accuracy and latency among `trials` networks within the budget.
-
-    `device` names a latency table (`hwnas devices` lists them) or is one. `accuracy` is an
-    estimator's name, `module:function`, a predictor or a function of an ArchSpec. With `out`, a run
-    directory is written there, which `resume` continues and `hwnas.report.write_report` makes a page of;
-    without, nothing is written. With
-    `confidence` 0.9, latency is within the budget with that probability, by the table's own error.
-    `stop` is asked before each candidate.
-
-    `workers` evaluates so many candidates at once: the engine `optuna` in processes of this machine (a
-    script that calls this then needs `if __name__ == "__main__":`), the engine `ray` on the cluster at
-    `address`, each with `gpus` GPUs.
-
-    Several devices, each with its budget in the same order, find networks that keep all of them; the
-    first one's latency is `Candidate.latency`, the others' are in `also`. `budget_on` "p95" holds the
-    tails of the latencies against the budgets. `limits` bounds `params`, `macs` or `memory` (bytes), and
-    `objectives` names which of these are minimised besides the latencies.
-
-    Raises InfeasibleError when no network is within the budget, UsageError for a wrong option, an
-    `out` that cannot be written or holds a run.
-    """
-    if trials < 1:
-        raise UsageError(f"trials must be at least 1, got {trials}")
-    space = SearchSpace.default() if space is None else space
-    devices = [device] if isinstance(device, str) or not isinstance(device, Sequence) else list(device)
-    budgets = list(budget_ms) if isinstance(budget_ms, Sequence) else [budget_ms]
+def _targets(
+    device: str | LatencyTable | Sequence[str | LatencyTable] | None,
+    budget_ms: float | Sequence[float] | None,
+    past: SearchResult | None,
+) -> tuple[tuple[Target, ...], list[LatencyTable]]:
+    """The targets and their tables; what is left out is taken from the run to start from."""
+    if device is None and past is not None:
+        device = past.config.devices
+    if budget_ms is None and past is not None:
+        budget_ms = [target.budget_ms for target in past.config.targets]
+    devices = [] if device is None else _listed(device)
+    budgets = [] if budget_ms is None else _listed(budget_ms)
     if not devices or len(devices) != len(budgets):
         raise UsageError(
             f"each device needs a budget, in the same order; got {len(devices)} devices and "
             f"{len(budgets)} budgets"
         )
-    tables = [table_of(one) for one in devices]
     names = [one if isinstance(one, str) else one.name for one in devices]
     if len(set(names)) < len(names):
         raise UsageError(f"each device may be given once, got {', '.join(names)}")
-    table = tables[0]
-    estimator = load_accuracy(accuracy)
-    question = Question(
-        device=names[0],
-        table_digest=table.digest,
-        provenance=table.provenance,
-        budget_ms=float(budgets[0]),
-        confidence=confidence,
-        accuracy=name_of(accuracy),
-        accuracy_unit=estimator.unit,
-        sampler=_known("search/samplers", sampler),
-        engine=_known("search/engines", engine),
-        seed=seed,
-        space=space.to_dict(),
-        budget_on=budget_on,
-        others=tuple(
-            OtherDevice(name, other.digest, other.provenance, float(ms))
-            for name, other, ms in zip(names[1:], tables[1:], budgets[1:], strict=True)
-        ),
-        limits={name: float(limit) for name, limit in (limits or {}).items()},
-        objectives=tuple(objectives),
-    )
-    work = _work(question.engine, workers=workers, address=address, gpus=gpus)
-    problem = problem_of(question, space, tables, estimator)
-    require_feasible(problem, device=question.device, provenance=question.provenance)
-    if out is None:
-        kept: list[Trial] = []
-        _evaluate(problem, question, trials, work, done=(), keep=kept.extend, progress=progress, stop=stop)
-        return result_of(question, space, kept, trials_wanted=trials)
-    path = Path(out)
-    create_run(path, question, trials=trials, work=work)
-    return _continue(path, problem, work, trials=trials, progress=progress, stop=stop)
+    targets = tuple(Target(name, float(ms)) for name, ms in zip(names, budgets, strict=True))
+    return targets, [table_of(one) for one in devices]
 
 
-def resume(
-    path: Path | str,
+def _listed(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, Sequence) and not isinstance(values, str) else [values]
+
+
+def _tables_of(
+    past: SearchResult,
     *,
-    trials: int | None = None,
-    device: str | LatencyTable | Sequence[str | LatencyTable] | None = None,
-    accuracy: str | Accuracy | None = None,
-    engine: str | None = None,
-    workers: int | None = None,
-    address: str | None = None,
-    gpus: float | None = None,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] | None = None,
+    device: str | LatencyTable | Sequence[str | LatencyTable] | None,
+    accuracy: str | Accuracy | None,
     **asked: Any,
-) -> SearchResult:
-    """Takes a run up again until it has `trials` candidates in total (by default, as many as it began with).
+) -> list[LatencyTable]:
+    """The tables of a run's devices, after a check that the options given equal those of the run.
 
-    Options that are given must say what the run says (`budget_ms`, `sampler`, `seed`, `confidence` and
-    `space` too); `device` and `accuracy` may also be the objects themselves. Where candidates are evaluated
-    (`engine`, `workers`, `address`, `gpus`) may change; by default it is as it was.
-
-    Raises UsageError when there is no run, when the question has changed (with the difference), or
-    when another process searches in it; FileFormatError when its files are damaged.
+    Raises UsageError with the difference.
     """
-    path = Path(path)
-    past = load_run(path)
-    recorded = past.question
-    tables = must_ask_the_same(past, device=device, accuracy=accuracy, **asked)
-    estimator = load_accuracy(recorded.accuracy if accuracy is None else accuracy)
-    problem = problem_of(recorded, past.space, tables, estimator)
-    wanted = past.trials_wanted if trials is None else trials
-    options = dict(past.work)
-    before = options.pop("engine", recorded.engine)
-    where = _known("search/engines", before if engine is None else engine)
-    given = {"workers": workers, "address": address, "gpus": gpus}
-    given = {name: value for name, value in given.items() if value is not None}
-    work = _work(where, **(options | given if where == before else given))
-    return _continue(path, problem, work, trials=wanted, progress=progress, stop=stop)
+    recorded = past.config
+    counts = {"devices": device, "budgets": asked.get("budget_ms")}
+    for noun, values in counts.items():
+        if values is not None and len(_listed(values)) != len(recorded.targets):
+            raise UsageError(
+                f"{past.path} is a search for {', '.join(recorded.devices)}, got {len(_listed(values))} "
+                f"{noun}. Leave them out to resume it, or start a new run"
+            )
+    devices = list(recorded.devices) if device is None else _listed(device)
+    tables = [table_of(one) for one in devices]
+    budgets = [target.budget_ms for target in recorded.targets]
+    if asked.get("budget_ms") is not None:
+        budgets = [float(ms) for ms in _listed(asked["budget_ms"])]
+    changes = {name: value for name, value in asked.items() if value is not None and name != "budget_ms"}
+    if isinstance(changes.get("space"), SearchSpace):
+        changes["space"] = changes["space"].to_dict()
+    if accuracy is not None:
+        changes["accuracy"] = name_of(accuracy)
+    targets = [
+        {
+            # A table that was handed over is known by its digest; its name may have changed.
+            "device": one if isinstance(one, str) else target.device,
+            "budget_ms": ms,
+            "digest": table.digest,
+            "provenance": table.provenance,
+        }
+        for one, target, ms, table in zip(devices, recorded.targets, budgets, tables, strict=True)
+    ]
+    now = SearchConfig.from_dict(recorded.to_dict() | changes | {"targets": targets}, source=str(past.path))
+    now.require_equal(recorded, run=str(past.path))
+    return tables
+
+
+def _require_same_accuracy(past: SearchResult, config: SearchConfig) -> None:
+    """Raises UsageError when the accuracies of a run are not those that a search would estimate."""
+    for what, then, now in (
+        ("accuracy estimator", past.config.accuracy, config.accuracy),
+        ("search space", past.config.space, config.space),
+    ):
+        if then != now:
+            shown = f": '{then}' there, '{now}' here" if isinstance(then, str) else ""
+            raise UsageError(
+                f"a search that starts from a run needs its {what}{shown}. Leave the option out, or start a "
+                "new run without --from"
+            )
+
+
+def _carried_over(past: SearchResult, problem: Problem) -> list[Trial]:
+    """The candidates of a run that are feasible now, with their accuracies and today's latencies."""
+    if not past.trials:
+        return []
+    feasible = problem.feasible([trial.vector for trial in past.trials]).tolist()
+    kept = [trial for trial, keep in zip(past.trials, feasible, strict=True) if keep]
+    return problem.evaluated([trial.vector for trial in kept], [trial.accuracy for trial in kept])
+
+
+def _answers_in_arrays(estimator: Predictor, tables: Sequence[LatencyTable]) -> bool:
+    """Whether accuracy and latencies are predicted for many networks at once."""
+    return (
+        isinstance(estimator, ArrayPredictor)
+        and estimator.in_arrays
+        and all(hasattr(one, "predict_many") for one in tables)
+    )
 
 
 def _work(engine: str, **options: Any) -> dict[str, Any]:
@@ -321,50 +397,103 @@ def _work(engine: str, **options: Any) -> dict[str, Any]:
     return {"engine": engine, **given}
 
 
-def _continue(
-    path: Path,
+def _known(folder: str, name: str) -> str:
+    """The name, when the folder has such a plug-in; raises UsageError with a suggestion otherwise."""
+    if name not in plugins.names(folder):
+        plugins.load(folder, name)  # says so
+    return name
+
+
+# --- evaluation and record -------------------------------------------------------------------
+
+
+def _continued(
+    past: SearchResult,
     problem: Problem,
     work: Mapping[str, Any],
     *,
-    trials: int,
+    trials: int | None,
     progress: Progress | None,
     stop: Callable[[], bool] | None,
 ) -> SearchResult:
-    with ExitStack() as held:
-        held.enter_context(locked(path))
-        with Record(path / CANDIDATES) as record:  # cuts back what a kill left torn
-            past = load_run(path)
-            _evaluate(
-                problem,
-                past.question,
-                trials,
-                work,
-                done=past.trials,
-                keep=lambda found: record.extend(trial.to_dict() for trial in found),
-                progress=progress,
-                stop=stop,
-            )
-        result = load_run(path)
+    """The run after the rest of its search, recorded as it goes."""
+    path = past.path
+    assert path is not None
+    with ExitStack() as stack:
+        stack.enter_context(locked(path))
+        record = stack.enter_context(Record(path / CANDIDATES))  # cuts back what a kill left torn
+        log = stack.enter_context(Record(path / PROGRESS)) if trials is None else None
+        past = reread(past)
+
+        def keep(found: Sequence[Trial]) -> None:
+            record.extend(trial.to_dict() for trial in found)
+
+        def keep_epoch(epoch: Epoch) -> None:
+            assert log is not None
+            record.flush()  # an epoch counts once its networks are on the disk
+            log.append(asdict(epoch))
+            log.flush()
+
+        found = _evaluated(
+            problem,
+            past,
+            work,
+            trials=trials,
+            keep=keep,
+            keep_epoch=keep_epoch,
+            progress=progress,
+            stop=stop,
+        )
+        record.flush()
+        result = extended(found, ())
         write_atomically(path / FRONT, json.dumps(document(result), indent=2, allow_nan=False) + "\n")
     return result
 
 
-def _evaluate(
+def _evaluated(
     problem: Problem,
-    question: Question,
-    trials: int,
+    past: SearchResult,
     work: Mapping[str, Any],
     *,
-    done: tuple[Trial, ...],
-    keep: Callable[[Sequence[Trial]], None],
+    trials: int | None,
+    keep: Callable[[Sequence[Trial]], None] = lambda found: None,
+    keep_epoch: Callable[[Epoch], None] = lambda epoch: None,
     progress: Progress | None,
     stop: Callable[[], bool] | None,
-) -> None:
-    count = len(done)
+) -> SearchResult:
+    """The result with everything that was evaluated further."""
+    new: list[Trial] = []
+    epochs: list[Epoch] = []
+    stop = stop or (lambda: False)
+    if trials is None:
+
+        def on_epoch(found: Sequence[Trial], epoch: Epoch) -> None:
+            keep(found)
+            keep_epoch(epoch)
+            new.extend(found)
+            epochs.append(epoch)
+            if progress is not None:
+                progress(epoch.evaluated, 0)
+
+        accuracy = problem.accuracy
+        assert isinstance(accuracy, ArrayPredictor)
+        evolve(
+            problem,
+            accuracy,
+            seed=past.config.seed,
+            recorded=past.trials,
+            given=past.given,
+            epochs=past.epochs,
+            on_epoch=on_epoch,
+            stop=stop,
+        )
+        return extended(past, new, epochs=epochs)
+    count = len(past.trials)
 
     def on_trials(found: Sequence[Trial]) -> None:
         nonlocal count
         keep(found)
+        new.extend(found)
         for _ in found:
             count += 1
             if progress is not None:
@@ -373,18 +502,12 @@ def _evaluate(
     options = {name: value for name, value in work.items() if name != "engine"}
     plugins.load("search/engines", work["engine"]).run(
         problem,
-        sampler=question.sampler,
-        seed=question.seed,
+        sampler=past.config.sampler,
+        seed=past.config.seed,
         wanted=trials,
-        done=done,
+        done=past.trials,
         on_trials=on_trials,
-        stop=stop or (lambda: False),
+        stop=stop,
         **options,
     )
-
-
-def _known(folder: str, name: str) -> str:
-    """The name, when the folder has such a plug-in; raises UsageError with a suggestion otherwise."""
-    if name not in plugins.names(folder):
-        plugins.load(folder, name)  # says so
-    return name
+    return extended(past, new)

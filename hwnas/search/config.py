@@ -1,4 +1,4 @@
-"""Question: what a search asks. Two runs may only be joined when they ask the same."""
+"""SearchConfig: what a search is asked for. Two runs may only be joined when theirs are equal."""
 
 from __future__ import annotations
 
@@ -9,36 +9,38 @@ from typing import Any
 
 from hwnas.errors import FileFormatError, UsageError
 
-__all__ = ["OtherDevice", "Question"]
+__all__ = ["SearchConfig", "TableVersion", "Target"]
 
 
 @dataclass(frozen=True, slots=True)
-class OtherDevice:
-    """A device besides the first, and what a network may take there."""
-
-    device: str
-    table_digest: str
-    provenance: str
-    budget_ms: float
-
-    def quantity(self, *, tail: bool) -> str:
-        """The name of what is held against its budget, in a trial's `also`."""
-        return f"{'p95' if tail else 'latency'} {self.device}"
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Everything that decides which candidates a search proposes and what they are worth."""
+class Target:
+    """A device and the latency budget there."""
 
     device: str
     """Name of the latency table."""
-    table_digest: str
-    """Which content that table had."""
+    budget_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class TableVersion:
+    """Which latency table a run used for a device."""
+
+    digest: str
+    """`LatencyTable.digest`: SHA-256 of the table's content."""
     provenance: str
     """`measured`, `transferred` or `estimated`: what its latencies are."""
-    budget_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchConfig:
+    """Everything that decides which candidates a search proposes and what they are worth."""
+
+    targets: tuple[Target, ...]
+    """The devices, each with its budget; a network must stay within all of them."""
+    tables: tuple[TableVersion, ...]
+    """The latency table of each target, in the same order."""
     confidence: float | None
-    """With which probability the latency must be within the budget; None: its value must be."""
+    """With which probability a latency must be within its budget; None: its value must be."""
     accuracy: str
     """Name of the accuracy estimator."""
     accuracy_unit: str
@@ -48,76 +50,137 @@ class Question:
     space: dict[str, Any]
     """The whole search space, as its file holds it."""
     budget_on: str = "p50"
-    """What the budgets are held against: the latency, or `p95`, its tail."""
-    others: tuple[OtherDevice, ...] = ()
-    """Further devices that a network must run on within their own budgets."""
+    """What the budgets apply to: the latency, or `p95`, its tail."""
     limits: Mapping[str, float] = field(default_factory=dict)
-    """The most of `params`, `macs` and `memory` (bytes) that a network may have."""
+    """Upper limits of `params`, `macs` and `memory` (bytes)."""
     objectives: tuple[str, ...] = ()
     """What is minimised besides latency, of `params`, `macs` and `memory`."""
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """All devices, in the order in which they were asked for."""
-        return (self.device, *(other.device for other in self.others))
+        """All devices, in the order in which they were given."""
+        return tuple(target.device for target in self.targets)
+
+    @property
+    def latencies(self) -> tuple[str, ...]:
+        """The name of each target's latency (or its tail), as `Trial.number` takes it."""
+        noun = "p95" if self.budget_on == "p95" else "latency"
+        return (noun, *(f"{noun} {target.device}" for target in self.targets[1:]))
 
     @property
     def minimised(self) -> tuple[str, ...]:
         """Names of the quantities that the search minimises, as `Trial.number` takes them."""
-        tail = self.budget_on == "p95"
-        first = "p95" if tail else "latency"
-        return (first, *(other.quantity(tail=tail) for other in self.others), *self.objectives)
+        return (*self.latencies, *self.objectives)
 
     @property
     def within(self) -> str:
-        """The bounds in words: `20 ms on rpi4, 8 ms on jetson-nano, params 6e+06`."""
-        budgets = [(self.budget_ms, self.device), *((one.budget_ms, one.device) for one in self.others)]
+        """The limits in words: `20 ms on rpi4, 8 ms on jetson-nano, params 6e+06`."""
         tail = " (p95)" if self.budget_on == "p95" else ""
-        texts = [f"{ms:g} ms on {device}{tail}" for ms, device in budgets]
+        texts = [f"{target.budget_ms:g} ms on {target.device}{tail}" for target in self.targets]
         return ", ".join(texts + [f"{name} {limit:g}" for name, limit in self.limits.items()])
+
+    @property
+    def provenance(self) -> str:
+        """What the latencies are: one word, or one for each target where they differ."""
+        return ", ".join(dict.fromkeys(table.provenance for table in self.tables))
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digest of each device's latency table."""
+        return {target.device: table.digest for target, table in zip(self.targets, self.tables, strict=True)}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        data = {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self)}
-        return data | {
-            "others": [dataclasses.asdict(other) for other in self.others],
+        data = {
+            spec.name: getattr(self, spec.name)
+            for spec in dataclasses.fields(self)
+            if spec.name not in ("targets", "tables")
+        }
+        targets = [
+            dataclasses.asdict(target) | dataclasses.asdict(table)
+            for target, table in zip(self.targets, self.tables, strict=True)
+        ]
+        return {
+            "targets": targets,
+            **data,
             "limits": dict(self.limits),
             "objectives": list(self.objectives),
         }
 
     @classmethod
-    def from_dict(cls, data: Any, *, source: str) -> Question:
-        """The question that `to_dict` wrote; raises FileFormatError naming `source`."""
-        names = [spec.name for spec in dataclasses.fields(cls)]
+    def from_dict(cls, data: Any, *, source: str) -> SearchConfig:
+        """The config that `to_dict` wrote, in any version; raises FileFormatError naming `source`."""
+        if isinstance(data, dict) and "targets" not in data:
+            data = _with_targets(data, source)
         needed = [
             spec.name
             for spec in dataclasses.fields(cls)
-            if spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
+            if spec.default is dataclasses.MISSING
+            and spec.default_factory is dataclasses.MISSING
+            and spec.name != "tables"
         ]
         missing = [name for name in needed if not isinstance(data, dict) or name not in data]
         if missing:
-            raise FileFormatError(f"{source}: a run must say its {', '.join(missing)}; it does not")
-        given = {name: data[name] for name in names if name in data}
+            raise FileFormatError(f"{source}: missing {', '.join(missing)}")
+        given = {spec.name: data[spec.name] for spec in dataclasses.fields(cls) if spec.name in data}
         try:
-            others = tuple(OtherDevice(**other) for other in given.get("others", ()))
-            limits = {str(name): float(limit) for name, limit in given.get("limits", {}).items()}
-            objectives = tuple(map(str, given.get("objectives", ())))
-        except (TypeError, ValueError, AttributeError) as error:
-            raise FileFormatError(f"{source}: not the question of a search: {error!r}") from None
-        return cls(**given | {"others": others, "limits": limits, "objectives": objectives})
+            given["targets"] = tuple(
+                Target(str(one["device"]), float(one["budget_ms"])) for one in data["targets"]
+            )
+            given["tables"] = tuple(
+                TableVersion(str(one["digest"]), str(one["provenance"])) for one in data["targets"]
+            )
+            if not given["targets"]:
+                raise ValueError("no target")
+            given["limits"] = {str(name): float(limit) for name, limit in data.get("limits", {}).items()}
+            given["objectives"] = tuple(map(str, data.get("objectives", ())))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise FileFormatError(f"{source}: not the config of a search: {error!r}") from None
+        return cls(**given)
 
-    def must_equal(self, recorded: Question, *, run: str) -> None:
-        """Raises UsageError that shows each difference between this question and the run's."""
+    def require_equal(self, recorded: SearchConfig, *, run: str) -> None:
+        """Raises UsageError that shows each difference between this config and the run's."""
+        mine, theirs = _flat(self), _flat(recorded)
         changed = [
-            f"{spec.name} was {_shown(then)}, now {_shown(now)}"
-            for spec in dataclasses.fields(self)
-            if (now := getattr(self, spec.name)) != (then := getattr(recorded, spec.name))
+            f"{name} was {_shown(theirs.get(name))}, now {_shown(mine.get(name))}"
+            for name in dict.fromkeys((*theirs, *mine))
+            if mine.get(name) != theirs.get(name)
         ]
         if changed:
             raise UsageError(
-                f"a run is resumed with the question it was started with; {run} differs: "
-                f"{'; '.join(changed)}. Leave these options out to resume it, or start a new run"
+                f"a run is resumed with the settings it was started with; {run} differs: "
+                f"{'; '.join(changed)}. Leave these options out to resume it, start a new run, or start one "
+                f"from its candidates (--from {run})"
             )
+
+
+def _with_targets(data: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The config of a run of schema 1 or 2, which had a first device and `others` besides."""
+    first = ("device", "budget_ms", "table_digest", "provenance")
+    if missing := [name for name in first if name not in data]:
+        raise FileFormatError(f"{source}: missing {', '.join(missing)}")
+    others = data.get("others", [])
+    if not isinstance(others, list) or not all(isinstance(one, dict) for one in others):
+        raise FileFormatError(f"{source}: not the config of a search: others must be a list of mappings")
+    targets = [
+        {**one, "digest": one.get("table_digest")} for one in ({name: data[name] for name in first}, *others)
+    ]
+    return {name: value for name, value in data.items() if name not in (*first, "others")} | {
+        "targets": targets
+    }
+
+
+def _flat(config: SearchConfig) -> dict[str, Any]:
+    """The config by option, each target's fields under its place."""
+    data = {key: value for key, value in config.to_dict().items() if key != "targets"}
+    several = len(config.targets) > 1
+    for place, (target, table) in enumerate(zip(config.targets, config.tables, strict=True), start=1):
+        end = f" {place}" if several else ""
+        data[f"device{end}"] = target.device
+        data[f"budget_ms{end}"] = target.budget_ms
+        data[f"table_digest{end}"] = table.digest
+        data[f"provenance{end}"] = table.provenance
+    return data
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The fastest network of a space: what an infeasible budget is answered with."""
+"""The fastest network of a space, and the error for a budget that it exceeds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["fastest", "require_feasible"]
 
 
 def fastest(problem: Problem) -> Vector:
-    """The vector of the network that costs least, by coordinate descent over all decisions.
+    """The vector of the network that uses least of its limits, by coordinate descent over all decisions.
 
     Each decision in turn takes its cheapest choice given the others, until none can be improved;
     from the smallest and from the largest choices, and the better end is taken. Latency is a sum
@@ -24,41 +24,43 @@ def fastest(problem: Problem) -> Vector:
         space.repair([len(decision.choices) - 1 for decision in space.decisions]),
     )
     ends = [_descended(problem, space, start) for start in starts]
-    return min(ends, key=lambda vector: (problem.cost_ms(vector), vector))
+    return min(ends, key=lambda vector: (problem.usage(vector), vector))
 
 
-def require_feasible(problem: Problem, *, device: str, provenance: str) -> Vector:
-    """The fastest network's vector; raises InfeasibleError, naming it, when even that is too slow."""
+def require_feasible(problem: Problem, *, provenance: str) -> Vector:
+    """The fastest network's vector; raises InfeasibleError, naming it, when even that exceeds a limit."""
     vector = fastest(problem)
-    cost_ms = problem.cost_ms(vector)
-    if cost_ms > problem.budget_ms:
-        arch = problem.space.decode(vector)
-        if len(problem.bounds) > 1:
-            raise InfeasibleError(_all_bounds(problem, vector, device, provenance))
-        raise InfeasibleError(
-            f"no network of space '{problem.space.name}' runs within {problem.budget_ms:g} ms on {device}: "
-            f"the fastest possible takes {cost_ms:.4g} ms {provenance} (network {arch.id}). "
-            f"Give a budget above that, another device, or a space with smaller networks (--space)"
-        )
-    return vector
+    if problem.is_feasible(vector):
+        return vector
+    arch = problem.space.decode(vector)
+    if len(problem.constraints) > 1:
+        raise InfeasibleError(_all_limits(problem, vector, provenance))
+    [constraint], [target] = problem.constraints, problem.targets
+    raise InfeasibleError(
+        f"no network of space '{problem.space.name}' runs within {target.budget_ms:g} ms on {target.device}: "
+        f"the fastest possible takes {constraint.quantity.bound_value([vector])[0]:.4g} ms {provenance} "
+        f"(network {arch.id}). Give a budget above that, another device, or a space with smaller networks "
+        "(--space)"
+    )
 
 
-def _all_bounds(problem: Problem, vector: Vector, device: str, provenance: str) -> str:
-    """What the network that comes nearest to all bounds has of each."""
+def _all_limits(problem: Problem, vector: Vector, provenance: str) -> str:
+    """What the network that comes nearest to all limits has of each."""
+    first = problem.constraints[0]
     has = [
-        f"{bound.quantity.name}{f' {device}' if bound is problem.bounds[0] else ''} "
-        f"{bound.quantity.held([vector])[0]:.4g} of {bound.limit:.4g} {bound.quantity.unit}".rstrip()
-        for bound in problem.bounds
+        f"{one.quantity.name}{f' {problem.targets[0].device}' if one is first else ''} "
+        f"{one.quantity.bound_value([vector])[0]:.4g} of {one.limit:.4g} {one.quantity.unit}".rstrip()
+        for one in problem.constraints
     ]
     return (
         f"no network of space '{problem.space.name}' was found that keeps all bounds: the one that comes "
         f"nearest (network {problem.space.decode(vector).id}) has {', '.join(has)} (latencies {provenance}). "
-        f"Raise the bounds that are exceeded, or give a space with smaller networks (--space)"
+        f"Raise the limits that are exceeded, or give a space with smaller networks (--space)"
     )
 
 
 def _descended(problem: Problem, space: SearchSpace, start: Vector) -> Vector:
-    best, best_ms = start, problem.cost_ms(start)
+    best, least = start, problem.usage(start)
     improved = True
     while improved:
         improved = False
@@ -67,6 +69,6 @@ def _descended(problem: Problem, space: SearchSpace, start: Vector) -> Vector:
                 values = list(filled(space, best))
                 values[place] = choice
                 vector = space.repair(values)
-                if (cost_ms := problem.cost_ms(vector)) < best_ms:
-                    best, best_ms, improved = vector, cost_ms, True
+                if (usage := problem.usage(vector)) < least:
+                    best, least, improved = vector, usage, True
     return best

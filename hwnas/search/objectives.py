@@ -1,7 +1,7 @@
 """Quantities: what is known of a network before anybody evaluates it.
 
-Its latency on each device, the tail of that, its parameters, MACs and memory. A search holds some of
-them below a limit and minimises some. All take many networks at once, in arrays.
+Its latency on each device, the tail of that, its parameters, MACs and memory. A search limits some of them
+and minimises some. All take many networks at once, in arrays.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from statistics import NormalDist, median
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 __all__ = [
     "FEW",
     "SIZES",
+    "Constraint",
     "Latency",
     "Quantity",
     "Size",
     "Tail",
-    "Wanted",
-    "cost_ms",
+    "latency_bound_ms",
     "tail_of",
     "tail_shares",
 ]
@@ -63,8 +63,8 @@ class Quantity(Protocol):
         """The numbers of networks, shape (n,), for their vectors, shape (n, decisions)."""
         ...
 
-    def held(self, vectors: Vectors) -> Floats:
-        """What counts against a limit, shape (n,): the number itself, or what it may well be."""
+    def bound_value(self, vectors: Vectors) -> Floats:
+        """What is compared with a limit, shape (n,): the number itself, or a quantile of it."""
         ...
 
     def estimate(self, vector: Vector) -> Estimate:
@@ -77,17 +77,20 @@ class Quantity(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a search wants of a quantity: a limit, as little as possible, or both."""
+class Constraint:
+    """An upper limit of a quantity."""
 
     quantity: Quantity
-    limit: float | None = None
-    """The most that a network may have, in the quantity's unit; None: any."""
-    minimised: bool = False
+    limit: float
+    """In the quantity's unit."""
+
+    def usage(self, vectors: Vectors) -> Floats:
+        """The share of the limit that each network uses, shape (n,); at most 1 where it is feasible."""
+        return self.quantity.bound_value(vectors) / self.limit
 
 
-def cost_ms(latency: Estimate, confidence: float | None) -> float:
-    """What a latency counts against a budget: its value, or its quantile at the wished confidence.
+def latency_bound_ms(latency: Estimate, confidence: float | None) -> float:
+    """What is compared with a latency budget: the value, or its quantile at the requested confidence.
 
     The quantile takes the ratio of measured to predicted as log-normal, with the estimate's spread.
     """
@@ -114,7 +117,7 @@ class Latency:
         self._space = space
         self._confidence = None if confidence == 0.5 else confidence
         self._estimates: dict[Vector, Estimate] = {}
-        self._held_factor: float | None = None
+        self._bound_factor: float | None = None
 
     def of(self, vectors: Vectors) -> Floats:
         """In arrays where the predictor knows how (`predict_many`), one at a time otherwise."""
@@ -123,7 +126,7 @@ class Latency:
             return np.asarray(self._predictor.predict_many(many, self._space), dtype=float)
         return np.array([self.estimate(tuple(row)).value for row in many.tolist()], dtype=float)
 
-    def held(self, vectors: Vectors) -> Floats:
+    def bound_value(self, vectors: Vectors) -> Floats:
         """The latency, or its quantile at the wished confidence.
 
         Raises UsageError when a confidence is wished and the table does not know its error.
@@ -132,11 +135,11 @@ class Latency:
         if self._confidence is None or len(many) == 0:
             return self.of(many)
         if not hasattr(self._predictor, "heldout"):
-            return np.array([self._cost_ms(tuple(row)) for row in many.tolist()], dtype=float)
-        if self._held_factor is None:  # a table's error is a share of the latency, the same for all
+            return np.array([self._bound_ms(tuple(row)) for row in many.tolist()], dtype=float)
+        if self._bound_factor is None:  # a table's error is a share of the latency, the same for all
             first: Vector = tuple(many[0].tolist())
-            self._held_factor = self._cost_ms(first) / self.estimate(first).value
-        return self.of(many) * self._held_factor
+            self._bound_factor = self._bound_ms(first) / self.estimate(first).value
+        return self.of(many) * self._bound_factor
 
     def estimate(self, vector: Vector) -> Estimate:
         """With the table's interval. Asked twice, computed once."""
@@ -169,14 +172,14 @@ class Latency:
         heldout = getattr(self._predictor, "heldout", None)
         return None if heldout is None else (heldout.factor(), heldout.log_std)
 
-    def _cost_ms(self, vector: Vector) -> float:
+    def _bound_ms(self, vector: Vector) -> float:
         estimate = self.estimate(vector)
         if estimate.std == 0:
             raise UsageError(
                 "a confidence needs a table that knows its own error, and this one does not: "
                 "leave the confidence out, or use a device with an error in 'hwnas devices'"
             )
-        return cost_ms(estimate, self._confidence)
+        return latency_bound_ms(estimate, self._confidence)
 
 
 class Tail:
@@ -200,8 +203,8 @@ class Tail:
     def of(self, vectors: Vectors) -> Floats:
         return self._latency.of(vectors) * self._ratio(vectors)
 
-    def held(self, vectors: Vectors) -> Floats:
-        return self._latency.held(vectors) * self._ratio(vectors)
+    def bound_value(self, vectors: Vectors) -> Floats:
+        return self._latency.bound_value(vectors) * self._ratio(vectors)
 
     def estimate(self, vector: Vector) -> Estimate:
         return self.estimates([vector])[0]
@@ -261,11 +264,12 @@ class Size:
         many = np.asarray(vectors, dtype=np.int64)
         if len(many) == 0:
             return np.zeros(0)
+        sums = _size_index(self._space).sums(many)
         if self.name == "memory":
-            return np.asarray(self._weights.sums(many)[:, 0] + self._activations.sums(many)[:, 0])
-        return np.asarray(self._counts.sums(many)[:, 0])
+            return np.asarray(sums[:, 2] + self._activations.sums(many)[:, 0])
+        return np.asarray(sums[:, 0 if self.name == "params" else 1])
 
-    def held(self, vectors: Vectors) -> Floats:
+    def bound_value(self, vectors: Vectors) -> Floats:
         return self.of(vectors)
 
     def estimate(self, vector: Vector) -> Estimate:
@@ -275,18 +279,14 @@ class Size:
         return [Estimate(number, unit=self.unit) for number in self.of(vectors).tolist()]
 
     @cached_property
-    def _counts(self) -> SpaceIndex:
-        if self.name == "params":
-            return SpaceIndex(self._space, lambda op: (float(op.params),))
-        return SpaceIndex(self._space, lambda op: (float(op.macs),))
-
-    @cached_property
-    def _weights(self) -> SpaceIndex:
-        return SpaceIndex(self._space, lambda op: (float(op.weight_bytes()),))
-
-    @cached_property
     def _activations(self) -> SpaceIndex:
         return SpaceIndex(self._space, lambda op: (float(peak_activation_bytes([op])),), combine=np.maximum)
+
+
+@lru_cache(maxsize=4)
+def _size_index(space: SearchSpace) -> SpaceIndex:
+    """Sums of parameters, MACs and bytes of weights."""
+    return SpaceIndex(space, lambda op: (float(op.params), float(op.macs), float(op.weight_bytes())))
 
 
 SIZES = {"params": "", "macs": "", "memory": "bytes"}

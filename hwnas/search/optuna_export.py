@@ -35,18 +35,22 @@ def export_study(result: SearchResult, path: Path) -> str:
     their names in the space; what is minimised and the estimated accuracy as values. Replaces a journal
     that was there. Raises UsageError when the file cannot be written.
     """
-    question = result.question
-    name = result.path.name if result.path is not None else f"{question.device}-{question.budget_ms:g}ms"
+    config = result.config
+    name = (
+        result.path.name
+        if result.path is not None
+        else "-".join(f"{one.device}-{one.budget_ms:g}ms" for one in config.targets)
+    )
     memory = _Memory()
     storage = optuna.storages.JournalStorage(memory)
-    minimised = question.minimised
+    minimised = config.minimised
     directions = [StudyDirection.MINIMIZE] * len(minimised) + [StudyDirection.MAXIMIZE]
     with quiet_optuna():
         study = optuna.create_study(study_name=name, storage=storage, directions=directions)
         study.set_metric_names([*minimised, "accuracy"])
-    study.set_user_attr("within", question.within)
-    study.set_user_attr("accuracy", f"{question.accuracy}, {question.accuracy_unit}, estimated")
-    study.set_user_attr("latency", question.provenance)
+    study.set_user_attr("within", config.within)
+    study.set_user_attr("accuracy", f"{config.accuracy}, {config.accuracy_unit}, estimated")
+    study.set_user_attr("latency", config.provenance)
     choices = _choices(result.space)
     for trial in result.trials:
         study.add_trial(_exported(trial, choices, minimised))

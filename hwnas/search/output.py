@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from hwnas.search.run import SearchResult, resume_command
@@ -10,30 +9,40 @@ from hwnas.search.trial import Candidate
 
 __all__ = ["document", "verification_text"]
 
-SCHEMA = 1
+FORMAT_VERSION = 2  # 1: `others` besides the first device; 2: `targets`
 
 
 def document(result: SearchResult) -> dict[str, Any]:
     """Plain data; latencies in ms, accuracies in `accuracy_unit`, the front best accuracy first."""
-    question = result.question
+    config = result.config
     return {
-        "schema": SCHEMA,
-        "device": question.device,
-        "budget_ms": question.budget_ms,
-        "budget_on": question.budget_on,
-        "others": [dataclasses.asdict(other) for other in question.others],
-        "limits": dict(question.limits),
-        "objectives": list(question.objectives),
-        "confidence": question.confidence,
-        "provenance": question.provenance,
-        "table_digest": question.table_digest,
-        "accuracy_estimator": question.accuracy,
-        "accuracy_unit": question.accuracy_unit,
-        "sampler": question.sampler,
+        "schema": FORMAT_VERSION,
+        "device": ", ".join(config.devices),
+        "budget_ms": config.targets[0].budget_ms,
+        "provenance": config.provenance,
+        "targets": [
+            {
+                "device": target.device,
+                "budget_ms": target.budget_ms,
+                "table_digest": table.digest,
+                "provenance": table.provenance,
+            }
+            for target, table in zip(config.targets, config.tables, strict=True)
+        ],
+        "budget_on": config.budget_on,
+        "limits": dict(config.limits),
+        "objectives": list(config.objectives),
+        "confidence": config.confidence,
+        "accuracy_estimator": config.accuracy,
+        "accuracy_unit": config.accuracy_unit,
+        "sampler": config.sampler,
         "trials": len(result.trials),
         "trials_wanted": result.trials_wanted,
-        "seed": question.seed,
-        "space": question.space["name"],
+        "evaluated": result.evaluated,
+        "complete": result.is_complete,
+        "source": result.source or None,
+        "seed": config.seed,
+        "space": config.space["name"],
         "versions": result.versions,
         "run_dir": None if result.path is None else str(result.path),
         "resume_command": None if result.path is None else resume_command(result.path),
@@ -50,7 +59,7 @@ def verification_text(result: SearchResult) -> str:
     known = result.verification
     if known is None or not known.is_complete:
         raise ValueError("this run has no finished verification")
-    within, of = known.within(result.question.budget_ms, round=1)
+    within, of = known.within(result.config.targets[0].budget_ms, round=1)
     text = (
         f"Verified: {len(known.measured)} networks measured in {known.rounds} round(s); of the {of} first "
         f"predicted within the budget {within} were"
@@ -75,7 +84,7 @@ def _verification(result: SearchResult) -> dict[str, Any]:
     """How verifying went; the front holds measured networks once `complete` and `current` say so."""
     known = result.verification
     assert known is not None
-    within, of = known.within(result.question.budget_ms, round=1)
+    within, of = known.within(result.config.targets[0].budget_ms, round=1)
     correction = known.correction
     return {
         "complete": known.is_complete,

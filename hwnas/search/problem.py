@@ -1,133 +1,161 @@
-"""Problem: a space, bounds that are known before anything is evaluated, an accuracy.
+"""Problem: a space, limits that are checked before anything is evaluated, an accuracy estimator.
 
-Latency costs a fraction of a millisecond and accuracy may cost hours. So samplers ask this class
-about latency as often as they like, and only what keeps every bound is ever evaluated.
+A latency prediction costs microseconds; an accuracy may cost hours. Samplers therefore check feasibility
+as often as they like, and only feasible networks are evaluated.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hwnas.errors import HwnasError, UsageError
 from hwnas.estimate import Estimate, Predictor, is_cheap
-from hwnas.search.objectives import FEW, Latency, Size, Wanted, cost_ms, tail_of
+from hwnas.search.config import Target
+from hwnas.search.objectives import FEW, Constraint, Latency, Quantity, Size, Vectors, tail_of
 from hwnas.search.trial import Trial
 from hwnas.space.ops import count_macs, count_params, lower
 from hwnas.space.search_space import SearchSpace, Vector
+from hwnas.types import Bools, Floats
 
-__all__ = ["BUDGET_ON", "Problem", "check_budget", "cost_ms"]
+__all__ = ["BUDGET_ON", "Problem", "check_budget"]
 
 BUDGET_ON = ("p50", "p95")
-"""What a budget may be held against: the latency itself, or the tail of single runs."""
-CACHED_COSTS = 50_000
+"""What a budget may apply to: the latency, or the 95th percentile of single inferences."""
+CACHED_USAGES = 50_000
 ROUNDING = 1e-9
-"""One network and many at once may differ by so much in their last digits."""
+"""Relative tolerance: one network and many at once may differ in their last digits."""
+OF_EVERY_TRIAL = ("latency", "params", "macs")
+"""Quantities that a trial has a field for."""
 
 
 class Problem:
-    """What a search has to solve. Vectors are those of `SearchSpace.encode`.
+    """What a search optimises. Vectors are those of `SearchSpace.encode`.
 
-    Minimised are the latency (its tail, where the budget is on that) and whatever else is `wanted` so;
+    Minimised are the latency of each target (its tail, with `budget_on` "p95") and the `objectives`;
     the accuracy is maximised.
     """
 
     def __init__(
         self,
         space: SearchSpace,
-        latency: Predictor,
         accuracy: Predictor,
         *,
-        budget_ms: float,
+        targets: Sequence[Target],
+        latencies: Sequence[Predictor],
         confidence: float | None = None,
         budget_on: str = "p50",
-        wanted: Sequence[Wanted] = (),
+        limits: Mapping[str, float] | None = None,
+        objectives: Sequence[str] = (),
     ) -> None:
-        """`wanted` says what is bounded or minimised besides: other devices, sizes."""
-        check_budget(budget_ms)
+        """`latencies` are the latency predictors of the targets, in their order.
+
+        `limits` and `objectives` name sizes (`params`, `macs`, `memory`). Raises UsageError for a value
+        out of range, an unknown size, or a table that lacks what `budget_on` needs.
+        """
         if confidence is not None and not 0.5 <= confidence < 1:
             raise UsageError(f"confidence must be from 0.5 to below 1, got {confidence}")
         if budget_on not in BUDGET_ON:
             raise UsageError(f"a budget is on {' or '.join(BUDGET_ON)}, got '{budget_on}'")
         self.space = space
-        self.budget_ms = budget_ms
         self.accuracy = accuracy
-        """Who says how good a network is."""
-        self._latency = Latency(latency, space, confidence=confidence)
-        first = self._latency if budget_on == "p50" else tail_of(self._latency, latency, space, name="p95")
+        self.targets = tuple(targets)
         self._params, self._macs = Size("params", space), Size("macs", space)
-        self.wanted = (Wanted(first, budget_ms, minimised=True), *wanted)
-        self.bounds = tuple(one for one in self.wanted if one.limit is not None)
-        self._costs_ms: dict[Vector, float] = {}
-        self.minimised = tuple(one.quantity for one in self.wanted if one.minimised)
+        quantities: list[Quantity] = []
+        constraints: list[Constraint] = []
+        for place, (target, predictor) in enumerate(zip(targets, latencies, strict=True)):
+            check_budget(target.budget_ms)
+            noun = "latency" if budget_on == "p50" else "p95"
+            name = noun if place == 0 else f"{noun} {target.device}"
+            # The first target's latency is a field of every trial, whatever the budget is on.
+            latency = Latency(predictor, space, name="latency" if place == 0 else name, confidence=confidence)
+            if place == 0:
+                self._latency = latency
+            quantity: Quantity = latency
+            if budget_on == "p95":
+                quantity = tail_of(latency, predictor, space, name=name)
+            quantities.append(quantity)
+            constraints.append(Constraint(quantity, target.budget_ms))
+        limits = limits or {}
+        sizes = {name: Size(name, space) for name in dict.fromkeys((*limits, *objectives))}
+        for name, limit in limits.items():
+            if not 0 < limit < math.inf:
+                raise UsageError(f"a limit must be a positive number, got {limit} for {name}")
+            constraints.append(Constraint(sizes[name], limit))
+        quantities += [sizes[name] for name in objectives]
+        self.objectives = tuple(quantities)
+        """What is minimised: the latency of each target first."""
+        self.constraints = tuple(constraints)
+        """The budget of each target first."""
+        self._recorded = tuple(
+            one for one in dict.fromkeys((*quantities, *sizes.values())) if one.name not in OF_EVERY_TRIAL
+        )
+        self._usages: dict[Vector, float] = {}
 
-    def latency(self, vector: Vector) -> Estimate:
-        """The predicted latency of the network on the first device, in ms. Asked twice, computed once."""
-        return self._latency.estimate(vector)
+    @classmethod
+    def on_device(
+        cls,
+        space: SearchSpace,
+        latency: Predictor,
+        accuracy: Predictor,
+        *,
+        budget_ms: float,
+        confidence: float | None = None,
+    ) -> Problem:
+        """The problem of one device and its latency budget."""
+        target = Target(str(getattr(latency, "name", "device")), budget_ms)
+        return cls(space, accuracy, targets=[target], latencies=[latency], confidence=confidence)
 
-    def latencies_ms(self, vectors: NDArray[np.int64] | Sequence[Vector]) -> NDArray[np.float64]:
-        """The same of many networks, shape (n,), for vectors, shape (n, decisions)."""
-        return self._latency.of(vectors)
+    def usage(self, vector: Vector) -> float:
+        """The largest share of a limit that the network uses; at most 1 where it is feasible.
 
-    def cost_ms(self, vector: Vector) -> float:
-        """What is held against the budget: the latency, or its quantile at the wished confidence.
-
-        Where there are several bounds, the one that is used up most, on the scale of the first: at most
-        `budget_ms` if and only if all are kept. Raises UsageError when a confidence is wished and a table
-        does not know its error.
+        Raises UsageError when a confidence is requested and a table does not know its error.
         """
-        cost = self._costs_ms.get(vector)
-        if cost is None:
-            if len(self._costs_ms) >= CACHED_COSTS:
-                self._costs_ms.clear()
-            cost = self._costs_ms[vector] = float(self.costs_ms([vector])[0])
-        return cost
+        known = self._usages.get(vector)
+        if known is None:
+            if len(self._usages) >= CACHED_USAGES:
+                self._usages.clear()
+            known = self._usages[vector] = float(self.usages([vector])[0])
+        return known
 
-    def costs_ms(self, vectors: NDArray[np.int64] | Sequence[Vector]) -> NDArray[np.float64]:
-        """`cost_ms` of many networks, shape (n,)."""
+    def usages(self, vectors: Vectors) -> Floats:
+        """`usage` of many networks, shape (n,)."""
         many = np.asarray(vectors, dtype=np.int64)
-        costs = self.bounds[0].quantity.held(many)
-        for bound in self.bounds[1:]:
-            assert bound.limit is not None
-            costs = np.maximum(costs, bound.quantity.held(many) / bound.limit * self.budget_ms)
-        return costs
+        usages = self.constraints[0].usage(many)
+        for constraint in self.constraints[1:]:
+            usages = np.maximum(usages, constraint.usage(many))
+        return usages
 
-    def fits(self, vector: Vector) -> bool:
-        """Whether the network keeps all bounds."""
-        return self.cost_ms(vector) <= self.budget_ms
+    def is_feasible(self, vector: Vector) -> bool:
+        """Whether the network is within all limits."""
+        return self.usage(vector) <= 1
 
-    def fit(self, vectors: NDArray[np.int64] | Sequence[Vector]) -> NDArray[np.bool_]:
-        """Whether each of many networks does, shape (n,)."""
-        return np.asarray(self.costs_ms(vectors) <= self.budget_ms)
+    def feasible(self, vectors: Vectors) -> Bools:
+        """Whether each of many networks is, shape (n,)."""
+        return np.asarray(self.usages(vectors) <= 1)
 
-    def known_objectives(self, vectors: NDArray[np.int64] | Sequence[Vector]) -> NDArray[np.float64]:
-        """What a search minimises and knows beforehand; shape (n, objectives).
+    def known_objectives(self, vectors: Vectors) -> Floats:
+        """What a search minimises and knows without an evaluation; shape (n, objectives).
 
         The same numbers as a trial's values without its last, the accuracy.
         """
-        return np.stack([quantity.of(vectors) for quantity in self.minimised], axis=1)
+        return np.stack([quantity.of(vectors) for quantity in self.objectives], axis=1)
+
+    def limit_of(self, quantity: Quantity) -> float | None:
+        """The upper limit of a quantity; None without one."""
+        return next((one.limit for one in self.constraints if one.quantity is quantity), None)
 
     @property
     def is_cheap(self) -> bool:
         """Whether evaluating a network costs less than choosing it with care."""
         return is_cheap(self.accuracy)
 
-    def evaluate(self, vector: Vector) -> Trial:
-        """The network with everything that a front needs; asks for its accuracy.
-
-        Raises HwnasError when the network breaks a bound (a sampler's mistake), and what the
-        estimator raises.
-        """
-        self._check([vector])  # before the estimator is troubled
-        return self.evaluated([vector], [self.accuracy.predict(self.space.decode(vector))])[0]
-
     def evaluated(self, vectors: Sequence[Vector], accuracies: Sequence[Estimate]) -> list[Trial]:
-        """The networks with everything that a front needs, their accuracies known from elsewhere.
+        """The trials of networks whose accuracies are given.
 
-        Raises HwnasError when one breaks a bound.
+        Raises HwnasError when a network exceeds a limit.
         """
         self._check(vectors)
         if len(vectors) < FEW:
@@ -135,8 +163,7 @@ class Problem:
             params, macs = [count_params(each) for each in ops], [count_macs(each) for each in ops]
         else:
             params, macs = self._params.of(vectors).tolist(), self._macs.of(vectors).tolist()
-        quantities = [one.quantity for one in self.wanted if one.quantity.name not in OF_EVERY_TRIAL]
-        columns = [quantity.estimates(vectors) for quantity in quantities]
+        columns = [quantity.estimates(vectors) for quantity in self._recorded]
         return [
             Trial(
                 id=self.space.decode(vector).id,
@@ -145,7 +172,7 @@ class Problem:
                 accuracy=accuracy,
                 params=int(own_params),
                 macs=int(own_macs),
-                also={one.name: column[row] for one, column in zip(quantities, columns, strict=True)},
+                also={one.name: column[row] for one, column in zip(self._recorded, columns, strict=True)},
             )
             for row, (vector, latency, accuracy, own_params, own_macs) in enumerate(
                 zip(vectors, self._latency.estimates(vectors), accuracies, params, macs, strict=True)
@@ -154,16 +181,12 @@ class Problem:
 
     def _check(self, vectors: Sequence[Vector]) -> None:
         few = len(vectors) < FEW
-        worst_ms = max(map(self.cost_ms, vectors) if few else self.costs_ms(vectors).tolist(), default=0.0)
-        if worst_ms > self.budget_ms * (1 + ROUNDING):
+        worst = max(map(self.usage, vectors) if few else self.usages(vectors).tolist(), default=0.0)
+        if worst > 1 + ROUNDING:
             raise HwnasError(
-                f"only networks within the budget are evaluated, got {worst_ms:.4g} ms "
-                f"for a budget of {self.budget_ms:g} ms: the sampler has a mistake"
+                f"only networks within the budget are evaluated, got one that uses {worst:.4g} of a limit: "
+                "internal error of the sampler"
             )
-
-
-OF_EVERY_TRIAL = ("latency", "params", "macs")
-"""Quantities that a trial has a field for."""
 
 
 def check_budget(budget_ms: float) -> None:

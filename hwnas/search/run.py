@@ -1,20 +1,22 @@
 """The run directory: what a search leaves behind, and takes up again after any kind of end.
 
-    run.yaml          the question, versions, the number of candidates wanted; written once
-    candidates.jsonl  a line for each evaluated network; only appended to
+    run.yaml          the config, versions, the number of candidates wanted; written once
+    candidates.jsonl  a line for each recorded network; only appended to
+    progress.jsonl    a line for each epoch of a search in arrays; only appended to
     front.json        the front, for other programs; rewritten at the end and at an interruption
     report.html       the same for people: `hwnas.report` writes it
     verification.json what measuring the front said, if that was asked for
     corrected-table.yaml  the latency table corrected with it
     lock              held by the process that searches; the system frees it when that process dies
 
-Only the first two and the verification are read back; a kill between any two writes loses nothing.
+Only the first three and the verification are read back; a kill between any two writes loses nothing.
 """
 
 from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
 import os
 import platform
 import shlex
@@ -29,7 +31,8 @@ from hwnas.errors import FileFormatError, HwnasError, UsageError
 from hwnas.estimate import Estimate
 from hwnas.io import yaml as yaml_io
 from hwnas.io.jsonl import read_record, write_atomically
-from hwnas.search.config import Question
+from hwnas.search.config import SearchConfig
+from hwnas.search.evolution import Epoch
 from hwnas.search.front import best
 from hwnas.search.trial import Candidate, Trial
 from hwnas.search.verification import VERIFICATION, Verification, read_verification
@@ -39,33 +42,45 @@ from hwnas.space.search_space import SearchSpace
 __all__ = [
     "CANDIDATES",
     "FRONT",
+    "PROGRESS",
     "RUN",
     "SearchResult",
     "attention_types",
     "create_run",
+    "extended",
     "load_run",
     "locked",
     "next_folder",
+    "reread",
     "result_of",
     "resume_command",
 ]
 
-SCHEMA = 2  # 1: the first one, one device; 2: a question may have others, limits and objectives
+FORMAT_VERSION = 3
+# 1: one device; 2: `question` may have others, limits and objectives; 3: `config` with targets instead of
+# `question`, `trials` may be null, `given`, `source`.
 
-KEYS = {"question": dict, "versions": dict, "trials": int, "started": str, "work": dict}
+KEYS = {"config": dict, "versions": dict, "started": str, "work": dict, "given": int}
 """What run.yaml holds besides, and of which type."""
-RUN, CANDIDATES, FRONT, LOCK = "run.yaml", "candidates.jsonl", "front.json", "lock"
+RUN, CANDIDATES, PROGRESS, FRONT, LOCK = (
+    "run.yaml",
+    "candidates.jsonl",
+    "progress.jsonl",
+    "front.json",
+    "lock",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
     """What a search found, with everything it takes to find it again."""
 
-    question: Question
+    config: SearchConfig
     space: SearchSpace
-    trials_wanted: int
+    trials_wanted: int | None
+    """How many networks to evaluate; None for a search in arrays, which goes on until it converges."""
     trials: tuple[Trial, ...]
-    """All evaluated networks, in the order of evaluation. All are within the budget."""
+    """All recorded networks, in the order of evaluation. All are within the limits."""
     front: list[Candidate]
     """The networks worth choosing from, best accuracy first; see `hwnas.search.front`. Once they are
     verified, only networks that were measured within the budget."""
@@ -78,6 +93,26 @@ class SearchResult:
     """What measuring the front on the device said, finished or not; None when nobody asked."""
     work: Mapping[str, Any] = field(default_factory=dict)
     """How candidates were evaluated at first: engine, workers, address, GPUs, as far as they were given."""
+    epochs: tuple[Epoch, ...] = ()
+    """The epochs of a search in arrays."""
+    given: int = 0
+    """How many of the trials come from another run (`start_from`); they are the first ones."""
+    source: str = ""
+    """The folder of that run; empty without one."""
+    recorded_bytes: int = field(default=0, compare=False)
+    """Size of the record when it was read."""
+
+    @property
+    def evaluated(self) -> int:
+        """Networks evaluated, recorded or not."""
+        return self.epochs[-1].evaluated if self.epochs else len(self.trials) - self.given
+
+    @property
+    def remaining(self) -> str:
+        """How far the search is: `2000 of 2000`, or `3120 recorded of 105000 evaluated`."""
+        if self.trials_wanted is not None:
+            return f"{len(self.trials)} of {self.trials_wanted}"
+        return f"{len(self.trials)} recorded of {self.evaluated} evaluated"
 
     @property
     def is_verified(self) -> bool:
@@ -87,7 +122,9 @@ class SearchResult:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all candidates that were asked for are evaluated."""
+        """Whether all candidates that were requested are evaluated, or the search has converged."""
+        if self.trials_wanted is None:
+            return bool(self.epochs) and self.epochs[-1].converged
         return len(self.trials) >= self.trials_wanted
 
 
@@ -105,8 +142,16 @@ def next_folder(parent: Path, device: str, budget_ms: float) -> Path:
     return parent / f"{stem}-{number}"
 
 
-def create_run(path: Path, question: Question, *, trials: int, work: Mapping[str, Any] | None = None) -> None:
-    """Makes the directory and writes `run.yaml`.
+def create_run(
+    path: Path,
+    config: SearchConfig,
+    *,
+    trials: int | None,
+    work: Mapping[str, Any] | None = None,
+    given: Sequence[Trial] = (),
+    source: str = "",
+) -> None:
+    """Makes the directory and writes `run.yaml`, after the trials that are `given` from the run `source`.
 
     Of several processes that make one at once, one does. Raises UsageError when there is a run already,
     or when the folder cannot be written.
@@ -117,19 +162,24 @@ def create_run(path: Path, question: Question, *, trials: int, work: Mapping[str
     if (path / RUN).exists():
         raise held
     data = {
-        "schema": SCHEMA,
+        "schema": FORMAT_VERSION,
         "hwnas": hwnas.__version__,
         "versions": _versions(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "trials": trials,
         "work": dict(work or {}),
-        "question": question.to_dict(),
+        "given": len(given),
+        "source": source,
+        "config": config.to_dict(),
     }
     try:
         path.mkdir(parents=True, exist_ok=True)
         with locked(path):
             if (path / RUN).exists():
                 raise held
+            if given:
+                lines = (json.dumps(trial.to_dict(), separators=(",", ":")) + "\n" for trial in given)
+                write_atomically(path / CANDIDATES, "".join(lines))
             write_atomically(path / RUN, yaml_io.dump(data))
     except UsageError:
         raise
@@ -146,16 +196,17 @@ def load_run(path: Path | str) -> SearchResult:
     """
     path = Path(path)
     header = _read_header(path)
-    question = Question.from_dict(header["question"], source=f"{path / RUN}: question")
-    space = SearchSpace.from_dict(question.space, source=f"{path / RUN}: question.space")
+    config = SearchConfig.from_dict(header["config"], source=f"{path / RUN}: config")
+    space = SearchSpace.from_dict(config.space, source=f"{path / RUN}: config.space")
+    size = _size(path / CANDIDATES)
     trials = tuple(
         Trial.from_dict(
-            line, accuracy_unit=question.accuracy_unit, source=f"{path / CANDIDATES}: line {number}"
+            line, accuracy_unit=config.accuracy_unit, source=f"{path / CANDIDATES}: line {number}"
         )
         for number, line in enumerate(read_record(path / CANDIDATES), start=1)
     )
     return result_of(
-        question,
+        config,
         space,
         trials,
         trials_wanted=header["trials"],
@@ -163,7 +214,45 @@ def load_run(path: Path | str) -> SearchResult:
         started=str(header["started"]),
         path=path,
         verification=read_verification(path),
-        work=header.get("work", {}),
+        work=header["work"],
+        epochs=_read_epochs(path / PROGRESS),
+        given=header["given"],
+        source=str(header.get("source") or ""),
+        recorded_bytes=size,
+    )
+
+
+def reread(past: SearchResult) -> SearchResult:
+    """A run as it is on disk now. Its candidates are parsed again only where the record has changed."""
+    assert past.path is not None
+    if _size(past.path / CANDIDATES) != past.recorded_bytes:
+        return load_run(past.path)
+    verification = read_verification(past.path)
+    return past if verification == past.verification else extended(past, (), verification=verification)
+
+
+def extended(
+    past: SearchResult,
+    trials: Sequence[Trial],
+    *,
+    epochs: Sequence[Epoch] = (),
+    verification: Verification | None = None,
+) -> SearchResult:
+    """The run with further trials and epochs, which are recorded already."""
+    return result_of(
+        past.config,
+        past.space,
+        (*past.trials, *trials),
+        trials_wanted=past.trials_wanted,
+        versions=past.versions,
+        started=past.started,
+        path=past.path,
+        verification=past.verification if verification is None else verification,
+        work=past.work,
+        epochs=(*past.epochs, *epochs),
+        given=past.given,
+        source=past.source,
+        recorded_bytes=0 if past.path is None else _size(past.path / CANDIDATES),
     )
 
 
@@ -173,24 +262,28 @@ def attention_types(arch: ArchSpec) -> frozenset[str]:
 
 
 def result_of(
-    question: Question,
+    config: SearchConfig,
     space: SearchSpace,
     trials: Sequence[Trial],
     *,
-    trials_wanted: int,
+    trials_wanted: int | None,
     versions: dict[str, str] | None = None,
     started: str = "",
     path: Path | None = None,
     verification: Verification | None = None,
     work: Mapping[str, Any] | None = None,
+    epochs: Sequence[Epoch] = (),
+    given: int = 0,
+    source: str = "",
+    recorded_bytes: int = 0,
 ) -> SearchResult:
-    """The result that these trials make, with the front that `selection.best` finds by attention types.
+    """The result that these trials make, with the front that `front.best` finds by attention types.
 
     The front of a finished verification of these trials stands in its stead. Raises FileFormatError
     when a vector no longer means the network it was recorded for.
     """
     result = SearchResult(
-        question=question,
+        config=config,
         space=space,
         trials_wanted=trials_wanted,
         trials=tuple(trials),
@@ -200,11 +293,15 @@ def result_of(
         path=path,
         verification=verification,
         work=dict(work or {}),
+        epochs=tuple(epochs),
+        given=given,
+        source=source,
+        recorded_bytes=recorded_bytes,
     )
     chosen = best(
         trials,
         kind=lambda trial: attention_types(space.decode(trial.vector)),
-        minimised=question.minimised,
+        minimised=config.minimised,
     )
     measured, corrected = dict[str, Estimate](), dict[str, Estimate]()
     if verification is not None:
@@ -218,25 +315,13 @@ def result_of(
                 )
             chosen = [by_id[name] for name in verification.front]
     for trial in chosen:
-        arch = space.decode(trial.vector)
-        if arch.id != trial.id:
+        candidate = Candidate(trial, space, measured.get(trial.id), corrected.get(trial.id))
+        if candidate.arch.id != trial.id:
             raise FileFormatError(
-                f"{path}: candidate {trial.id} is another network to this hwnas ({arch.id}): "
+                f"{path}: candidate {trial.id} is another network to this hwnas ({candidate.arch.id}): "
                 f"read the run with hwnas {(versions or {}).get('hwnas', 'of its own version')}"
             )
-        result.front.append(
-            Candidate(
-                trial.id,
-                arch,
-                trial.latency,
-                trial.accuracy,
-                params=trial.params,
-                macs=trial.macs,
-                measured=measured.get(trial.id),
-                corrected=corrected.get(trial.id),
-                also=trial.also,
-            )
-        )
+        result.front.append(candidate)
     return result
 
 
@@ -258,6 +343,23 @@ def locked(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _read_epochs(path: Path) -> tuple[Epoch, ...]:
+    epochs = []
+    for number, line in enumerate(read_record(path), start=1):
+        try:
+            epochs.append(Epoch(**line))
+        except TypeError as error:
+            raise FileFormatError(f"{path}: line {number}: not an epoch of a search: {error}") from None
+    return tuple(epochs)
+
+
 def _versions() -> dict[str, str]:
     versions = {"hwnas": hwnas.__version__, "python": platform.python_version()}
     for package in ("optuna", "numpy"):
@@ -273,11 +375,16 @@ def _read_header(path: Path) -> dict[str, Any]:
     header = yaml_io.read(path / RUN)
     schema = header.get("schema") if isinstance(header, dict) else None
     if type(schema) is not int or schema < 1:
-        raise FileFormatError(f"{path / RUN}: must say a schema from 1 to {SCHEMA}, got {schema!r}")
-    if schema > SCHEMA:
+        raise FileFormatError(f"{path / RUN}: schema must be from 1 to {FORMAT_VERSION}, got {schema!r}")
+    if schema > FORMAT_VERSION:
         raise FileFormatError(f"{path / RUN}: schema {schema} is of a newer hwnas: upgrade hwnas to read it")
     header.setdefault("work", {})  # runs before workers have none
+    header.setdefault("given", 0)
+    if schema < 3:
+        header["config"] = header.get("question")
     for key, kind in KEYS.items():
         if not isinstance(header.get(key), kind):
             raise FileFormatError(f"{path / RUN}: '{key}' is missing or of the wrong type")
+    if "trials" not in header or not isinstance(header["trials"], int | None):
+        raise FileFormatError(f"{path / RUN}: 'trials' is missing or of the wrong type")
     return dict(header)

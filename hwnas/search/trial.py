@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from hwnas.errors import FileFormatError
 from hwnas.estimate import Estimate
 from hwnas.space.arch import ArchSpec
+from hwnas.space.search_space import SearchSpace
 
 __all__ = ["Candidate", "Trial", "estimate_from", "estimate_values"]
 
@@ -79,24 +81,49 @@ class Trial:
             raise FileFormatError(f"{source}: not a candidate of a search: {error!r}") from None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Candidate:
-    """A network on a front, with its architecture."""
+    """A network on a front: its trial, and its architecture."""
 
-    id: str
-    arch: ArchSpec
-    latency: Estimate
-    """In ms, as the device's table predicts it."""
-    accuracy: Estimate
-    """In the estimator's unit, normally %."""
-    params: int
-    macs: int
+    trial: Trial
+    space: SearchSpace = field(repr=False, compare=False)
     measured: Estimate | None = None
     """In ms, as measured on the device when the run was verified; None when it was not."""
     corrected: Estimate | None = None
     """In ms, as the table corrected by the verification predicts it; None without one."""
-    also: Mapping[str, Estimate] = field(default_factory=dict)
-    """What else was bounded or minimised, by name; see `Trial.also`."""
+
+    @cached_property
+    def arch(self) -> ArchSpec:
+        """The architecture, decoded when it is first used."""
+        return self.space.decode(self.trial.vector)
+
+    @property
+    def id(self) -> str:
+        """`ArchSpec.id` of the network."""
+        return self.trial.id
+
+    @property
+    def latency(self) -> Estimate:
+        """In ms, as the first target's table predicts it."""
+        return self.trial.latency
+
+    @property
+    def accuracy(self) -> Estimate:
+        """In the estimator's unit, normally %."""
+        return self.trial.accuracy
+
+    @property
+    def params(self) -> int:
+        return self.trial.params
+
+    @property
+    def macs(self) -> int:
+        return self.trial.macs
+
+    @property
+    def also(self) -> Mapping[str, Estimate]:
+        """What else was limited or minimised, by name; see `Trial.also`."""
+        return self.trial.also
 
     @property
     def attentions(self) -> tuple[str, ...]:

@@ -26,9 +26,9 @@ from hwnas.measure.remote.link import Link, LocalLink
 from hwnas.predictors.latency import DeviceProfile, LatencyTable
 from hwnas.predictors.latency.correction import Correction, correct_table
 from hwnas.search.front import best
+from hwnas.search.objectives import latency_bound_ms
 from hwnas.search.output import document
-from hwnas.search.problem import cost_ms
-from hwnas.search.run import FRONT, SearchResult, attention_types, load_run, locked
+from hwnas.search.run import FRONT, SearchResult, attention_types, load_run, locked, reread
 from hwnas.search.trial import Trial
 from hwnas.search.verification import Corrected, MeasuredCandidate, Verification
 from hwnas.space.arch import ArchSpec
@@ -110,7 +110,7 @@ def verifiable_profile(
 
 
 def verify_front(
-    path: Path | str,
+    run: Path | str | SearchResult,
     *,
     device: str | LatencyTable | None = None,
     networks: int = DEFAULT_NETWORKS,
@@ -121,7 +121,7 @@ def verify_front(
     progress: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> SearchResult:
-    """Measures the front of the run in this directory, corrects its table, and chooses the front again.
+    """Measures the front of a run, corrects its table, and chooses the front again.
 
     At most `networks` of the front are measured a round, spread over latency. What was measured is
     saved after every few networks; the same call goes on from there, and a verification that is
@@ -135,16 +135,18 @@ def verify_front(
     """
     if networks < 1:
         raise UsageError(f"networks to verify must be at least 1, got {networks}")
-    path = Path(path)
-    run = load_run(path)
-    if run.question.others or run.question.budget_on != "p50":
+    run = load_run(run) if isinstance(run, Path | str) else run
+    path = run.path
+    if path is None:
+        raise UsageError("only a run in a directory can be verified: give the search an `out`")
+    if len(run.config.targets) > 1 or run.config.budget_on != "p50":
         raise UsageError(
             f"a front is verified on one device and by its median latency; {path} asks for "
-            f"{run.question.within}. Time its networks with 'hwnas measure {path}'"
+            f"{run.config.within}. Time its networks with 'hwnas measure {path}'"
         )
     table = _table(run, device)
     with locked(path):
-        run = load_run(path)
+        run = reread(run)
         if not run.trials:
             raise UsageError(f"{path}: this run has no candidates yet, so there is no front to verify")
         past = run.verification
@@ -160,8 +162,8 @@ def verify_front(
             try:
                 work.carry_on(begun)
             except _Stopped:
-                return load_run(path)
-        result = load_run(path)
+                return reread(run)
+        result = reread(run)
         write_atomically(path / FRONT, json.dumps(document(result), indent=2, allow_nan=False) + "\n")
     if not result.front:
         raise _nothing_within(result, table)
@@ -290,13 +292,13 @@ class _Work:
 
     def _chosen(self, known: Iterable[Trial], only: Iterable[str] | None = None) -> list[Trial]:
         """The front of those within the budget."""
-        question = self._run.question
+        config = self._run.config
         allowed = None if only is None else set(only)
         within = [
             trial
             for trial in known
             if (allowed is None or trial.id in allowed)
-            and cost_ms(trial.latency, question.confidence) <= question.budget_ms
+            and latency_bound_ms(trial.latency, config.confidence) <= config.targets[0].budget_ms
         ]
         return best(within, kind=lambda trial: attention_types(self._run.space.decode(trial.vector)))
 
@@ -390,9 +392,9 @@ def _summary(correction: Correction) -> Corrected | None:
 
 def _table(run: SearchResult, device: str | LatencyTable | None) -> LatencyTable:
     """The run's table; raises UsageError when it is another one by now."""
-    named = run.question.device if device is None else device
+    named = run.config.devices[0] if device is None else device
     table = LatencyTable.load(named) if isinstance(named, str) else named
-    if table.digest != run.question.table_digest:
+    if table.digest != run.config.tables[0].digest:
         raise UsageError(
             f"{run.path}: was searched with another table than '{table.name}' is now (its digest differs): "
             "a front is verified with the table it was found with. Start a new search with --verify"
@@ -401,16 +403,16 @@ def _table(run: SearchResult, device: str | LatencyTable | None) -> LatencyTable
 
 
 def _nothing_within(result: SearchResult, table: LatencyTable) -> InfeasibleError:
-    verification, question = result.verification, result.question
+    verification, config = result.verification, result.config
     assert verification is not None
     fastest_ms = min((one.value for one in verification.latencies.values()), default=math.nan)
-    confidence = "" if question.confidence is None else f" with probability {question.confidence:g}"
+    confidence = "" if config.confidence is None else f" with probability {config.confidence:g}"
     assert result.path is not None
     return InfeasibleError(
         f"none of {len(verification.measured)} networks measured keeps the budget of "
-        f"{question.budget_ms:g} ms{confidence}: the fastest took {fastest_ms:.4g} ms. The table "
+        f"{config.targets[0].budget_ms:g} ms{confidence}: the fastest took {fastest_ms:.4g} ms. The table "
         f"'{table.name}' was corrected with them; search again with the corrected one: hwnas search "
-        f"--device {result.path / CORRECTED_TABLE} --budget {question.budget_ms:g}ms --verify"
+        f"--device {result.path / CORRECTED_TABLE} --budget {config.targets[0].budget_ms:g}ms --verify"
     )
 
 

@@ -10,8 +10,10 @@ for what is summed.
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -37,6 +39,7 @@ class SpaceIndex:
         self.space = space
         self._values = values
         self._combine = combine
+        self._groups = _groups_of.setdefault(space, _Groups(space))
         # Filled in by the first networks, when it shows how many numbers an op has.
         self._ends = np.empty(0)
         self._ways_in: list[Floats] = []
@@ -55,14 +58,14 @@ class SpaceIndex:
         resolution, stride = vectors[:, 0], vectors[:, 1]
         columns = self._stage_columns(vectors)
         first, last = columns[0][0], columns[-1][0]
-        self._fill(self._ends, (resolution, stride, first, last), self._ends_ops)
+        self._fill(self._ends, (resolution, stride, first, last), self._groups.ends)
         total = self._ends[resolution, stride, first, last].copy()
         for index, (width, _, ratio, layout, blocks) in enumerate(columns):
             if index:
                 before = columns[index - 1][0]
                 known = self._ways_in[index - 1]
                 place = (resolution, stride, before, width)
-                self._fill(known, place, lambda *at, i=index, **_: self._way_in_ops(i, *at))
+                self._fill(known, place, functools.partial(self._groups.way_in, index))
                 self._combine(total, known[place], out=total)
             table = self._blocks[index]
             self._fill_blocks(index, (resolution, stride, width, ratio, layout))
@@ -143,22 +146,12 @@ class SpaceIndex:
 
     # --- groups ---
 
-    def _fill(self, known: Floats, place: tuple[Ints, ...], compute: Callable[..., Iterable[OpSpec]]) -> None:
+    def _fill(self, known: Floats, place: tuple[Ints, ...], compute: Callable[..., Sequence[OpSpec]]) -> None:
         fresh = known[(*place, 0)] == _UNKNOWN
         if not fresh.any():
             return
-        for at in np.unique(np.stack([axis[fresh] for axis in place], axis=1), axis=0):
+        for at in np.unique(np.stack([axis[fresh] for axis in place], axis=1), axis=0).tolist():
             known[tuple(at)] = self._sums(compute(*at))
-
-    def _ends_ops(self, resolution: int, stride: int, first: int, last: int) -> list[OpSpec]:
-        """Ops of the stem and the head."""
-        ops = lower(self._plain(resolution, stride, {0: first, len(self.space.stages) - 1: last}))
-        return [ops[0], ops[-1]]
-
-    def _way_in_ops(self, index: int, resolution: int, stride: int, before: int, width: int) -> list[OpSpec]:
-        """Ops between two stages."""
-        ops = lower(self._plain(resolution, stride, {index - 1: before, index: width}))
-        return [op for op in ops if op.place.startswith(f"stages.{index}.downsample")]
 
     def _fill_blocks(self, index: int, place: tuple[Ints, ...]) -> None:
         """All attention options of a stage's choices at once: one `lower` gives them all."""
@@ -166,52 +159,85 @@ class SpaceIndex:
         fresh = table[(*place, -1, 0)] == _UNKNOWN
         if not fresh.any():
             return
-        for at in np.unique(np.stack([axis[fresh] for axis in place], axis=1), axis=0):
-            resolution, stride, width, ratio, layout = (int(number) for number in at)
+        for at in np.unique(np.stack([axis[fresh] for axis in place], axis=1), axis=0).tolist():
             values = np.full((len(stage.attention) + 1, table.shape[-1]), np.inf)
             values[-1] = 0.0
-            allowed = stage.allowed(stage.width[width], stage.layout[layout])
-            arch = self._plain(
-                resolution,
-                stride,
-                {index: width},
-                special={
-                    index: Stage(
-                        width=stage.width[width],
-                        blocks=tuple(
-                            stage.attention[number].fitted(stage.width[width]) for number in allowed
-                        ),
-                        layout=stage.layout[layout],
-                        ffn_ratio=stage.ffn_ratio[ratio],
-                    )
-                },
-            )
-            ops = lower(arch)
-            for block, number in enumerate(allowed):
-                start = f"stages.{index}.blocks.{block}."
-                values[number] = self._sums(op for op in ops if op.place.startswith(start))
+            for number, ops in self._groups.blocks(index, *at).items():
+                values[number] = self._sums(ops)
             table[tuple(at)] = values
 
-    def _plain(
-        self, resolution: int, stride: int, widths: dict[int, int], special: dict[int, Stage] | None = None
-    ) -> ArchSpec:
-        """A network with the widths asked for and nothing else of interest."""
-        stages = tuple(
-            (special or {}).get(index)
-            or Stage(width=stage.width[widths.get(index, 0)], blocks=(None,), layout="dw-attention-ffn")
-            for index, stage in enumerate(self.space.stages)
-        )
-        return ArchSpec(
-            stages=stages,
-            resolution=self.space.resolution[resolution],
-            stem=Stem(stride=self.space.stem_stride[stride]),
-            head=Head(classes=self.space.classes),
-        )
-
-    def _sums(self, ops: Iterable[OpSpec]) -> Floats | float:
+    def _sums(self, ops: Sequence[OpSpec]) -> Floats | float:
         """The sums over some ops, or NaN where an op has no numbers."""
         try:
             sums: Floats = self._combine.reduce([self._values(op) for op in ops], axis=0)
             return sums
         except MissingOpError:
             return float("nan")
+
+
+class _Groups:
+    """The ops of each group of a space, lowered once for all indexes of it. Arguments are choice numbers."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        # Not the space itself, which is the key of the weak dictionary that holds this.
+        self._stages, self._classes = space.stages, space.classes
+        self._resolution, self._stem_stride = space.resolution, space.stem_stride
+        self._ends: dict[tuple[int, ...], Sequence[OpSpec]] = {}
+        self._ways_in: dict[tuple[int, ...], Sequence[OpSpec]] = {}
+        self._blocks: dict[tuple[int, ...], Mapping[int, Sequence[OpSpec]]] = {}
+
+    def ends(self, *at: int) -> Sequence[OpSpec]:
+        """The stem and the head, by resolution, stem stride, first and last width."""
+        if at not in self._ends:
+            resolution, stride, first, last = at
+            ops = lower(self._plain(resolution, stride, {0: first, len(self._stages) - 1: last}))
+            self._ends[at] = ops[0], ops[-1]
+        return self._ends[at]
+
+    def way_in(self, *at: int) -> Sequence[OpSpec]:
+        """What lies between two stages, by the second one's index, resolution, stem stride, both widths."""
+        if at not in self._ways_in:
+            index, resolution, stride, before, width = at
+            ops = lower(self._plain(resolution, stride, {index - 1: before, index: width}))
+            self._ways_in[at] = [op for op in ops if op.place.startswith(f"stages.{index}.downsample")]
+        return self._ways_in[at]
+
+    def blocks(self, *at: int) -> Mapping[int, Sequence[OpSpec]]:
+        """A block's ops by attention option, for stage, resolution, stem stride, width, ratio, layout."""
+        if at not in self._blocks:
+            index, resolution, stride, width, ratio, layout = at
+            stage = self._stages[index]
+            channels, name = stage.width[width], stage.layout[layout]
+            allowed = stage.allowed(channels, name)
+            special = Stage(
+                width=channels,
+                blocks=tuple(stage.attention[number].fitted(channels) for number in allowed),
+                layout=name,
+                ffn_ratio=stage.ffn_ratio[ratio],
+            )
+            by_block: list[list[OpSpec]] = [[] for _ in allowed]
+            start = f"stages.{index}.blocks."
+            for op in lower(self._plain(resolution, stride, {index: width}, special={index: special})):
+                if op.place.startswith(start):
+                    by_block[int(op.place[len(start) :].partition(".")[0])].append(op)
+            self._blocks[at] = dict(zip(allowed, by_block, strict=True))
+        return self._blocks[at]
+
+    def _plain(
+        self, resolution: int, stride: int, widths: dict[int, int], special: dict[int, Stage] | None = None
+    ) -> ArchSpec:
+        """A network with these widths and nothing else of interest."""
+        stages = tuple(
+            (special or {}).get(index)
+            or Stage(width=stage.width[widths.get(index, 0)], blocks=(None,), layout="dw-attention-ffn")
+            for index, stage in enumerate(self._stages)
+        )
+        return ArchSpec(
+            stages=stages,
+            resolution=self._resolution[resolution],
+            stem=Stem(stride=self._stem_stride[stride]),
+            head=Head(classes=self._classes),
+        )
+
+
+_groups_of: WeakKeyDictionary[SearchSpace, _Groups] = WeakKeyDictionary()

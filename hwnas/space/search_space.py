@@ -1,4 +1,4 @@
-"""SearchSpace: the choices there are, as ordered decisions; sample, mutate, cross, encode.
+"""SearchSpace: the choices there are, as ordered decisions; sample, encode, decode.
 
 A network of the space is a fixed-length vector of choice numbers. Blocks that a stage does not have
 are -1. Every network has exactly one vector: an attention and all its parameters are one choice,
@@ -371,46 +371,6 @@ class SearchSpace:
             vector += stage + [rng.choice(allowed) for _ in range(depth)]
             vector += [INACTIVE] * (max(choices.depth) - depth)
         return self.decode(vector)
-
-    def mutate(self, arch: ArchSpec, rng: random.Random, *, changes: int = 1) -> ArchSpec:
-        """A different network, `changes` decisions away before what no longer fits is replaced.
-
-        Ordinal decisions move to a neighbour, categorical ones anywhere. A block that appears, or
-        whose attention no longer fits, gets a random attention that does.
-        """
-        vector = self.encode(arch)
-        open_places = [
-            place
-            for place, decision in enumerate(self.decisions)
-            if len(decision.choices) > 1 and vector[place] != INACTIVE
-        ]
-        if self.size == 1:
-            raise SpaceError(f"space '{self.name}' has one network only: nothing can change")
-        while True:
-            moved = list(vector)
-            for place in rng.sample(open_places, min(changes, len(open_places))):
-                decision = self.decisions[place]
-                if decision.ordinal:
-                    step = rng.choice((-1, 1))
-                    number = moved[place] + step
-                    in_range = 0 <= number < len(decision.choices)
-                    moved[place] = number if in_range else moved[place] - step
-                else:
-                    moved[place] = rng.randrange(len(decision.choices))
-            fitted = self._fitted(moved, lambda _, allowed: rng.choice(allowed))
-            if fitted != vector:
-                return self.decode(fitted)
-
-    def cross(self, a: ArchSpec, b: ArchSpec, rng: random.Random) -> ArchSpec:
-        """A child of two networks: resolution, stem and each whole stage from one of them."""
-        first, second = self.encode(a), self.encode(b)
-        child = [rng.choice(pair) for pair in zip(first[:2], second[:2], strict=True)]
-        start = 2
-        for choices in self.stages:
-            end = start + 4 + max(choices.depth)
-            child += rng.choice((first, second))[start:end]
-            start = end
-        return self.decode(child)
 
     def _fitted(self, vector: Sequence[int], replace: Callable[[int, tuple[int, ...]], int]) -> Vector:
         """The vector with blocks beyond the depth inactive, and `replace(number, allowed)` where an

@@ -1,7 +1,6 @@
 """Moves in a search space on many vectors at once: neighbours, children of two, the way to a donor.
 
-`SearchSpace.mutate` and `cross` make one architecture; a search makes thousands of vectors, shape
-(n, decisions), and looks at them in arrays. Every row that comes out is the vector of a network.
+Vectors are rows of arrays, shape (n, decisions). Every row that comes out is the vector of a network.
 """
 
 from __future__ import annotations
@@ -133,8 +132,10 @@ class Moves:
         """
         movable = (vectors != INACTIVE) & (self.counts > 1)
         keys = np.where(movable, rng.random(vectors.shape), np.inf)
-        rank = np.argsort(np.argsort(keys, axis=1), axis=1)
-        chosen = movable & (rank < np.broadcast_to(changes, len(vectors))[:, None])
+        wanted = np.minimum(np.broadcast_to(changes, len(vectors)), vectors.shape[1])
+        first = np.partition(keys, np.arange(max(int(wanted.max(initial=1)), 1)), axis=1)
+        last = np.take_along_axis(first, np.maximum(wanted - 1, 0)[:, None], axis=1)
+        chosen = movable & (keys <= last) & (wanted > 0)[:, None]
         now = self.filled(vectors)
         far = 1 + (rng.random(now.shape) < FAR_STEP)
         step = np.where(rng.random(now.shape) < 0.5, -far, far)
@@ -173,12 +174,12 @@ class Moves:
         return result
 
     def shrunk(
-        self, vectors: Ints, donor: Vector, rng: np.random.Generator, *, fit: Callable[[Ints], Bools]
+        self, vectors: Ints, donor: Vector, rng: np.random.Generator, *, feasible: Callable[[Ints], Bools]
     ) -> Ints:
         """Vectors that fit, on the way from each to a donor that does: with as little of it as needed.
 
         Decisions are taken over from the donor in a random order; how many are needed is found by
-        bisection, so latency need not fall with each of them. `fit` says which rows of some fit; it
+        bisection, so latency need not fall with each of them. `feasible` says which rows of some fit; it
         is asked about all rows each time.
         """
         length = vectors.shape[1]
@@ -188,13 +189,13 @@ class Moves:
         low = np.zeros(len(vectors), dtype=np.int64)  # so many do not suffice, but `high` do
         high = np.full(len(vectors), length)
         found = np.repeat(np.array([donor], dtype=np.int64), len(vectors), axis=0)
-        done = fit(vectors)
+        done = feasible(vectors)
         found[done] = vectors[done]
         high[done] = 0
         while (open_rows := high - low > 1).any():
             middle = (low + high) // 2
             tried = self.repaired(np.where(place < middle[:, None], end, starts))
-            fits = fit(tried) & open_rows
+            fits = feasible(tried) & open_rows
             found[fits] = tried[fits]
             high = np.where(fits, middle, high)
             low = np.where(open_rows & ~fits, middle, low)

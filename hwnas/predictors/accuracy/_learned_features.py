@@ -7,17 +7,18 @@ holds on ImageNet mostly holds elsewhere, and how the MACs are spread over the k
 from __future__ import annotations
 
 import math
-import statistics
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hwnas.predictors.accuracy import published
-from hwnas.predictors.accuracy._published_features import FEATURES, describe
+from hwnas.predictors.accuracy._published_features import FEATURES, SpaceDescriber, describe
 from hwnas.space.arch import ATTENTIONS, ArchSpec
-from hwnas.space.ops import lower
+from hwnas.space.op_sums import SpaceIndex
+from hwnas.space.ops import OpSpec, lower
+from hwnas.space.search_space import SearchSpace
+from hwnas.types import Floats, Ints
 
-__all__ = ["NAMES", "SHAPE", "learned_features"]
+__all__ = ["NAMES", "SHAPE", "SpaceLearner", "learned_features"]
 
 PARTS = ("stem", "dw", "ffn", "merge", "attention", "head")
 """What an op belongs to; kinds of the EleViT design count with the part they stand for."""
@@ -40,31 +41,64 @@ SHAPE: tuple[int, ...] = tuple(
 """The places of the few numbers that say how a network spends its MACs: on width or on depth, and where."""
 
 
-def learned_features(arch: ArchSpec) -> NDArray[np.float64]:
+def learned_features(arch: ArchSpec) -> Floats:
     """The numbers of one network, in the order of NAMES, each of the order of 1."""
-    macs = dict.fromkeys(PARTS, 0)
-    activations = count = 0
-    for op in lower(arch):
-        part = "attention" if op.kind in ATTENTIONS else FOREIGN.get(op.kind, op.kind)
-        macs[part] += op.macs
-        count += 1
-        activations += sum(
-            math.prod(primitive.shape) for primitive in op.primitives if primitive.kind in ("relu", "gelu")
+    sums = np.sum([_op_numbers(op) for op in lower(arch)], axis=0)
+    numbers: Floats = _features(
+        describe(arch)[None],
+        100 - np.array([published.estimator().predict(arch).value]),
+        sums[None],
+        np.array([[float(stage.width) for stage in arch.stages]]),
+    )[0]
+    return numbers
+
+
+class SpaceLearner:
+    """`learned_features` of many networks of one space at once."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        self._describer = SpaceDescriber(space)
+        self._sums = SpaceIndex(space, _op_numbers)
+
+    def features(self, vectors: Ints) -> Floats:
+        """The numbers of networks, shape (n, len(NAMES)), for vectors, shape (n, decisions)."""
+        if not len(vectors):
+            return np.zeros((0, len(NAMES)))
+        described = self._describer.describe(vectors)
+        return _features(
+            described,
+            100 - published.estimator().values(described)[0],
+            self._sums.sums(vectors),
+            self._describer.widths(vectors),
         )
-    described = [
-        number for feature, number in zip(FEATURES, describe(arch), strict=True) if feature.name != "one"
-    ]
-    widths = [stage.width for stage in arch.stages]
-    error = 100 - published.estimator().predict(arch).value
-    return np.array(
+
+
+def _op_numbers(op: OpSpec) -> tuple[float, ...]:
+    """What one op adds to a network: MACs by PARTS, activations, 1 for the op."""
+    part = "attention" if op.kind in ATTENTIONS else FOREIGN.get(op.kind, op.kind)
+    activations = sum(
+        math.prod(primitive.shape) for primitive in op.primitives if primitive.kind in ("relu", "gelu")
+    )
+    return *(float(op.macs) * (part == each) for each in PARTS), float(activations), 1.0
+
+
+def _features(described: Floats, errors_percent: Floats, sums: Floats, widths: Floats) -> Floats:
+    """The numbers of networks, (n, len(NAMES)).
+
+    From `describe` (n, features), published errors (n,), sums of `_op_numbers` and widths (n, stages).
+    """
+    middle = widths[:, 1:-1] if widths.shape[1] > 2 else widths
+    used = [place for place, feature in enumerate(FEATURES) if feature.name != "one"]
+    return np.column_stack(
         [
-            *described,
-            math.log(error / published.REFERENCE_ERROR_PERCENT),
-            *(math.log1p(macs[part] / 1e6) for part in PARTS),
-            math.log(activations / 1e6),
-            math.log(count),
-            math.log(widths[0] / 128),
-            statistics.fmean(math.log(width / 192) for width in widths[1:-1] or widths),
-            math.log(widths[-1] / 256),
+            described[:, used],
+            np.log(errors_percent / published.REFERENCE_ERROR_PERCENT),
+            np.log1p(sums[:, : len(PARTS)] / 1e6),
+            np.log(sums[:, len(PARTS)] / 1e6),
+            np.log(sums[:, -1]),
+            np.log(widths[:, 0] / 128),
+            np.log(middle / 192).mean(axis=1),
+            np.log(widths[:, -1] / 256),
         ]
     )

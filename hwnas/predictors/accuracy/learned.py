@@ -10,8 +10,9 @@ How good it is: experiments/ground_truth.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,13 @@ from hwnas.errors import UsageError
 from hwnas.estimate import Estimate
 from hwnas.predictors.accuracy import zero_cost
 from hwnas.predictors.accuracy._argument import parsed
-from hwnas.predictors.accuracy._learned_features import SHAPE, learned_features
+from hwnas.predictors.accuracy._learned_features import SHAPE, SpaceLearner, learned_features
 from hwnas.predictors.accuracy._learned_model import LearnedModel, cross_validated, fit
 from hwnas.predictors.accuracy.zero_cost import ZeroCost
 from hwnas.space.arch import ArchSpec
+from hwnas.space.search_space import SearchSpace
 from hwnas.train.trainings import Condition, Training, read_trainings
+from hwnas.types import Floats, Ints
 
 __all__ = ["FEWEST", "LearnedAccuracy", "estimator", "learned", "left_out"]
 
@@ -49,10 +52,41 @@ class LearnedAccuracy:
     model: LearnedModel
     scored: ZeroCost | None = None
     """What zero-cost scores it has learnt from besides; None: from none."""
+    _learners: dict[int, tuple[SearchSpace, SpaceLearner]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """By the id of the space: the space itself, and what sees its networks as the trained ones were."""
 
     @property
     def unit(self) -> str:
         return "%"
+
+    @property
+    def in_arrays(self) -> bool:
+        """Zero-cost scores take seconds for each network; without them it answers for many at once."""
+        return self.scored is None
+
+    def predict_many(self, encoded: Ints, space: SearchSpace) -> tuple[Floats, Floats]:
+        """Value and standard deviation of many networks, (n,) each, for vectors of a space, (n, decisions).
+
+        Raises UsageError where zero-cost scores were learnt from: those take seconds for each network.
+        """
+        if self.scored is not None:
+            raise UsageError("zero-cost scores are for one network at a time: use predict")
+        if id(space) not in self._learners:
+            self._learners[id(space)] = space, SpaceLearner(_adapted_space(space, self.condition))
+        vectors = np.array(encoded, dtype=np.int64)
+        if not len(vectors):
+            return np.zeros(0), np.zeros(0)
+        for place, fixed in enumerate((self.condition.resolution, self.condition.stem_stride)):
+            if fixed is not None:
+                vectors[:, place] = 0  # the one choice of the adapted space
+        values, deviations = self.model.predict(self._learners[id(space)][1].features(vectors))
+        return np.clip(values, 0.0, 100.0), deviations
+
+    def estimate(self, value: float, std: float) -> Estimate:
+        """The estimate with this value and standard deviation."""
+        return _estimate(value, std)
 
     def predict(self, arch: ArchSpec) -> Estimate:
         """Top-1 of the network, adapted as the trained ones were; `low` to `high` holds 90 %."""
@@ -134,6 +168,17 @@ def _columns(arch: ArchSpec, scored: ZeroCost | None) -> NDArray[np.float64]:
 def _adapted(arch: ArchSpec, condition: Condition) -> ArchSpec:
     return arch.adapted(
         resolution=condition.resolution, classes=condition.classes, stem_stride=condition.stem_stride
+    )
+
+
+def _adapted_space(space: SearchSpace, condition: Condition) -> SearchSpace:
+    """The space of its networks as `_adapted` makes them."""
+    resolution, stride = condition.resolution, condition.stem_stride
+    return dataclasses.replace(
+        space,
+        resolution=space.resolution if resolution is None else (resolution,),
+        stem_stride=space.stem_stride if stride is None else (stride,),
+        classes=condition.classes,
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,18 @@ from numpy.typing import NDArray
 from hwnas.errors import UsageError
 from hwnas.estimate import Estimate
 from hwnas.io import yaml as yaml_io
-from hwnas.predictors.accuracy._published_features import FEATURES, describe
+from hwnas.predictors.accuracy._published_features import FEATURES, SpaceDescriber, describe
 from hwnas.space.arch import ArchSpec, Attention, SingleHead
 from hwnas.space.presets import preset, presets
+from hwnas.space.search_space import SearchSpace
+from hwnas.types import Floats, Ints
 
 __all__ = ["PublishedAccuracy", "PublishedRow", "estimator", "fit", "published_rows"]
 
 FAMILIES = ("efficientvit", "shvit", "uniform")
 """Families whose papers give ImageNet-1K results; EleViT's has none."""
 REFERENCE_ERROR_PERCENT = 27.0
+MOST_ERROR_PERCENT = 99.9
 NOISE = 0.012
 """Standard deviation of one published ln(error): 0.3 points at 74 %, for seeds and recipes."""
 INTERVAL_DEVIATIONS = 1.645
@@ -61,6 +64,10 @@ class PublishedAccuracy:
     """Posterior mean of each feature's effect on ln(error), (features,)."""
     root: NDArray[np.float64]
     """Lower Cholesky factor of the posterior covariance, (features, features)."""
+    _describers: dict[int, SpaceDescriber] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """By the id of the space, which each keeps alive."""
 
     @property
     def unit(self) -> str:
@@ -71,20 +78,38 @@ class PublishedAccuracy:
         """An answer takes a fraction of a millisecond."""
         return True
 
+    @property
+    def in_arrays(self) -> bool:
+        return True
+
     def predict(self, arch: ArchSpec) -> Estimate:
         """Top-1 accuracy on ImageNet-1K, in percent, trained 300 epochs as the papers do.
 
         `std` grows with the distance from the published networks; `low` and `high` hold 90 %. They
         are not symmetric: an error in percent can't fall below 0.
         """
-        numbers = describe(arch)
-        mean = float(numbers @ self.effects)
-        spread = math.sqrt(float(np.sum(np.square(numbers @ self.root))) + NOISE**2)
-        error, low, high = (
-            min(REFERENCE_ERROR_PERCENT * math.exp(mean + step), 99.9)
-            for step in (0.0, INTERVAL_DEVIATIONS * spread, -INTERVAL_DEVIATIONS * spread)
-        )
-        return Estimate(value=100 - error, std=error * spread, low=100 - low, high=100 - high, unit="%")
+        values, stds = self.values(describe(arch)[None])
+        return self.estimate(float(values[0]), float(stds[0]))
+
+    def predict_many(self, encoded: Ints, space: SearchSpace) -> tuple[Floats, Floats]:
+        """`value` and `std` of many networks, (n,) each, for vectors of a space, shape (n, decisions)."""
+        describer = self._describers.get(id(space))
+        if describer is None:
+            describer = self._describers[id(space)] = SpaceDescriber(space)
+        return self.values(describer.describe(np.asarray(encoded, dtype=np.int64)))
+
+    def estimate(self, value: float, std: float) -> Estimate:
+        """The estimate with this value and standard deviation: its interval is that of ln(error)."""
+        error = 100 - value
+        step = math.exp(INTERVAL_DEVIATIONS * std / error)
+        low, high = (100 - min(each, MOST_ERROR_PERCENT) for each in (error * step, error / step))
+        return Estimate(value=value, std=std, low=low, high=high, unit="%")
+
+    def values(self, numbers: Floats) -> tuple[Floats, Floats]:
+        """Value and standard deviation, (n,) each, from the numbers of `describe`, (n, features)."""
+        spread = np.sqrt(np.square(numbers @ self.root).sum(axis=1) + NOISE**2)
+        error = np.minimum(REFERENCE_ERROR_PERCENT * np.exp(numbers @ self.effects), MOST_ERROR_PERCENT)
+        return 100 - error, error * spread
 
 
 def estimator(argument: str | None = None) -> PublishedAccuracy:

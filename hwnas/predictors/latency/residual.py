@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hwnas.gaussian_process import squared_distances, squared_exponential
 from hwnas.types import Floats
 
 __all__ = ["FEATURES", "Residual", "fit_residual"]
@@ -95,9 +96,7 @@ def fit_residual(features: Floats, calibrated_ms: Floats, measured_ms: Floats) -
 
 def _likeness(places: Floats, points: Floats, reach: float) -> Floats:
     """exp(-distance^2 / (2 reach^2)), shape (places, points)."""
-    cross = places @ points.T
-    squares = (places**2).sum(axis=1)[:, None] + (points**2).sum(axis=1)[None, :] - 2 * cross
-    return np.asarray(np.exp(np.maximum(squares, 0.0) / (-2 * reach**2)))
+    return squared_exponential(squared_distances(places, points) / reach**2)
 
 
 def _log_likelihood(squares: Floats, spectrum: Floats, noise: float) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from hwnas.search.execution.ask_tell import propose_and_evaluate
-from hwnas.search.execution.processes import Evaluator, Here
+from hwnas.search.execution.processes import Evaluator, LocalEvaluator
 from hwnas.search.problem import Problem
 from hwnas.search.trial import Trial
 
@@ -44,7 +44,7 @@ def run(
 
 def _evaluator(problem: Problem, workers: int) -> Evaluator:
     if workers == 1:
-        return Here(problem)
+        return LocalEvaluator(problem)
     from hwnas.search.execution.processes import Processes
 
     return Processes(problem.space, problem.accuracy, workers=workers)

@@ -58,7 +58,7 @@ def run(
 
 
 class RayTasks:
-    """Evaluates up to `workers` lots at once, each as a task of Ray."""
+    """Evaluates up to `workers` batches at once, each as a task of Ray."""
 
     def __init__(self, problem: Problem, *, workers: int, address: str | None, gpus: float) -> None:
         self.workers = workers

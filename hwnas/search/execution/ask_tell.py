@@ -54,7 +54,7 @@ class _Asked:
     vector: Vector
     id: str
     notes: dict[str, Any] = field(default_factory=dict)
-    lot: int | None = None
+    batch: int | None = None
     """The evaluator's number while it is evaluated."""
     trial: Trial | None = None
     """What came of it."""
@@ -81,7 +81,7 @@ class OneByOne:
         self._ahead = 2 * (evaluator.workers - 1)
         sampler.ahead = self._ahead
         with quiet_optuna():
-            directions = [StudyDirection.MINIMIZE] * len(problem.minimised) + [StudyDirection.MAXIMIZE]
+            directions = [StudyDirection.MINIMIZE] * len(problem.objectives) + [StudyDirection.MAXIMIZE]
             self._study = optuna.create_study(directions=directions, sampler=sampler)
         self._evaluated = {trial.id for trial in done}
         self._recorded = self._begun = len(done)
@@ -113,12 +113,12 @@ class OneByOne:
                 halted = stop()
             if not halted:
                 self._submit()
-            running = {asked.lot: asked for asked in self._window if asked.lot is not None}
+            running = {asked.batch: asked for asked in self._window if asked.batch is not None}
             if not running:
                 break
-            for lot, answer in self._evaluator.finished().items():
-                asked = running[lot]
-                asked.lot = None
+            for batch, answer in self._evaluator.finished().items():
+                asked = running[batch]
+                asked.batch = None
                 if isinstance(answer, HwnasError):
                     failure, halted = failure or answer, True
                 else:
@@ -164,10 +164,10 @@ class OneByOne:
 
     def _submit(self) -> None:
         """Has evaluated what was asked for first."""
-        free = self._evaluator.workers - sum(asked.lot is not None for asked in self._window)
+        free = self._evaluator.workers - sum(asked.batch is not None for asked in self._window)
         for asked in self._window:
-            if free and asked.trial is None and asked.lot is None:
-                asked.lot = self._evaluator.begin([asked.vector])
+            if free and asked.trial is None and asked.batch is None:
+                asked.batch = self._evaluator.begin([asked.vector])
                 free -= 1
 
     def _record(self, asked: _Asked, trial: Trial) -> None:
@@ -178,7 +178,7 @@ class OneByOne:
 
     def _values(self, trial: Trial) -> tuple[float, ...]:
         """What the study optimises: latency and the like down, the lower bound of accuracy up."""
-        known = (trial.number(quantity.name) for quantity in self._problem.minimised)
+        known = (trial.number(quantity.name) for quantity in self._problem.objectives)
         return (*known, trial.accuracy.lower_bound())
 
     # --- taking up a record ---

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from hwnas.errors import HwnasError
 from hwnas.search.execution.processes import Answer, Evaluator
+from hwnas.search.history import Evaluated, of_trials
 from hwnas.search.problem import Problem
-from hwnas.search.surrogate.history import Evaluated, of_trials
 from hwnas.search.trial import Trial
 from hwnas.space.search_space import Vector
 
 __all__ = ["Batches", "run_in_batches"]
 
-LOT = 100
+CHUNK = 100
 """At most so many networks are evaluated before what is known of them is recorded."""
 
 
@@ -67,18 +67,18 @@ def run_in_batches(
 def _evaluated(
     problem: Problem, chosen: Sequence[Vector], evaluator: Evaluator, stop: Callable[[], bool]
 ) -> Iterator[list[Trial]]:
-    """The trials of these networks in their order, a lot at a time; some, where it was stopped."""
-    size = min(LOT, -(-len(chosen) // evaluator.workers))
-    lots = [chosen[first : first + size] for first in range(0, len(chosen), size)]
-    begun: dict[int, int] = {}  # the evaluator's number -> the lot's
+    """The trials of these networks in their order, a chunk at a time; some, where it was stopped."""
+    size = min(CHUNK, -(-len(chosen) // evaluator.workers))
+    chunks = [chosen[first : first + size] for first in range(0, len(chosen), size)]
+    begun: dict[int, int] = {}  # the evaluator's number -> the chunk's
     answers: dict[int, Answer] = {}
     next_out = next_in = 0
     halted = False
-    while next_out < len(lots):
-        while next_in < len(lots) and len(begun) < evaluator.workers and not halted:
+    while next_out < len(chunks):
+        while next_in < len(chunks) and len(begun) < evaluator.workers and not halted:
             halted = stop()
             if not halted:
-                begun[evaluator.begin(lots[next_in])] = next_in
+                begun[evaluator.begin(chunks[next_in])] = next_in
                 next_in += 1
         if begun:
             for number, answer in evaluator.finished().items():
@@ -89,13 +89,13 @@ def _evaluated(
             answer = answers.pop(next_out)
             if isinstance(answer, HwnasError):
                 raise answer
-            yield problem.evaluated(lots[next_out], answer)
+            yield problem.evaluated(chunks[next_out], answer)
             next_out += 1
 
 
 def _arrays(problem: Problem, trials: Sequence[Trial]) -> Evaluated:
     return of_trials(
         trials,
-        minimised=[quantity.name for quantity in problem.minimised],
+        minimised=[quantity.name for quantity in problem.objectives],
         decisions=len(problem.space.decisions),
     )

@@ -27,7 +27,7 @@ __all__ = [
     "DEATHS_ALLOWED",
     "Answer",
     "Evaluator",
-    "Here",
+    "LocalEvaluator",
     "Processes",
     "asker",
     "packed",
@@ -45,12 +45,12 @@ Answer = list[Estimate] | HwnasError
 
 
 class Evaluator(Protocol):
-    """Asks for accuracies, of up to `workers` lots at once."""
+    """Asks for accuracies, of up to `workers` batches at once."""
 
     workers: int
 
     def begin(self, vectors: Sequence[Vector]) -> int:
-        """Has a lot of networks evaluated; gives the number that its answer will have."""
+        """Has a batch of networks evaluated; gives the number that its answer will have."""
         ...
 
     def finished(self) -> dict[int, Answer]:
@@ -65,7 +65,7 @@ class Evaluator(Protocol):
         ...
 
 
-class Here:
+class LocalEvaluator:
     """In this process, when the answer is asked for."""
 
     workers = 1
@@ -81,13 +81,13 @@ class Here:
         return self._count
 
     def finished(self) -> dict[int, Answer]:
-        lot, vectors = next(iter(self._begun.items()))
-        del self._begun[lot]
+        batch, vectors = next(iter(self._begun.items()))
+        del self._begun[batch]
         space, accuracy = self._problem.space, self._problem.accuracy
         try:
-            return {lot: [accuracy.predict(space.decode(vector)) for vector in vectors]}
+            return {batch: [accuracy.predict(space.decode(vector)) for vector in vectors]}
         except HwnasError as error:
-            return {lot: error}
+            return {batch: error}
 
     def close(self) -> None:
         pass
@@ -96,25 +96,25 @@ class Here:
 # --- evaluation in worker processes -----------------------------------------------------------
 
 DEATHS_ALLOWED = 3
-"""So many workers may die of one lot of networks before the search ends."""
+"""So many workers may die of one batch of networks before the search ends."""
 
 
 @dataclass(slots=True)
 class _Worker:
     process: BaseProcess
     connection: Connection
-    """Ours: lots go out, answers come in."""
+    """Ours: batches go out, answers come in."""
 
 
 @dataclass(slots=True)
-class _Lot:
+class _Batch:
     number: int
     vectors: Sequence[Vector]
     deaths: int = 0
 
 
 class Processes:
-    """Evaluates up to `workers` lots at once."""
+    """Evaluates up to `workers` batches at once."""
 
     def __init__(self, space: SearchSpace, accuracy: Predictor, *, workers: int) -> None:
         """Raises UsageError for an estimator that another process cannot load."""
@@ -123,12 +123,12 @@ class Processes:
         self._space = space
         self._context = multiprocessing.get_context("spawn")  # a fork would copy the locks of our threads
         self._idle: list[_Worker] = []
-        self._busy: dict[int, tuple[_Worker, _Lot]] = {}
+        self._busy: dict[int, tuple[_Worker, _Batch]] = {}
         self._count = 0
 
     def begin(self, vectors: Sequence[Vector]) -> int:
         self._count += 1
-        self._give(_Lot(self._count, vectors))
+        self._give(_Batch(self._count, vectors))
         return self._count
 
     def finished(self) -> dict[int, Answer]:
@@ -139,11 +139,11 @@ class Processes:
             ready = connection.wait([*ends, *deaths])
             numbers = {(ends | deaths)[one] for one in ready}  # type: ignore[index]
             for number in sorted(numbers):
-                worker, lot = self._busy.pop(number)
+                worker, batch = self._busy.pop(number)
                 try:
                     answers[number] = worker.connection.recv()
                 except (EOFError, OSError):
-                    self._replace(worker, lot, answers)
+                    self._replace(worker, batch, answers)
                 else:
                     self._idle.append(worker)
         return answers
@@ -159,15 +159,15 @@ class Processes:
         for worker in workers:
             worker.process.join()
 
-    def _give(self, lot: _Lot) -> None:
+    def _give(self, batch: _Batch) -> None:
         while True:
             worker = self._idle.pop() if self._idle else self._started()
             try:
-                worker.connection.send(lot.vectors)
+                worker.connection.send(batch.vectors)
             except OSError:  # it died while it was idle
                 worker.process.join()
                 continue
-            self._busy[lot.number] = worker, lot
+            self._busy[batch.number] = worker, batch
             return
 
     def _started(self) -> _Worker:
@@ -177,16 +177,16 @@ class Processes:
         theirs.close()  # so that its death closes the pipe
         return _Worker(process, ours)
 
-    def _replace(self, dead: _Worker, lot: _Lot, answers: dict[int, Answer]) -> None:
-        """Has a lot evaluated again whose worker died, or says that this is enough."""
+    def _replace(self, dead: _Worker, batch: _Batch, answers: dict[int, Answer]) -> None:
+        """Has a batch evaluated again whose worker died, or says that this is enough."""
         dead.process.join()
-        lot.deaths += 1
-        if lot.deaths < DEATHS_ALLOWED:
-            self._give(lot)
+        batch.deaths += 1
+        if batch.deaths < DEATHS_ALLOWED:
+            self._give(batch)
             return
-        names = ", ".join(self._space.decode(vector).id for vector in lot.vectors[:3])
-        answers[lot.number] = HwnasError(
-            f"evaluating network {names} ended {lot.deaths} processes in a row, the last with exit code "
+        names = ", ".join(self._space.decode(vector).id for vector in batch.vectors[:3])
+        answers[batch.number] = HwnasError(
+            f"evaluating network {names} ended {batch.deaths} processes in a row, the last with exit code "
             f"{dead.process.exitcode} (-9: killed, often for want of memory). What was evaluated is saved; "
             "with fewer --workers each has more memory"
         )
@@ -204,7 +204,7 @@ def packed(space: SearchSpace, accuracy: Predictor) -> bytes:
 
 
 def _work(ours: Connection, task: bytes) -> None:
-    """A worker's life: takes lots and answers them until the pipe closes."""
+    """A worker's life: takes batches and answers them until the pipe closes."""
     # Ctrl-C reaches every process of a terminal: what to do about it is up to the one that searches.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -218,7 +218,7 @@ def _work(ours: Connection, task: bytes) -> None:
 
 
 def asker(task: bytes) -> Callable[[Sequence[Vector]], Answer]:
-    """What answers lots, from a pickled space and estimator; errors are answers that can be sent."""
+    """What answers batches, from a pickled space and estimator; errors are answers that can be sent."""
     try:
         space, accuracy = pickle.loads(task)
     except Exception as error:

@@ -49,6 +49,6 @@ class OptunaWithinBudget(ProposingSampler):
                 if name not in params:
                     params[name] = inner.sample_independent(study, trial, name, distribution)
             vector = vector_of(self.problem.space, params)
-            if not self.is_taken(vector) and self.problem.fits(vector):
+            if not self.is_taken(vector) and self.problem.is_feasible(vector):
                 break
         return vector

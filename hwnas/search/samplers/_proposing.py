@@ -138,11 +138,13 @@ class ProposingSampler(BaseSampler, abc.ABC):
 
         A taken one comes back when none is found: then the space holds few others, or none.
         """
-        fits = self.problem.fits
+        fits = self.problem.is_feasible
         near = vector
         for attempt in range(ATTEMPTS_TO_BE_NEW):
             if not fits(near):
-                near = self._row(self.moves.shrunk(np.array([near]), self.fastest, rng, fit=self.problem.fit))
+                near = self._row(
+                    self.moves.shrunk(np.array([near]), self.fastest, rng, feasible=self.problem.feasible)
+                )
             if not self.is_taken(near) and fits(near):
                 return near
             start = near if attempt % 8 else vector

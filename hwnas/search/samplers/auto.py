@@ -3,41 +3,37 @@
 Latency is known before anything is evaluated and accuracy is dear. So a surrogate learns accuracy from
 what was evaluated, thousands of networks within the budget are bred and judged by it, and those are
 proposed that are expected to add most to the front (`hwnas.search.surrogate.proposer`), after a fair
-start (`hwnas.search.samplers.auto`).
+start (`hwnas.search.initial`).
 
 A surrogate pays where an evaluation costs more than it does. An estimator that says it is cheap is
-asked about a batch at a time (`hwnas.search.samplers.auto`).
+asked about a batch at a time (`AutoBatches`); one that answers in arrays needs no sampler at all
+(`hwnas.search.evolution`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Set
 
 import numpy as np
-from numpy.typing import NDArray
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from hwnas.search.feasibility import fastest
+from hwnas.search.history import Evaluated
+from hwnas.search.initial import START, fair_start, random_network
 from hwnas.search.problem import Problem
 from hwnas.search.samplers._proposing import ProposingSampler
-from hwnas.search.surrogate.acquisition import halton
 from hwnas.search.surrogate.gp import Settings
-from hwnas.search.surrogate.history import Evaluated
 from hwnas.search.surrogate.proposer import SurrogateSearch
-from hwnas.search.surrogate.variation import children, parents_of
-from hwnas.space.presets import preset, preset_names
+from hwnas.search.variation import children, parents_of
 from hwnas.space.search_space import Vector
 from hwnas.space.vectors import Moves
 from hwnas.types import Ints
 
 __all__ = [
-    "START",
     "AutoBatches",
     "AutoSampler",
     "batches",
-    "fair_start",
-    "random_network",
     "sampler",
 ]
 
@@ -130,9 +126,9 @@ class AutoBatches:
         """Children within the budget, and a few random networks shrunk until they are."""
         born = children(self._moves, parents.vectors, parents.known, 3 * number, rng)
         fresh = self._moves.shrunk(
-            self._moves.random(1 + number // 20, rng), self._fastest, rng, fit=self._problem.fit
+            self._moves.random(1 + number // 20, rng), self._fastest, rng, feasible=self._problem.feasible
         )
-        rows = np.concatenate([fresh, born[self._problem.fit(born)]])
+        rows = np.concatenate([fresh, born[self._problem.feasible(born)]])
         return [tuple(row) for row in rows.tolist()]
 
     def _settings_at(self, past: Evaluated) -> Settings:
@@ -264,50 +260,3 @@ def _batch_start(count: int, start: int) -> int:
     while (after := start + _batch_size(start)) <= count:
         start = after
     return start
-
-
-# --- initial candidates ----------------------------------------------------------------------
-
-
-# The presets within the budget, the fastest network, and random ones, each kind spread over latency.
-
-START = 24
-"""Networks before a surrogate is first asked."""
-PRESETS = 8
-"""At most so many of them are presets."""
-
-
-def fair_start(problem: Problem, moves: Moves, fastest: Vector, *, seed: int) -> Iterator[Vector]:
-    """The first networks of a search, at most `START`, all within the budget; a few may come twice."""
-    rng = np.random.default_rng([seed % 2**63, START])
-    chosen = dict.fromkeys(_presets_within_budget(problem))
-    chosen[fastest] = None
-    yield from chosen
-    for share in halton(START - len(chosen), 1)[:, 0]:
-        yield random_network(problem, moves, fastest, float(share), rng)
-
-
-def random_network(
-    problem: Problem, moves: Moves, fastest: Vector, share: float, rng: np.random.Generator
-) -> Vector:
-    """A random network, shrunk until its latency is below `share` of the way up to the budget."""
-    least_ms = problem.cost_ms(fastest)
-    limit_ms = least_ms + share * (problem.budget_ms - least_ms)
-
-    def fit(vectors: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return problem.fit(vectors) & (problem.latencies_ms(vectors) <= limit_ms)
-
-    # With one attention in a stage, each says more of what that attention does there.
-    drawn = moves.random(1, rng, even=True)
-    row: Vector = tuple(moves.shrunk(drawn, fastest, rng, fit=fit)[0].tolist())
-    return row
-
-
-def _presets_within_budget(problem: Problem) -> list[Vector]:
-    """At most `PRESETS` of them, from the fastest to the slowest."""
-    space = problem.space
-    archs = [preset(name).adapted(classes=space.classes) for name in preset_names()]
-    vectors = dict.fromkeys(space.encode(arch) for arch in archs if space.contains(arch))
-    within = sorted(filter(problem.fits, vectors), key=problem.cost_ms)
-    spread = np.linspace(0, len(within) - 1, min(PRESETS, len(within))).astype(int)
-    return [within[place] for place in spread]

@@ -25,5 +25,5 @@ class RandomNetworks(ProposingSampler):
 
     def propose(self, study: Study, trial: FrozenTrial, rng: np.random.Generator) -> Vector:
         drawn = self.moves.random(ATTEMPTS, rng)
-        within = np.flatnonzero(self.problem.fit(drawn))
+        within = np.flatnonzero(self.problem.feasible(drawn))
         return self._row(drawn[within[:1]] if len(within) else drawn)

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.linalg import cho_solve, cholesky, lapack, solve_triangular
 from scipy.optimize import minimize
 
+from hwnas.gaussian_process import evidence, matern52, squared_distances
 from hwnas.types import Floats
 
 __all__ = ["Settings", "Surrogate", "fitted_settings"]
@@ -57,8 +58,7 @@ def fitted_settings(features: Floats, scores: Floats, deviations: Floats, groups
     the estimator says of its own error, in the same unit.
     """
     inner = [features[:, group] @ features[:, group].T for group in groups]
-    apart = [np.add.outer(np.diag(dots), np.diag(dots)) - 2 * dots for dots in inner]
-    apart = [np.maximum(squares, 0.0) for squares in apart]
+    apart = [squared_distances(features[:, group], features[:, group]) for group in groups]
     used = [index for index, group in enumerate(groups) if group.stop > group.start]
     known_errors = bool((deviations > 0).any())
     count = len(used)
@@ -83,11 +83,7 @@ def fitted_settings(features: Floats, scores: Floats, deviations: Floats, groups
         inverse, _ = lapack.dpotri(root, lower=True)
         inverse = np.tril(inverse) + np.tril(inverse, -1).T
         from_prior = (logs - means) / spreads
-        value = (
-            0.5 * float(scores @ weights)
-            + float(np.log(np.diag(root)).sum())
-            + 0.5 * float(from_prior @ from_prior)
-        )
+        value = 0.5 * float(from_prior @ from_prior) - float(evidence(scores, weights, root))
         pull = 0.5 * (inverse - np.outer(weights, weights))  # of the cost, by the covariance
         along = pull * (-(5 / 6) * height * (1 + scaled) * fall)  # by the squared distance
         slope = np.empty_like(logs)
@@ -172,19 +168,7 @@ class Surrogate:
         return together
 
     def _covariance(self, a: Floats, b: Floats) -> Floats:
-        bent_a, bent_b = a * self._near, b * self._near
-        apart: Floats = bent_a @ (-2 * bent_b).T
-        apart += np.square(bent_a).sum(axis=1)[:, None]
-        apart += np.square(bent_b).sum(axis=1)
-        np.maximum(apart, 0.0, out=apart)
-        np.sqrt(apart, out=apart)
-        apart *= ROOT5
-        covariance = apart / 3  # in place from here on: (1 + r + r^2 / 3) exp(-r)
-        covariance += 1
-        covariance *= apart
-        covariance += 1
-        np.negative(apart, out=apart)
-        covariance *= np.exp(apart, out=apart)
+        covariance = matern52(squared_distances(a * self._near, b * self._near))
         covariance *= self._settings.height**2
         covariance += (a * self._line) @ (b * self._line).T
         return covariance

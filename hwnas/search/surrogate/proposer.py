@@ -15,12 +15,12 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from hwnas.search import pareto
+from hwnas.search.history import Evaluated
 from hwnas.search.problem import Problem
 from hwnas.search.surrogate.acquisition import Gain
 from hwnas.search.surrogate.features import Features
 from hwnas.search.surrogate.gp import Settings, Surrogate, fitted_settings
-from hwnas.search.surrogate.history import Evaluated
-from hwnas.search.surrogate.variation import children
+from hwnas.search.variation import children
 from hwnas.space.search_space import Vector
 from hwnas.space.vectors import Moves
 from hwnas.types import Floats, Ints
@@ -139,7 +139,7 @@ class SurrogateSearch:
         breeding, known = parents, self._problem.known_objectives(parents)
         for _ in range(GENERATIONS):
             born = children(self._moves, breeding, known, each, rng)
-            born = np.concatenate([born[self._problem.fit(born)], strangers])
+            born = np.concatenate([born[self._problem.feasible(born)], strangers])
             strangers = strangers[:0]
             new = []
             for row, vector in enumerate(map(tuple, born.tolist())):
@@ -158,7 +158,7 @@ class SurrogateSearch:
         drawn = self._moves.random(number, rng, even=True)
         retyped = self._moves.retyped(parents[rng.integers(0, len(parents), size=number)], rng)
         both = np.concatenate([drawn, retyped])
-        return self._moves.shrunk(both, self._fastest, rng, fit=self._problem.fit)
+        return self._moves.shrunk(both, self._fastest, rng, feasible=self._problem.feasible)
 
     def _judged(self, vectors: Ints, surrogate: Surrogate, gain: Gain) -> _Bred:
         known = self._problem.known_objectives(vectors)
@@ -193,10 +193,13 @@ class SurrogateSearch:
         return least
 
     def _reference(self, past: Evaluated) -> Floats:
-        """Up to where a network counts: the budget, and a little beyond the worst of other objectives."""
+        """Up to where a network counts: its limit, or a little beyond the worst where there is none."""
         worst = past.known.max(axis=0)
         reference: Floats = worst + BEYOND * (worst - self._ideal(past))
-        reference[0] = self._problem.budget_ms
+        for place, quantity in enumerate(self._problem.objectives):
+            limit = self._problem.limit_of(quantity)
+            if limit is not None:
+                reference[place] = limit
         return reference
 
 

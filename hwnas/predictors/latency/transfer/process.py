@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.gaussian_process import evidence, matern32, squared_distances
 from hwnas.predictors.latency.transfer.rows import Rows
 from hwnas.types import Floats
 
@@ -107,7 +108,9 @@ class Process:
                 cross += width**2 * part
                 variance += width**2 * square
             if here.shape[1]:
-                cross += setting[count] ** 2 * _matern(_distances(here * relevance, there * relevance))
+                cross += setting[count] ** 2 * matern32(
+                    np.sqrt(squared_distances(here * relevance, there * relevance))
+                )
                 variance += setting[count] ** 2
             mean = (cross @ alpha).T
             left = variance - ((cross @ inverse) * cross).sum(axis=1)
@@ -161,11 +164,11 @@ def fit_process(
         if seen.shape[1]:
             scaled = fresh_relevance / np.exp(fresh[:, count + 1])[:, None]
             distances = np.sqrt(np.tensordot(scaled**2, gaps, axes=(1, 2)))
-            covariances += np.exp(2 * fresh[:, count])[:, None, None] * _matern(distances)
+            covariances += np.exp(2 * fresh[:, count])[:, None, None] * matern32(distances)
         covariances += np.exp(2 * fresh[:, -1])[:, None, None] * np.diag(noise_weights)
-        evidence, alphas, inverses = _solve(covariances, residuals)
+        likelihoods, alphas, inverses = _solve(covariances, residuals)
         settings, relevance = np.vstack([settings, fresh]), np.vstack([relevance, fresh_relevance])
-        logs = np.vstack([logs, evidence - density[:, None]])
+        logs = np.vstack([logs, likelihoods - density[:, None]])
         solved.append((alphas, inverses))
     weights = np.exp(logs - logs.max(axis=0))
     weights /= weights.sum(axis=0)
@@ -194,8 +197,8 @@ def covariance(terms: Sequence[Term], smooth: Smooth, at: NDArray[np.int_]) -> F
         total += term.middle**2 * (term.coordinates[at] @ term.coordinates[at].T)
     seen = smooth.coordinates[at]
     if seen.shape[1]:
-        distances = _distances(seen, seen) / np.sqrt(seen.shape[1])
-        total += smooth.middle**2 * _matern(distances / np.sqrt(REACH[0] * REACH[1]))
+        distances = np.sqrt(squared_distances(seen, seen)) / np.sqrt(seen.shape[1])
+        total += smooth.middle**2 * matern32(distances / np.sqrt(REACH[0] * REACH[1]))
     return total
 
 
@@ -235,21 +238,8 @@ def _solve(covariance: Floats, residuals: Floats) -> tuple[Floats, Floats, Float
     inverse_lower = np.linalg.inv(lower)
     inverses = inverse_lower.transpose(0, 2, 1) @ inverse_lower
     alphas = inverses @ residuals.T
-    determinant = 2 * np.log(np.einsum("mii->mi", lower)).sum(axis=1)
-    evidence = -0.5 * np.einsum("mnb,bn->mb", alphas, residuals) - 0.5 * determinant[:, None]
-    return evidence, alphas, inverses
-
-
-def _distances(a: Floats, b: Floats) -> Floats:
-    """Distances (r, N)."""
-    squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2 * a @ b.T
-    return np.asarray(np.sqrt(np.maximum(squared, 0.0)))
-
-
-def _matern(distances: Floats) -> Floats:
-    """Matern 3/2: once differentiable, as bumpy as latencies are."""
-    scaled = np.sqrt(3.0) * distances
-    return np.asarray((1 + scaled) * np.exp(-scaled))
+    likelihoods = evidence(residuals, alphas.transpose(0, 2, 1), lower[:, None])
+    return likelihoods, alphas, inverses
 
 
 # --- prior: how a new device may differ from a known one --------------------------------------
