@@ -258,6 +258,7 @@ class _Wanted:
             allow_mismatch=self.allow_mismatch,
             start=self.start,
             where=self.where,
+            say=_say,
         )
 
 

@@ -25,6 +25,7 @@ from hwnas.cli.table_building import (
     duration,
     summary,
 )
+from hwnas.cli.table_recheck import command as recheck
 from hwnas.cli.table_transfer import command as transfer
 from hwnas.errors import FileFormatError, UsageError, did_you_mean
 
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Build, transfer, check and show latency tables.")
+app = typer.Typer(no_args_is_help=True, help="Build, transfer, recheck, check and show latency tables.")
 app.command("transfer")(transfer)
+app.command("recheck")(recheck)
 
 DeviceArgument = Annotated[
     str, typer.Argument(metavar="DEVICE", help="A device, as 'hwnas devices' lists them, or a table's file.")
@@ -149,8 +151,10 @@ def check(
     console = stdout()
     console.print(f"{path}: valid. {summary(table)}")
     for title, value in document.items():
-        if title not in ("schema", "notes", "name", "path"):
+        if title not in ("schema", "notes", "caveats", "name", "path"):
             console.print(f"  {title}: {_shown(value)}")
+    for sentence in table.caveats:
+        console.print(f"  caveat: {sentence}", soft_wrap=True)
     for note in table.notes:
         console.print(f"  note: {note}")
 
@@ -170,7 +174,12 @@ def show(
     if kind is not None and kind not in KINDS:
         raise UsageError(f"no kind of op '{kind}'.{did_you_mean(kind, KINDS)} Known: {', '.join(KINDS)}")
     rows = {key: row for key, row in table.rows.items() if kind is None or key.partition("(")[0] == kind}
-    document: dict[str, Any] = {"schema": 1, "name": table.name, "provenance": table.provenance}
+    document: dict[str, Any] = {
+        "schema": 1,
+        "name": table.name,
+        "provenance": table.provenance,
+        "caveats": list(table.caveats),
+    }
     if table.coefficients is not None:
         document["coefficients_ms"] = dict(zip(FEATURE_NAMES, table.coefficients.values, strict=True))
         document["offset_ms"] = table.coefficients.offset_ms
@@ -191,6 +200,8 @@ def show(
         emit_json(document)
         return
     console = stdout()
+    for sentence in table.caveats:
+        stderr().print(f"caveat: {sentence}", soft_wrap=True)
     if table.coefficients is not None:
         console.print(f"{table.name} ({table.provenance}): coefficients, no rows")
         for feature, value in document["coefficients_ms"].items():
@@ -255,6 +266,8 @@ def _plan_text(plan: Plan) -> str:
 
 
 def _facts(table: LatencyTable, path: Path) -> dict[str, Any]:
+    from hwnas.predictors.latency.runtime_versions import checked_versions
+
     evidence = table.heldout
     return {
         "schema": 1,
@@ -279,7 +292,9 @@ def _facts(table: LatencyTable, path: Path) -> dict[str, Any]:
         "heldout_within_10_percent": evidence.within_percent(10),
         "heldout_spearman": evidence.spearman,
         "interval_90_factor": evidence.factor(0.9),
+        "runtime_versions_checked": [str(check) for check in checked_versions(table)],
         "measurement": dict(table.measurement),
+        "caveats": list(table.caveats),
         "notes": list(table.notes),
     }
 
@@ -289,4 +304,6 @@ def _shown(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, dict):
         return ", ".join(f"{name} {_shown(item)}" for name, item in value.items()) or "nothing"
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "none"
     return "unknown" if value is None else str(value)
