@@ -286,3 +286,29 @@ def test_negative_or_missing_coefficients_cannot_be_made() -> None:
         Coefficients((1.0, 1.0, 1.0, 1.0, 1.0, -1.0))
     with pytest.raises(ValueError, match="6 coefficients, got 5"):
         Coefficients((1.0,) * 5)
+
+
+# --- caveats ---
+
+
+def test_a_measured_table_of_before_is_of_the_reference_graph_and_says_so(tmp_path: Path) -> None:
+    """Files without `measurement.graph` were measured before the graph was recorded."""
+    old = dataclasses.replace(rows_table(), measurement={"passes": 3})
+    old.save(tmp_path / "old.yaml")
+    read = LatencyTable.load(tmp_path / "old.yaml")
+    assert read.caveats == read_summary(tmp_path / "old.yaml").caveats
+    (caveat,) = read.caveats
+    assert caveat.startswith("measured on the reference graph of networks; exported files take 0.86 to 1.01")
+
+
+def test_a_table_of_the_deployment_graph_and_an_estimated_one_have_no_caveat() -> None:
+    assert dataclasses.replace(rows_table(), measurement={"graph": "deployment 1"}).caveats == ()
+    assert coefficients_table().caveats == ()
+
+
+def test_a_noisy_table_says_why(tmp_path: Path) -> None:
+    noisy = {"graph": "deployment 1", "noisy": {"spread_percent": 7.5, "reason": "networks differed by 7.5 %"}}
+    dataclasses.replace(rows_table(), measurement=noisy).save(tmp_path / "noisy.yaml")
+    read = LatencyTable.load(tmp_path / "noisy.yaml")
+    assert read.caveats == ("noisy measurement: networks differed by 7.5 %",)
+    assert read.measurement["noisy"]["spread_percent"] == 7.5

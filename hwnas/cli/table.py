@@ -39,6 +39,9 @@ app = typer.Typer(no_args_is_help=True, help="Build, transfer, recheck, check an
 app.command("transfer")(transfer)
 app.command("recheck")(recheck)
 
+FURTHER = 1.25
+"""Without --minutes to keep: the budget over what the plan takes, for cells whose passes disagree."""
+
 DeviceArgument = Annotated[
     str, typer.Argument(metavar="DEVICE", help="A device, as 'hwnas devices' lists them, or a table's file.")
 ]
@@ -54,7 +57,10 @@ def build(
     provider: ProviderOption = None,
     host: HostOption = "local",
     minutes: Annotated[
-        float, typer.Option(min=0.1, help="About how long to measure; ops beyond that are filled in.")
+        float,
+        typer.Option(
+            min=0.1, help="Time budget, exporting included; ops beyond it are filled in by a cost model."
+        ),
     ] = 10.0,
     ops: Annotated[
         str,
@@ -64,7 +70,7 @@ def build(
         ),
     ] = "fitting",
     networks: Annotated[
-        int, typer.Option(min=4, help="Whole networks to calibrate on and to tell the error by.")
+        int, typer.Option(min=4, help="Networks used for calibration and for the held-out error.")
     ] = 90,
     passes: Annotated[
         int,
@@ -102,6 +108,7 @@ def build(
     if dry_run:
         return
     check_writable(out)
+    budget_s = 60 * minutes if ops == "fitting" else FURTHER * plan.seconds
 
     def measure(samples: Path, progress: Progress) -> LatencyTable:
         return _build(
@@ -115,10 +122,11 @@ def build(
             host=host,
             samples=samples,
             resume=resume,
+            budget_s=budget_s,
             progress=progress,
         )
 
-    build_and_save(name, out, measure)
+    build_and_save(name, out, measure, budget_s=budget_s)
 
 
 @app.command()
@@ -229,6 +237,7 @@ def _build(
     host: str,
     samples: Path,
     resume: bool,
+    budget_s: float,
     progress: Progress,
 ) -> LatencyTable:
     from hwnas.measure.build import build_table
@@ -237,6 +246,10 @@ def _build(
 
     exporter = exporter_for(runtime, precision)
     from hwnas.export.timing import one_thread
+
+    def say(sentence: str) -> None:
+        progress.end()
+        stderr().print(sentence, highlight=False, soft_wrap=True)
 
     with one_thread():
         return build_table(
@@ -248,12 +261,14 @@ def _build(
             precision=precision,
             provider=provider,
             exporter=exporter,
-            start=start_link(host, runtime, say=lambda text: stderr().print(text, highlight=False)),
+            start=start_link(host, runtime, say=say),
             samples=samples,
             created=datetime.date.today().isoformat(),
             resume=resume,
             elsewhere=host != LOCAL,
+            budget_s=budget_s,
             progress=progress,
+            say=say,
         )
 
 
