@@ -375,6 +375,8 @@ def test_networks_that_differ_between_processes_mark_the_table_as_noisy(tmp_path
     assert table.measurement["network_spread_percent"] == pytest.approx(9.1, abs=0.1)
     assert table.measurement["noisy"]["spread_percent"] == table.measurement["network_spread_percent"]
     assert "whole networks differed by 9.1% between processes" in table.caveats[0]
+    assert quiet.heldout.fresh_std == 0
+    assert 0.03 < table.heldout.fresh_std < 0.06  # what one process is off by is in the interval
 
 
 def test_networks_that_differ_by_a_quarter_make_no_table_and_go_on(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +186,7 @@ def make_table(
                 if label in sample
             ),
             method=CROSS_VALIDATION,
+            fresh_std=_fresh_std([measured[label] for label, _ in known]),
         )
     notes = [
         "Each op was timed as a model of its own; a network is its calibrated sum. Calibrated on "
@@ -236,6 +237,20 @@ def _measurement(
     if fill is not None:
         facts["fill_error_percent"] = {kind or "other": 100 * error for kind, error in fill.errors.items()}
     return facts
+
+
+def _fresh_std(networks: Sequence[Timing]) -> float:
+    """By how much one fresh process, by the clock, deviates beyond what the held-out times do; relative.
+
+    A held-out time is a median of passes at the machine's middle speed. What a user measures is one
+    process, at the speed that the machine has just then.
+    """
+    repeated = [timing for timing in networks if len(timing.passes) > 1]
+    if not repeated:
+        return 0.0
+    by_clock = np.mean([np.log(timing.clock_passes_ms).var(ddof=1) for timing in repeated])
+    in_heldout = np.mean([timing.error**2 for timing in repeated])
+    return float(np.sqrt(max(by_clock - in_heldout, 0.0)))
 
 
 def _row(timing: Timing) -> Row:

@@ -80,6 +80,8 @@ class Timing:
     """The passes in which it was timed, in order."""
     passes_ms: tuple[float, ...]
     """The median of each of them; the speed of a pass as a whole is left in."""
+    clock_passes_ms: tuple[float, ...]
+    """The same by the clock alone."""
     error: float
     """Standard error of `ms`, relative, from how the passes differ; infinite where no cell has two."""
     p95_ms: float
@@ -289,6 +291,7 @@ def timings(records: Sequence[Mapping[str, Any]], is_network: Callable[[str], bo
                 ms=median(steadied[name]),
                 passes=tuple(passes),
                 passes_ms=tuple(passes.values()),
+                clock_passes_ms=tuple(record["median_ms"] for record, _ in kept[name]),
                 error=_standard_error(steadied[name], pooled),
                 p95_ms=median(tails) * median(steadied[name]),
                 disturbed=any(disturbed for _, disturbed in kept[name]),

@@ -150,7 +150,9 @@ def corrected_table(
         scaled_table(table, outcome.factor),
         name=name,
         profile=dataclasses.replace(table.profile, runtime_version=profile.runtime_version),
-        heldout=HeldOut((*kept, *new), method=f"{table.heldout.method}; rechecked"),
+        heldout=HeldOut(
+            (*kept, *new), method=f"{table.heldout.method}; rechecked", fresh_std=table.heldout.fresh_std
+        ),
         measurement={**table.measurement, "recheck": fact},
         notes=(
             *table.notes,

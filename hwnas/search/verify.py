@@ -281,7 +281,7 @@ class _Work:
         """All candidates with the best that is known of their latency."""
         trials = self._run.trials
         predicted = table.predict_many([trial.vector for trial in trials], self._run.space)
-        factor, log_std = table.heldout.factor(), table.heldout.log_std
+        factor, log_std = table.heldout.factor(), table.heldout.prediction_std
         return [
             dataclasses.replace(
                 trial,

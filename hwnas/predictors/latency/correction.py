@@ -293,5 +293,9 @@ def _heldout(
     )
     told = f"{len(later)} networks measured later, each predicted from the others"
     if (corrected and len(later) >= OWN_INTERVALS_FROM) or not table.heldout:
-        return HeldOut(later, method=told)
-    return HeldOut((*table.heldout.networks, *later), method=f"{table.heldout.method}; {told}")
+        return HeldOut(later, method=told, fresh_std=table.heldout.fresh_std)
+    return dataclasses.replace(
+        table.heldout,
+        networks=(*table.heldout.networks, *later),
+        method=f"{table.heldout.method}; {told}",
+    )

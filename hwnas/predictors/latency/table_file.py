@@ -184,6 +184,8 @@ def _to_document(table: TableContent) -> dict[str, Any]:
             ],
         },
     }
+    if table.heldout.fresh_std:  # tables from before have none, and their digest stays
+        document["heldout"]["fresh_std"] = _rounded(table.heldout.fresh_std)
     if table.coefficients is None:
         calibration = table.calibration
         document["calibration"] = {
@@ -418,7 +420,11 @@ class _Reader:
                     predicted_ms=self.positive(values[2], f"heldout.networks.{label} (predicted_ms)"),
                 )
             )
-        return HeldOut(tuple(networks), self.text(data, "method", at="heldout."))
+        return HeldOut(
+            tuple(networks),
+            self.text(data, "method", at="heldout."),
+            self.at_least_0(data.get("fresh_std", 0.0), "heldout.fresh_std"),
+        )
 
     def profile(self, document: dict[str, Any]) -> DeviceProfile:
         data = self.mapping(document, "profile")
