@@ -18,7 +18,14 @@ from typing import Any
 import pytest
 from latency_fakes import FakeExporter, FakeLink, network_ms, own_ms, small_space
 
-from hwnas.errors import FileFormatError, HwnasError, MissingPackageError, UnstableError, UsageError
+from hwnas.errors import (
+    BoardError,
+    FileFormatError,
+    HwnasError,
+    MissingPackageError,
+    UnstableError,
+    UsageError,
+)
 from hwnas.io.jsonl import Journal
 from hwnas.measure.build import build_table
 from hwnas.measure.cells import COMPANION_EVERY, judged, timings
@@ -402,6 +409,42 @@ def test_networks_that_two_processes_rank_differently_make_no_table(tmp_path: Pa
         UnstableError, match=r"rank the networks with a correlation of -?0\.\d\d, 0\.9 needed"
     ):
         build(plan, link, tmp_path / "s")
+
+
+# --- what a board answers ---
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("median_ms", float("nan"), "must be a finite number"),
+        ("median_ms", 0.0, "must be above 0"),
+        ("companion_ms", -1.0, "must be above 0"),
+        ("reach", "fast", "must be a finite number"),
+        ("samples_ns", [1.0, float("inf")], "must be a finite number"),
+        ("cold_ns", None, "must be a list"),
+        ("cpu_share", ..., "is missing"),
+    ],
+)
+def test_a_damaged_answer_of_a_board_is_refused_with_the_field(
+    tmp_path: Path, field: str, value: Any, told: str
+) -> None:
+    link = FakeLink()
+    original = link.measure
+
+    def measure(model: bytes, **how: Any) -> dict[str, Any]:
+        answer = original(model, **how)
+        if link.timings == 5:
+            answer[field] = value
+            if value is ...:
+                del answer[field]
+        return answer
+
+    link.measure = measure  # type: ignore[method-assign]
+    with pytest.raises(BoardError, match=f"is damaged: {field} {told}") as caught:
+        build(small_plan(), link, tmp_path / "s")
+    assert caught.value.exit_code == 4
+    assert _lines(tmp_path / "s") == 1 + 4  # what came before is kept, the damaged answer is not
 
 
 # --- within a budget ---

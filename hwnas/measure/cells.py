@@ -20,6 +20,7 @@ import numpy as np
 from hwnas.board.timing import Rules, median
 from hwnas.errors import UsageError
 from hwnas.io.jsonl import Journal
+from hwnas.measure.cell_record import CellRecord
 from hwnas.measure.remote.link import CellError, Link
 from hwnas.predictors.latency.pace import Passes, fit_pace, fit_sharing
 from hwnas.predictors.latency.profile import DeviceProfile
@@ -180,31 +181,15 @@ class Bench:
         except CellError as error:
             self.failures[name] = str(error)
             return False
-        self.journal.append(
-            {
-                "pass": number,
-                "process": process,
-                "cell": name,
-                **{field: answer[field] for field in _KEPT},
-            }
-        )
-        return _starved(answer)
-
-
-_KEPT = (
-    "median_ms",
-    "reach",
-    "p95_ms",
-    "companion_ms",
-    "samples_ns",
-    "companion_ns",
-    "cold_ns",
-    "warmup_ns",
-    "runs_per_repeat",
-    "steady",
-    "cpu_share",
-    "throttled",
-)
+        record = CellRecord.of_answer(
+            answer,
+            kind="network" if self.is_network(name) else "op",
+            cell=name,
+            pass_number=number,
+            process=process,
+        ).to_dict()
+        self.journal.append(record)
+        return _starved(record)
 
 
 def judged(
