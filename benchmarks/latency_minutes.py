@@ -24,7 +24,8 @@ from latency_truth import MACRO, RANDOM, Truth, in_group
 
 from hwnas.errors import FileFormatError, UsageError
 from hwnas.io.jsonl import FORMAT, SCHEMA
-from hwnas.measure.build import make_table, network_pace
+from hwnas.measure.adaptive import network_pace
+from hwnas.measure.build import make_table
 from hwnas.measure.cells import timings
 from hwnas.measure.plan import Plan, make_plan, spread_out
 from hwnas.predictors.latency import DeviceProfile, LatencyTable

@@ -24,6 +24,7 @@ from hwnas.measure.networks import MeasuredNetwork
 from hwnas.measure.plan import COMPANION, of_any_size
 from hwnas.predictors.latency import DeviceProfile, LatencyTable
 from hwnas.predictors.latency.pace import Pace, fit_pace, fit_sharing
+from hwnas.predictors.latency.runtime_versions import check_configuration
 from hwnas.space import ArchSpec, SearchSpace, preset, preset_names
 
 FORMAT = "hwnas latency truth"
@@ -209,7 +210,8 @@ def unseen_networks(table: LatencyTable, count: int, *, seed: int, space: Search
 def profile_here(table: LatencyTable) -> tuple[DeviceProfile, dict[str, Any]]:
     """The table's configuration as this machine has it, and the environment.
 
-    Raises UsageError when the board or the runtime's version is another one than the table's.
+    Raises UsageError when the board is another one, or the runtime has a version that the table does not
+    hold for.
     """
     from hwnas.measure.build import measured_profile
     from hwnas.measure.remote.link import LocalLink
@@ -224,7 +226,8 @@ def profile_here(table: LatencyTable) -> tuple[DeviceProfile, dict[str, Any]]:
     )
     # Not the runtime's default: one that is not there is refused when the first network is loaded.
     profile = dataclasses.replace(profile, provider=wanted.provider)
-    wanted.check(table=table.name, **dataclasses.asdict(profile))
+    wanted.check(table=table.name, board=profile.board)
+    check_configuration(table, profile)
     return profile, environment
 
 

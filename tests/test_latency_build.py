@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import random
@@ -17,31 +18,39 @@ from typing import Any
 import pytest
 from latency_fakes import FakeExporter, FakeLink, network_ms, own_ms, small_space
 
-from hwnas.errors import FileFormatError, HwnasError, MissingPackageError, UnstableError, UsageError
+from hwnas.errors import (
+    BoardError,
+    FileFormatError,
+    HwnasError,
+    MissingPackageError,
+    UnstableError,
+    UsageError,
+)
 from hwnas.io.jsonl import Journal
 from hwnas.measure.build import build_table
 from hwnas.measure.cells import COMPANION_EVERY, judged, timings
 from hwnas.measure.networks import measure_networks
+from hwnas.measure.other_load import OtherLoad
 from hwnas.measure.plan import Plan, make_plan, space_ops, spread_out
 from hwnas.measure.remote.link import LocalLink
-from hwnas.predictors.latency import LatencyTable
+from hwnas.predictors.latency import LatencyTable, read_summary
 from hwnas.predictors.latency.profile import DeviceProfile
 from hwnas.space import OpSpec, SearchSpace, lower, preset, preset_names
 
 HERE = Path(__file__).parent
 
 
-def small_plan(**changes: Any) -> Plan:
+def small_plan(*, networks: int = 18, **changes: Any) -> Plan:
     """A dozen networks of the small space, its ops, and no presets' ops: a second's work."""
     space = small_space()
-    plan = make_plan(space, networks=18, passes=3)
+    plan = make_plan(space, networks=networks, passes=3)
     own = {op.key for op in space_ops(space)}
     plan = dataclasses.replace(plan, ops=tuple(op for op in plan.ops if op.key in own))
     return dataclasses.replace(plan, **changes)
 
 
 def build(
-    plan: Plan, link: FakeLink, samples: Path, *, resume: bool = False, threads: int = 1
+    plan: Plan, link: FakeLink, samples: Path, *, resume: bool = False, threads: int = 1, **options: Any
 ) -> LatencyTable:
     return build_table(
         plan,
@@ -56,6 +65,7 @@ def build(
         created="2026-11-21",
         resume=resume,
         sleep=lambda seconds: None,
+        **options,
     )
 
 
@@ -315,18 +325,24 @@ def test_a_pass_that_later_ones_show_to_have_been_disturbed_is_measured_again(tm
         assert table.rows[op.key].high_ms == pytest.approx(own_ms(op))
 
 
-def test_a_board_that_stays_disturbed_is_unstable(tmp_path: Path) -> None:
-    starved = FakeLink(cpu_share=lambda n: 0.5)
-    with pytest.raises(UnstableError, match="must get the CPU, but in 20 of 20 cells") as caught:
-        build(small_plan(), starved, tmp_path / "s")
-    assert caught.value.exit_code == 5
-    assert starved.timings == 60  # it gives up soon: 20 cells, each three times
-    # What was measured is there: on a quiet board the same build goes on and ends.
-    table = build(small_plan(), FakeLink(), tmp_path / "s", resume=True)
-    assert table.disturbed == ()
+def test_a_board_whose_cpu_others_take_gives_a_table_that_says_so(tmp_path: Path) -> None:
+    plan, starved = small_plan(), FakeLink(cpu_share=lambda n: 0.5)
+    table = build(plan, starved, tmp_path / "s")
+    assert set(table.disturbed) == {op.key for op in plan.ops}
+    (caveat,) = table.caveats
+    cells = len(plan.ops) + len(plan.networks)
+    assert caveat == (
+        f"noisy measurement: {cells} of {cells} cells stayed disturbed by other programs or heat"
+    )
+    # The first 20 cells of each process are tried three times on the spot, then it is known to be of no
+    # use; and all are timed again only once, since that did not help either.
+    assert starved.timings <= 2 * (plan.cells + plan.passes * 2 * 21)
+    table.save(tmp_path / "noisy.yaml")
+    assert LatencyTable.load(tmp_path / "noisy.yaml").caveats == table.caveats
+    assert read_summary(tmp_path / "noisy.yaml").caveats == table.caveats
 
 
-def test_a_build_with_too_many_disturbed_cells_is_unstable(tmp_path: Path) -> None:
+def test_a_build_with_many_disturbed_cells_is_marked_as_noisy(tmp_path: Path) -> None:
     plan, link = small_plan(), FakeLink()
     starved = {op.key for op in plan.ops[::4]}
     original = link.measure
@@ -336,29 +352,223 @@ def test_a_build_with_too_many_disturbed_cells_is_unstable(tmp_path: Path) -> No
         return original(model, **how) | ({"cpu_share": 0.5} if own else {})
 
     link.measure = measure  # type: ignore[method-assign]
-    with pytest.raises(UnstableError, match="may be disturbed, but"):
-        build(plan, link, tmp_path / "s")
+    table = build(plan, link, tmp_path / "s")
+    assert set(table.disturbed) == starved
+    assert any("cells stayed disturbed" in caveat for caveat in table.caveats)
 
 
-def test_networks_that_differ_between_processes_are_unstable(tmp_path: Path) -> None:
-    plan = small_plan()
-    first = len(plan.order(0))
-    slow = FakeLink()
-    table = build(plan, FakeLink(), tmp_path / "quiet")
-    assert table.measurement["network_spread_percent"] == 0
-    names = iter(range(10**6))
-    original = slow.measure
+def slowed_later(plan: Plan, times: float) -> FakeLink:
+    """A board on which everything but the companion takes so many times longer from the second pass on."""
+    link, names, first = FakeLink(), iter(range(10**6)), len(plan.order(0))
+    original = link.measure
 
     def measure(model: bytes, **how: Any) -> dict[str, Any]:
         answer = original(model, **how)
-        # The companion stays, everything else is 10 % slower from the second pass on.
         if next(names) >= first:
-            answer["median_ms"] *= 1.1
+            answer["median_ms"] *= times
         return answer
 
-    slow.measure = measure  # type: ignore[method-assign]
-    with pytest.raises(UnstableError, match="differ by 5% between processes"):
-        build(plan, slow, tmp_path / "noisy")
+    link.measure = measure  # type: ignore[method-assign]
+    return link
+
+
+def test_networks_that_differ_between_processes_mark_the_table_as_noisy(tmp_path: Path) -> None:
+    plan = small_plan()
+    quiet = build(plan, FakeLink(), tmp_path / "quiet")
+    assert quiet.measurement["network_spread_percent"] == 0
+    assert quiet.caveats == ()
+    assert "noisy" not in quiet.measurement
+    table = build(plan, slowed_later(plan, 1.1), tmp_path / "noisy")
+    assert table.measurement["network_spread_percent"] == pytest.approx(9.1, abs=0.1)
+    assert table.measurement["noisy"]["spread_percent"] == table.measurement["network_spread_percent"]
+    assert "whole networks differed by 9.1% between processes" in table.caveats[0]
+    assert quiet.heldout.fresh_std == 0
+    assert 0.03 < table.heldout.fresh_std < 0.06  # what one process is off by is in the interval
+
+
+def test_networks_that_differ_by_a_quarter_make_no_table_and_go_on(tmp_path: Path) -> None:
+    plan = small_plan()
+    with pytest.raises(UnstableError, match=r"networks differ by 3\d\.\d% between processes") as caught:
+        build(plan, slowed_later(plan, 1.5), tmp_path / "s")
+    assert caught.value.exit_code == 5
+    assert _lines(tmp_path / "s") == 1 + plan.cells
+
+
+def test_networks_that_two_processes_rank_differently_make_no_table(tmp_path: Path) -> None:
+    plan, link = small_plan(networks=24), FakeLink()
+    original, rng = link.measure, random.Random(0)
+
+    def measure(model: bytes, **how: Any) -> dict[str, Any]:
+        answer = original(model, **how)
+        if json.loads(model)["op"] is None:
+            answer["median_ms"] = 5 * (1 + 0.1 * rng.random())
+        return answer
+
+    link.measure = measure  # type: ignore[method-assign]
+    with pytest.raises(
+        UnstableError, match=r"rank the networks with a correlation of -?0\.\d\d, 0\.9 needed"
+    ):
+        build(plan, link, tmp_path / "s")
+
+
+# --- what a board answers ---
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("median_ms", float("nan"), "must be a finite number"),
+        ("median_ms", 0.0, "must be above 0"),
+        ("companion_ms", -1.0, "must be above 0"),
+        ("reach", "fast", "must be a finite number"),
+        ("samples_ns", [1.0, float("inf")], "must be a finite number"),
+        ("cold_ns", None, "must be a list"),
+        ("cpu_share", ..., "is missing"),
+    ],
+)
+def test_a_damaged_answer_of_a_board_is_refused_with_the_field(
+    tmp_path: Path, field: str, value: Any, told: str
+) -> None:
+    link = FakeLink()
+    original = link.measure
+
+    def measure(model: bytes, **how: Any) -> dict[str, Any]:
+        answer = original(model, **how)
+        if link.timings == 5:
+            answer[field] = value
+            if value is ...:
+                del answer[field]
+        return answer
+
+    link.measure = measure  # type: ignore[method-assign]
+    with pytest.raises(BoardError, match=f"is damaged: {field} {told}") as caught:
+        build(small_plan(), link, tmp_path / "s")
+    assert caught.value.exit_code == 4
+    assert _lines(tmp_path / "s") == 1 + 4  # what came before is kept, the damaged answer is not
+
+
+# --- within a budget ---
+
+
+def ticking(step_s: float) -> Callable[[], float]:
+    """A clock that goes on by so much each time it is read."""
+    now = itertools.count()
+    return lambda: step_s * next(now)
+
+
+def test_cells_that_disagree_are_timed_again_in_further_passes(tmp_path: Path) -> None:
+    plan, link = small_plan(), FakeLink()
+    shaky = {label for label, _ in plan.networks[:3]}
+    models = {FakeExporter().network_model(dict(plan.networks)[label], batch=1) for label in shaky}
+    original, rng = link.measure, random.Random(1)
+
+    def measure(model: bytes, **how: Any) -> dict[str, Any]:
+        answer = original(model, **how)
+        if model in models:
+            answer["median_ms"] *= 1 + rng.uniform(-0.04, 0.04)
+        return answer
+
+    link.measure = measure  # type: ignore[method-assign]
+    table = build(plan, link, tmp_path / "s", budget_s=600.0)
+    records = [json.loads(line) for line in (tmp_path / "s").read_text().splitlines()[1:]]
+    further = [record for record in records if record["pass"] >= plan.passes]
+    assert shaky <= {record["cell"] for record in further}
+    assert all("(" not in record["cell"] for record in further)  # no op disagreed
+    assert len({record["process"] for record in further}) == len({record["pass"] for record in further})
+    assert table.measurement["most_passes_of_a_cell"] > plan.passes
+    assert (
+        not build(plan, FakeLink(), tmp_path / "quiet", budget_s=600.0).measurement["most_passes_of_a_cell"]
+        > plan.passes
+    )
+
+
+def test_a_budget_that_ends_early_ends_the_passes_and_still_makes_a_table(tmp_path: Path) -> None:
+    plan, link = small_plan(passes=6), FakeLink()
+    told: list[str] = []
+    table = build(
+        plan,
+        link,
+        tmp_path / "s",
+        budget_s=1.0,
+        clock=ticking(1.0),
+        progress=lambda phase, done, total, item: told.append(f"{phase} {done} of {total}"),
+    )
+    assert link.timings == len(plan.order(0)) + len(plan.order(1))  # what a table needs, and no more
+    assert told[-1].startswith("measuring (past --minutes: the least that a table needs)")
+    assert told[-1].endswith(f"of {plan.cells}")
+    assert set(table.rows) == {op.key for op in (*plan.ops, *plan.filled)}
+    assert len(table.heldout) == len(plan.drawn)
+
+
+def test_a_build_that_a_budget_cut_short_goes_on_with_more(tmp_path: Path) -> None:
+    plan = small_plan(passes=4)
+    build(plan, FakeLink(), tmp_path / "s", budget_s=1.0, clock=ticking(1.0))
+    link = FakeLink()
+    table = build(plan, link, tmp_path / "s", resume=True, budget_s=600.0)
+    assert link.timings == plan.cells - len(plan.order(0)) - len(plan.order(1))
+    assert table.rows == build(plan, FakeLink(), tmp_path / "whole").rows
+
+
+def test_what_a_process_as_a_whole_is_slower_by_is_taken_out_of_its_cells(tmp_path: Path) -> None:
+    # Thirty networks in three processes; the second is 3 % slower, which the companion does not show, and
+    # missed every second one of them.
+    records = [
+        record(f"n{size}", size * slow, number=number)
+        for number, slow in enumerate((1.0, 1.03, 1.0))
+        for size in range(1, 31)
+        if number != 1 or size % 2
+    ]
+    found = timings(records, lambda name: True)
+    for size in range(1, 31):
+        assert found[f"n{size}"].ms == pytest.approx(size, rel=0.002)
+    assert found["n3"].spread == pytest.approx(0.03, abs=0.005)  # it is still told
+
+
+def test_the_standard_error_falls_with_the_passes() -> None:
+    rng = random.Random(0)
+    names = [f"n{number}" for number in range(40)]
+    records = [
+        record(name, 5 * (1 + rng.gauss(0, 0.02)), number=number)
+        for name in names
+        for number in range(2 if name < "n2" else 8)
+    ]
+    found = timings(records, lambda name: True)
+    few = [found[name].error for name in names if name < "n2"]
+    many = [found[name].error for name in names if name >= "n2"]
+    assert 0.010 < sum(few) / len(few) < 0.025
+    assert sum(many) / len(many) < 0.7 * sum(few) / len(few)
+
+
+# --- other programs ---
+
+
+def test_other_programs_are_told_by_name_and_share_and_not_our_own(tmp_path: Path) -> None:
+    ticks = os.sysconf("SC_CLK_TCK")
+
+    def process(pid: int, name: str, parent: int, cpu_s: float) -> None:
+        folder = tmp_path / str(pid)
+        folder.mkdir(exist_ok=True)
+        fields = ["S", str(parent), *["0"] * 9, str(round(cpu_s * ticks)), "0", *["0"] * 5]
+        (folder / "stat").write_text(f"{pid} ({name}) {' '.join(fields)}\n")
+
+    def second(used_s: float) -> None:
+        process(1, "init", 0, used_s)
+        process(10, "hwnas", 1, used_s)  # this one
+        process(11, "agent", 10, used_s)  # and what it started
+        process(20, "a (b) c", 1, 0.9 * used_s)
+        process(21, "cc1", 1, 0.3 * used_s)
+        process(22, "cc1", 1, 0.3 * used_s)
+        process(23, "cron", 1, 0.01 * used_s)
+
+    second(1.0)
+    times = iter((0.0, 2.0))
+    load = OtherLoad(proc=tmp_path, own=10, clock=lambda: next(times))
+    second(3.0)
+    assert [str(one) for one in load.programs()] == ["a (b) c 90% of a core", "cc1 60% of a core"]
+
+
+def test_without_proc_nobody_else_is_seen(tmp_path: Path) -> None:
+    assert OtherLoad(proc=tmp_path / "none").programs() == ()
 
 
 def test_a_cell_that_does_not_run_is_left_out_and_told(tmp_path: Path) -> None:
@@ -441,22 +651,19 @@ def test_a_small_build_for_real(tmp_path: Path) -> None:
         passes=1,
         seed=0,
     )
-    try:
-        table = build_table(
-            plan,
-            name="real",
-            runtime="onnxruntime",
-            threads=1,
-            batch=1,
-            precision="fp32",
-            exporter=export,
-            start=lambda: LocalLink("onnxruntime"),
-            samples=tmp_path / "s",
-            created="2026-11-21",
-            sleep=lambda seconds: None,
-        )
-    except UnstableError:
-        pytest.skip("this machine is too busy to measure on, and the build says so")
+    table = build_table(
+        plan,
+        name="real",
+        runtime="onnxruntime",
+        threads=1,
+        batch=1,
+        precision="fp32",
+        exporter=export,
+        start=lambda: LocalLink("onnxruntime"),
+        samples=tmp_path / "s",
+        created="2026-11-21",
+        sleep=lambda seconds: None,
+    )
     assert table.profile.provider == "CPUExecutionProvider"
     assert 0 < table.rows[op.key].ms < 5
     table.save(tmp_path / "real.yaml")

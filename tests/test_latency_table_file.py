@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from pathlib import Path
 
@@ -286,3 +287,58 @@ def test_negative_or_missing_coefficients_cannot_be_made() -> None:
         Coefficients((1.0, 1.0, 1.0, 1.0, 1.0, -1.0))
     with pytest.raises(ValueError, match="6 coefficients, got 5"):
         Coefficients((1.0,) * 5)
+
+
+# --- caveats ---
+
+
+def test_a_measured_table_of_before_is_of_the_reference_graph_and_says_so(tmp_path: Path) -> None:
+    """Files without `measurement.graph` were measured before the graph was recorded."""
+    old = dataclasses.replace(rows_table(), measurement={"passes": 3})
+    old.save(tmp_path / "old.yaml")
+    read = LatencyTable.load(tmp_path / "old.yaml")
+    assert read.caveats == read_summary(tmp_path / "old.yaml").caveats
+    (caveat,) = read.caveats
+    assert caveat.startswith("measured on the reference graph of networks; exported files take 0.86 to 1.01")
+
+
+def test_a_table_of_the_deployment_graph_and_an_estimated_one_have_no_caveat() -> None:
+    assert dataclasses.replace(rows_table(), measurement={"graph": "deployment 1"}).caveats == ()
+    assert coefficients_table().caveats == ()
+
+
+def test_a_noisy_table_says_why(tmp_path: Path) -> None:
+    noisy = {
+        "graph": "deployment 1",
+        "noisy": {"spread_percent": 7.5, "reason": "networks differed by 7.5 %"},
+    }
+    dataclasses.replace(rows_table(), measurement=noisy).save(tmp_path / "noisy.yaml")
+    read = LatencyTable.load(tmp_path / "noisy.yaml")
+    assert read.caveats == ("noisy measurement: networks differed by 7.5 %",)
+    assert read.measurement["noisy"]["spread_percent"] == 7.5
+
+
+def test_the_interval_holds_for_one_fresh_timing(tmp_path: Path) -> None:
+    """A held-out time is a median of processes; one process alone deviates more."""
+    rng = random.Random(0)
+    networks = tuple(
+        HeldOutNetwork(f"n{number}", measured_ms=5 * math.exp(rng.gauss(0, 0.01)), predicted_ms=5.0)
+        for number in range(200)
+    )
+    plain = HeldOut(networks)
+    fresh = dataclasses.replace(plain, fresh_std=0.02)
+    timings = [5 * math.exp(rng.gauss(0, 0.01) + rng.gauss(0, 0.02)) for _ in range(4000)]
+
+    def coverage(evidence: HeldOut) -> float:
+        factor = evidence.factor(0.9)
+        return sum(5 / factor <= ms <= 5 * factor for ms in timings) / len(timings)
+
+    assert coverage(plain) < 0.6
+    assert coverage(fresh) == pytest.approx(0.9, abs=0.02)
+    table = dataclasses.replace(rows_table(), heldout=fresh)
+    table.save(tmp_path / "t.yaml")
+    read = LatencyTable.load(tmp_path / "t.yaml")
+    assert read.heldout.fresh_std == 0.02
+    estimate = read.predict(preset("uniform-t"))
+    assert estimate.high == pytest.approx(estimate.value * fresh.factor(0.9), rel=1e-4)
+    assert "fresh_std" not in table_text(dataclasses.replace(rows_table(), heldout=plain))

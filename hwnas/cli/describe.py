@@ -59,6 +59,7 @@ def _document(name: str, arch: ArchSpec, table: LatencyTable | None) -> dict[str
             "latency_low_ms": estimate.low,
             "latency_high_ms": estimate.high,
             "offset_ms": rest_ms,
+            "caveats": list(table.caveats),
         }
     document["ops"] = [
         {
@@ -97,6 +98,7 @@ def _show(document: dict[str, Any]) -> None:
             f"latency      {document['latency_ms']:.2f} ms predicted{interval}, "
             f"from the {document['provenance']} table of '{document['device']}'"
         )
+        lines += [f"note         {sentence}" for sentence in document["caveats"]]
     out.print("\n".join(lines) + "\n", soft_wrap=True)
 
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -56,7 +56,11 @@ def command(as_json: JsonOption = False) -> None:
             _rows(device),
             device["date"] or "-",
         )
-    stdout().print(table)
+    console = stdout()
+    console.print(table)
+    for sentence in dict.fromkeys(text for device in devices for text in device["caveats"]):
+        names = ", ".join(device["name"] for device in devices if sentence in device["caveats"])
+        console.print(f"{names}: {sentence}", soft_wrap=True)
 
 
 def _rows(device: dict[str, Any]) -> str:
@@ -81,5 +85,6 @@ def _described(name: str, table: TableSummary) -> dict[str, Any]:
         "measured_rows": table.measured_rows,
         "filled_rows": table.filled_rows,
         "date": table.created,
+        "caveats": list(table.caveats),
         "path": str(table.path),
     }

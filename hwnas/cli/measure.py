@@ -129,19 +129,12 @@ def _profile(
     """What is measured on, found out there, and compared with a measured table's own."""
     from hwnas.measure.build import measured_profile
     from hwnas.measure.remote.hosts import start_link
+    from hwnas.predictors.latency.runtime_versions import check_configuration
 
     profile, environment = measured_profile(start_link(host, settings["runtime"], say=say), **settings)
     if table is not None and table.provenance != "estimated":
-        table.profile.check(
-            table=table.name,
-            allow_mismatch=allow_mismatch,
-            runtime=profile.runtime,
-            runtime_version=profile.runtime_version,
-            threads=profile.threads,
-            batch=profile.batch,
-            precision=profile.precision,
-            provider=profile.provider,
-        )
+        for note in check_configuration(table, profile, allow_mismatch=allow_mismatch):
+            say(note)
     return profile, environment
 
 
@@ -215,6 +208,7 @@ def _document(
         document |= {
             "device": table.name,
             "provenance": table.provenance,
+            "caveats": list(table.caveats),
             "mape_percent": sum(errors) / len(errors) if errors else None,
             "slowness": _slowness(table, measured),
         }
@@ -275,6 +269,8 @@ def _show(document: dict[str, Any]) -> None:
     console.print(grid)
     if document.get("mape_percent") is not None:
         console.print(f"mean absolute error {document['mape_percent']:.1f} %")
+    for sentence in document.get("caveats", ()):
+        console.print(f"The table '{told}': {sentence}", soft_wrap=True)
     if document.get("slowness") is not None:
         console.print(
             "The network timed beside all others takes "

@@ -272,6 +272,7 @@ class _Verification:
             allow_mismatch=self.allow_mismatch,
             start=self.start,
             where=self.where,
+            say=_say,
         )
 
 

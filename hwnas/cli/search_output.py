@@ -23,6 +23,7 @@ def show(result: SearchResult) -> None:
 
     from hwnas.report.dimensions import within
     from hwnas.report.spread import spread_over
+    from hwnas.report.tables import tables_of
 
     config, front, path = result.config, result.front, result.path
     assert path is not None
@@ -61,6 +62,11 @@ def show(result: SearchResult) -> None:
         lines.append(
             f"Shown: {len(shown)} of {len(front)}; all are in {path / 'front.json'} and in the report."
         )
+    lines += [
+        f"The table '{device}': {sentence}"
+        for device, held in tables_of(result).items()
+        for sentence in held.caveats
+    ]
     lines += _search_lines(result) + _verification_lines(result)
     lines += [
         f"Report: {path / 'report.html'}",

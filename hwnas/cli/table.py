@@ -25,6 +25,7 @@ from hwnas.cli.table_building import (
     duration,
     summary,
 )
+from hwnas.cli.table_recheck import command as recheck
 from hwnas.cli.table_transfer import command as transfer
 from hwnas.errors import FileFormatError, UsageError, did_you_mean
 
@@ -34,8 +35,12 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Build, transfer, check and show latency tables.")
+app = typer.Typer(no_args_is_help=True, help="Build, transfer, recheck, check and show latency tables.")
 app.command("transfer")(transfer)
+app.command("recheck")(recheck)
+
+FURTHER = 1.25
+"""Without --minutes to keep: the budget over what the plan takes, for cells whose passes disagree."""
 
 DeviceArgument = Annotated[
     str, typer.Argument(metavar="DEVICE", help="A device, as 'hwnas devices' lists them, or a table's file.")
@@ -52,7 +57,10 @@ def build(
     provider: ProviderOption = None,
     host: HostOption = "local",
     minutes: Annotated[
-        float, typer.Option(min=0.1, help="About how long to measure; ops beyond that are filled in.")
+        float,
+        typer.Option(
+            min=0.1, help="Time budget, exporting included; ops beyond it are filled in by a cost model."
+        ),
     ] = 10.0,
     ops: Annotated[
         str,
@@ -62,7 +70,7 @@ def build(
         ),
     ] = "fitting",
     networks: Annotated[
-        int, typer.Option(min=4, help="Whole networks to calibrate on and to tell the error by.")
+        int, typer.Option(min=4, help="Networks used for calibration and for the held-out error.")
     ] = 90,
     passes: Annotated[
         int,
@@ -100,6 +108,7 @@ def build(
     if dry_run:
         return
     check_writable(out)
+    budget_s = 60 * minutes if ops == "fitting" else FURTHER * plan.seconds
 
     def measure(samples: Path, progress: Progress) -> LatencyTable:
         return _build(
@@ -113,10 +122,11 @@ def build(
             host=host,
             samples=samples,
             resume=resume,
+            budget_s=budget_s,
             progress=progress,
         )
 
-    build_and_save(name, out, measure)
+    build_and_save(name, out, measure, budget_s=budget_s)
 
 
 @app.command()
@@ -149,8 +159,10 @@ def check(
     console = stdout()
     console.print(f"{path}: valid. {summary(table)}")
     for title, value in document.items():
-        if title not in ("schema", "notes", "name", "path"):
+        if title not in ("schema", "notes", "caveats", "name", "path"):
             console.print(f"  {title}: {_shown(value)}")
+    for sentence in table.caveats:
+        console.print(f"  caveat: {sentence}", soft_wrap=True)
     for note in table.notes:
         console.print(f"  note: {note}")
 
@@ -170,7 +182,12 @@ def show(
     if kind is not None and kind not in KINDS:
         raise UsageError(f"no kind of op '{kind}'.{did_you_mean(kind, KINDS)} Known: {', '.join(KINDS)}")
     rows = {key: row for key, row in table.rows.items() if kind is None or key.partition("(")[0] == kind}
-    document: dict[str, Any] = {"schema": 1, "name": table.name, "provenance": table.provenance}
+    document: dict[str, Any] = {
+        "schema": 1,
+        "name": table.name,
+        "provenance": table.provenance,
+        "caveats": list(table.caveats),
+    }
     if table.coefficients is not None:
         document["coefficients_ms"] = dict(zip(FEATURE_NAMES, table.coefficients.values, strict=True))
         document["offset_ms"] = table.coefficients.offset_ms
@@ -191,6 +208,8 @@ def show(
         emit_json(document)
         return
     console = stdout()
+    for sentence in table.caveats:
+        stderr().print(f"caveat: {sentence}", soft_wrap=True)
     if table.coefficients is not None:
         console.print(f"{table.name} ({table.provenance}): coefficients, no rows")
         for feature, value in document["coefficients_ms"].items():
@@ -218,6 +237,7 @@ def _build(
     host: str,
     samples: Path,
     resume: bool,
+    budget_s: float,
     progress: Progress,
 ) -> LatencyTable:
     from hwnas.measure.build import build_table
@@ -226,6 +246,10 @@ def _build(
 
     exporter = exporter_for(runtime, precision)
     from hwnas.export.timing import one_thread
+
+    def say(sentence: str) -> None:
+        progress.end()
+        stderr().print(sentence, highlight=False, soft_wrap=True)
 
     with one_thread():
         return build_table(
@@ -237,12 +261,14 @@ def _build(
             precision=precision,
             provider=provider,
             exporter=exporter,
-            start=start_link(host, runtime, say=lambda text: stderr().print(text, highlight=False)),
+            start=start_link(host, runtime, say=say),
             samples=samples,
             created=datetime.date.today().isoformat(),
             resume=resume,
             elsewhere=host != LOCAL,
+            budget_s=budget_s,
             progress=progress,
+            say=say,
         )
 
 
@@ -255,6 +281,8 @@ def _plan_text(plan: Plan) -> str:
 
 
 def _facts(table: LatencyTable, path: Path) -> dict[str, Any]:
+    from hwnas.predictors.latency.runtime_versions import checked_versions
+
     evidence = table.heldout
     return {
         "schema": 1,
@@ -279,7 +307,9 @@ def _facts(table: LatencyTable, path: Path) -> dict[str, Any]:
         "heldout_within_10_percent": evidence.within_percent(10),
         "heldout_spearman": evidence.spearman,
         "interval_90_factor": evidence.factor(0.9),
+        "runtime_versions_checked": [str(check) for check in checked_versions(table)],
         "measurement": dict(table.measurement),
+        "caveats": list(table.caveats),
         "notes": list(table.notes),
     }
 
@@ -289,4 +319,6 @@ def _shown(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, dict):
         return ", ".join(f"{name} {_shown(item)}" for name, item in value.items()) or "nothing"
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "none"
     return "unknown" if value is None else str(value)

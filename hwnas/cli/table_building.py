@@ -48,9 +48,13 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be
 
 
 class Progress:
-    """One line that is written over on a terminal; a line now and then elsewhere."""
+    """One line that is written over on a terminal; a line now and then elsewhere.
 
-    def __init__(self) -> None:
+    `budget_s` is what the work may take at most: the line says how much of it is left.
+    """
+
+    def __init__(self, budget_s: float | None = None) -> None:
+        self._ends = None if budget_s is None else time.monotonic() + budget_s
         self._started: dict[str, tuple[float, int]] = {}
         self._shown = 0.0
 
@@ -65,6 +69,8 @@ class Progress:
         if total:
             left_s = (now - start) / max(done - first, 1) * (total - done)
             line += f" of {total}, about {duration(left_s)} left"
+        if self._ends is not None:
+            line += f", {duration(max(self._ends - now, 0.0))} of --minutes left"
         line += f": {of}"
         sys.stderr.write(f"\r\x1b[K{line[:110]}" if live else line + "\n")
         sys.stderr.flush()
@@ -75,15 +81,22 @@ class Progress:
             sys.stderr.write("\r\x1b[K")
 
 
-def build_and_save(name: str, out: Path, build: Callable[[Path, Progress], LatencyTable]) -> None:
-    """Writes `out`/`name`.yaml and its samples, and says so; `build` is told where samples go.
+def build_and_save(
+    name: str,
+    out: Path,
+    build: Callable[[Path, Progress], LatencyTable],
+    *,
+    budget_s: float | None = None,
+) -> None:
+    """Writes `out`/`name`.yaml and its samples, and says so; `build` gets the path of the samples.
 
-    Where it is stopped while it measures, says how to go on.
+    Where it is stopped while it measures, says how to go on. `budget_s` is what it may take, for the
+    progress line.
     """
     target = out / f"{name}.yaml"
     samples = out / f"{name}.samples"
     unfinished = out / f"{name}.samples.part"
-    progress = Progress()
+    progress = Progress(budget_s)
     try:
         table = build(unfinished, progress)
     except (KeyboardInterrupt, HwnasError) as error:
@@ -97,6 +110,8 @@ def build_and_save(name: str, out: Path, build: Callable[[Path, Progress], Laten
     table.save(target)
     unfinished.replace(samples)
     stdout().print(f"{target}: {summary(table)}")
+    for sentence in table.caveats:
+        stdout().print(f"Caveat: {sentence}", soft_wrap=True)
     stdout().print(f"Raw samples: {samples}")
     stdout().print(f"Next: hwnas search --device {name} --budget 10ms")
 

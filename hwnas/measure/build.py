@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import functools
-import shutil
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hwnas import plugins
-from hwnas.errors import BoardError, MissingPackageError, UnstableError, UsageError
-from hwnas.io.jsonl import Journal
-from hwnas.measure.cells import Bench, Timing, passes_of, timings
-from hwnas.measure.models import Models
-from hwnas.measure.plan import Plan
+from hwnas.errors import BoardError, MissingPackageError, UsageError
+from hwnas.measure.adaptive import Progress, measure_plan
+from hwnas.measure.cells import Timing
+from hwnas.measure.noise import noise_of
+from hwnas.measure.plan import GRAPH, Plan
 from hwnas.measure.remote.link import Link
 from hwnas.predictors.latency.calibration import Calibration, compose, fit_calibration
 from hwnas.predictors.latency.fill import FillModel, fit_fill
 from hwnas.predictors.latency.heldout import CROSS_VALIDATION, HeldOut, HeldOutNetwork
-from hwnas.predictors.latency.pace import Pace, fit_pace
+from hwnas.predictors.latency.pace import Pace
 from hwnas.predictors.latency.profile import DeviceProfile
 from hwnas.predictors.latency.table import LatencyTable
 from hwnas.predictors.latency.table_content import Row
@@ -33,35 +28,7 @@ from hwnas.space.ops import OpSpec, lower
 if TYPE_CHECKING:
     from hwnas.export.timing import Exporter
 
-__all__ = [
-    "MeasuredCells",
-    "Progress",
-    "build_table",
-    "make_table",
-    "measure_plan",
-    "measured_profile",
-    "network_pace",
-]
-
-DISTURBED_LIMIT = 0.1
-"""A build in which more of the cells stay disturbed is unstable."""
-NOISE_LIMIT = 0.05
-"""A build whose whole networks differ more than this between processes, in the median, is unstable."""
-
-Progress = Callable[[str, int, int, str], None]
-"""Told (what is going on, done, of how many - 0 when nobody knows -, of what)."""
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredCells:
-    """What a plan's cells took, over all passes."""
-
-    timings: Mapping[str, Timing]
-    """By op key or network label."""
-    pace: Pace | None
-    """How fast the machine was while whole networks were timed."""
-    failures: Mapping[str, str]
-    """Cells that did not run, and what the runtime said."""
+__all__ = ["build_table", "make_table", "measured_profile"]
 
 
 def build_table(
@@ -79,15 +46,22 @@ def build_table(
     created: str,
     resume: bool = False,
     elsewhere: bool = False,
-    progress: Progress = lambda what, done, total, of: None,
+    budget_s: float | None = None,
+    progress: Progress = lambda phase, done, total, item: None,
+    say: Callable[[str], None] = lambda sentence: None,
     sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> LatencyTable:
-    """Measures all cells of the plan and makes the table; every cell is in `samples` at once.
+    """Measures the cells of the plan and makes the table; every cell is in `samples` at once.
 
     `elsewhere`: what `start` leads to is another machine than this one, and has its CPU for itself.
-    Raises UsageError when `samples` holds another build, BoardError when the agent is gone,
-    UnstableError when the machine is too noisy; what was measured stays in `samples`, and the same
-    call with `resume` goes on there.
+    `budget_s` is what measuring may take: within it, cells whose passes disagree are timed again; without,
+    the plan's passes are all there is. `say` gets a sentence where other programs use the CPU.
+
+    A noisy machine gives a table with its honest error, marked as noisy. Raises UsageError when `samples`
+    holds another build, BoardError when the agent is gone, UnstableError when the machine is so noisy that
+    the table would be useless; what was measured stays in `samples`, and the same call with `resume` goes
+    on there.
     """
     profile, environment = measured_profile(
         start, runtime=runtime, threads=threads, batch=batch, precision=precision, provider=provider
@@ -101,8 +75,11 @@ def build_table(
         samples=samples,
         resume=resume,
         elsewhere=elsewhere,
+        budget_s=budget_s,
         progress=progress,
+        say=say,
         sleep=sleep,
+        clock=clock,
     )
     return make_table(
         plan,
@@ -114,70 +91,6 @@ def build_table(
         pace=measured.pace,
         failures=measured.failures,
     )
-
-
-def measure_plan(
-    plan: Plan,
-    *,
-    name: str,
-    profile: DeviceProfile,
-    exporter: Exporter,
-    start: Callable[[], Link],
-    samples: Path,
-    resume: bool = False,
-    elsewhere: bool = False,
-    progress: Progress = lambda what, done, total, of: None,
-    sleep: Callable[[float], None] = time.sleep,
-) -> MeasuredCells:
-    """Measures all cells of the plan, as part of a device called `name`; arguments as of `build_table`.
-
-    Models are exported before the first timing, or `elsewhere` beside it. Raises as `build_table` does.
-    """
-    question = {
-        "name": name,
-        **dataclasses.asdict(profile),
-        "plan": plan.digest,
-        "passes": plan.passes,
-        "seed": plan.seed,
-    }
-    folder = samples.with_name(f".{name}.models")
-    with Journal(samples, question, resume=resume) as journal:
-        models = Models(plan, exporter, profile.batch, folder, deflate=elsewhere)
-        networks = {label for label, _ in plan.networks + plan.watched}
-        total = plan.cells
-        bench = Bench(journal, start, models, networks.__contains__, profile, sleep=sleep)
-        seen = {(record["pass"], record["cell"]) for record in journal.records}
-        again = 0
-
-        def report(number: int, cell: str, attempt: int) -> None:
-            nonlocal again
-            if attempt:
-                again += 1
-                progress("measuring what was disturbed again", again, 0, cell)
-            else:
-                seen.add((number, cell))
-                progress("measuring", len(seen), total, cell)
-
-        if not elsewhere:
-            models.export(lambda done, total, of: progress("exporting", done, total, of))
-        with models.exported_meanwhile(_missing(plan, seen)) if elsewhere else contextlib.nullcontext():
-            # Twice: a calm late pass may show that cells of an earlier one were disturbed after all. The
-            # second round has nothing to do where none was.
-            for number in [*range(plan.passes), *range(plan.passes)]:
-                bench.report = functools.partial(report, number)
-                bench.run_pass(number, plan.order(number))
-        measured = timings(journal.records, networks.__contains__)
-        pace = network_pace(journal.records, networks.__contains__)
-    _refuse_noise(plan, measured)
-    shutil.rmtree(folder, ignore_errors=True)
-    return MeasuredCells(measured, pace, bench.failures)
-
-
-def _missing(plan: Plan, seen: Collection[tuple[int, str]]) -> list[str]:
-    """The cells that are still to be timed, in the order in which they will be."""
-    return [
-        name for number in range(plan.passes) for name in plan.order(number) if (number, name) not in seen
-    ]
 
 
 def measured_profile(
@@ -252,7 +165,7 @@ def make_table(
         raise UsageError("no op could be measured: " + "; ".join(failures.values()))
     rows = {op.key: _row(measured[op.key]) for op in ops}
     fill: FillModel | None = None
-    to_fill = [*plan.filled, *(op for op in plan.ops if op.key in failures)]
+    to_fill = [*plan.filled, *(op for op in plan.ops if op.key not in measured)]
     if to_fill:
         fill = fit_fill(ops, [rows[op.key].ms for op in ops])
         rows |= {op.key: _filled_row(fill, op) for op in to_fill}
@@ -273,6 +186,7 @@ def make_table(
                 if label in sample
             ),
             method=CROSS_VALIDATION,
+            fresh_std=_fresh_std([measured[label] for label, _ in known]),
         )
     notes = [
         "Each op was timed as a model of its own; a network is its calibrated sum. Calibrated on "
@@ -299,28 +213,23 @@ def make_table(
     )
 
 
-def network_pace(records: Sequence[Mapping[str, Any]], is_network: Callable[[str], bool]) -> Pace | None:
-    """How fast the machine was while whole networks were timed."""
-    return fit_pace(
-        [(record["median_ms"], record["companion_ms"]) for record, _ in passes]
-        for name, passes in passes_of(records, is_network).items()
-        if is_network(name)
-    )
-
-
 def _measurement(
     plan: Plan, measured: Mapping[str, Timing], pace: Pace | None, fill: FillModel | None
 ) -> dict[str, Any]:
     """How it was measured, and the noise that was seen."""
-    networks = [measured[label].spread for label, _ in plan.networks if label in measured]
     ops = [measured[op.key].spread for op in plan.ops if op.key in measured]
+    labels = [label for label, _ in plan.networks]
+    errors = [measured[label].error for label in labels if label in measured]
+    most = max((len(timing.passes) for timing in measured.values()), default=0)
     facts: dict[str, Any] = {
+        "graph": GRAPH,
         "passes": plan.passes,
+        "most_passes_of_a_cell": most,
         "seed": plan.seed,
         "plan": plan.digest,
-        "disturbed_cells": sum(timing.disturbed for timing in measured.values()),
-        "op_spread_percent": _percent(ops),
-        "network_spread_percent": _percent(networks),
+        "op_spread_percent": 100 * float(np.median(ops)) if ops else None,
+        **noise_of(measured, labels).facts(),
+        "network_error_percent": 100 * float(np.median(errors)) if errors and most > 1 else None,
     }
     facts["companion"] = plan.companion[0]
     if pace is not None:
@@ -330,33 +239,25 @@ def _measurement(
     return facts
 
 
-def _percent(spreads: Sequence[float]) -> float | None:
-    return 100 * float(np.median(spreads)) if spreads else None
+def _fresh_std(networks: Sequence[Timing]) -> float:
+    """By how much one fresh process, by the clock, deviates beyond what the held-out times do; relative.
 
-
-def _refuse_noise(plan: Plan, measured: Mapping[str, Timing]) -> None:
-    disturbed = sum(timing.disturbed for timing in measured.values())
-    share = disturbed / max(len(measured), 1)
-    spreads = [measured[label].spread for label, _ in plan.networks if label in measured]
-    noise = float(np.median(spreads)) if spreads and plan.passes > 1 else 0.0
-    if share > DISTURBED_LIMIT:
-        raise UnstableError(
-            f"at most {DISTURBED_LIMIT:.0%} of the cells may be disturbed, but {disturbed} of "
-            f"{len(measured)} were, also when measured again: other programs, heat or clock changes. "
-            "End what disturbs and go on"
-        )
-    if noise > NOISE_LIMIT:
-        raise UnstableError(
-            f"whole networks may differ by {NOISE_LIMIT:.0%} between processes, the median differs by "
-            f"{noise:.1%}: end other programs, or fix the CPU governor, and build again"
-        )
+    A held-out time is a median of passes at the machine's middle speed. What a user measures is one
+    process, at the speed that the machine has just then.
+    """
+    repeated = [timing for timing in networks if len(timing.passes) > 1]
+    if not repeated:
+        return 0.0
+    by_clock = np.mean([np.log(timing.clock_passes_ms).var(ddof=1) for timing in repeated])
+    in_heldout = np.mean([timing.error**2 for timing in repeated])
+    return float(np.sqrt(max(by_clock - in_heldout, 0.0)))
 
 
 def _row(timing: Timing) -> Row:
     return Row(
         ms=timing.ms,
-        low_ms=min(timing.passes_ms),
-        high_ms=max(timing.passes_ms),
+        low_ms=min(timing.ms, *timing.passes_ms),
+        high_ms=max(timing.ms, *timing.passes_ms),
         p95_ms=timing.p95_ms,
         disturbed=timing.disturbed,
     )

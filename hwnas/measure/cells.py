@@ -8,15 +8,19 @@ never killed.
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from hwnas.board.timing import Rules, median
-from hwnas.errors import UnstableError, UsageError
+from hwnas.errors import UsageError
 from hwnas.io.jsonl import Journal
+from hwnas.measure.cell_record import CellRecord
 from hwnas.measure.remote.link import CellError, Link
 from hwnas.predictors.latency.pace import Passes, fit_pace, fit_sharing
 from hwnas.predictors.latency.profile import DeviceProfile
@@ -54,30 +58,41 @@ CPU_SHARE = 0.9
 """A cell is disturbed when its process had the CPU for less of the time."""
 STARVED_RETRIES = 2
 """How often a cell whose process did not get the CPU is timed again on the spot."""
-HOPELESS_CELLS = 20
-"""Cells that stay starved, if they are more than half, after which measuring gives up."""
+STARVED_CELLS = 20
+"""Cells that stay starved, if they are more than half of a process's, after which the others are timed once
+each: others have the CPU for good."""
 PAUSE_S = 5.0
 """Before cells that were disturbed are timed again."""
+
+
+EFFECT_FROM = 10
+"""Cells of a pass, each timed in other passes too, from which on the pass's own speed is told."""
+PRIOR_PASSES = 2.0
+"""How many passes' worth the deviation of all cells is, when one of few passes is estimated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
     """One cell over all passes, at the companion's middle speed."""
 
+    ms: float
+    """The median of the passes, each at the speed of a middle pass."""
+    passes: tuple[int, ...]
+    """The passes in which it was timed, in order."""
     passes_ms: tuple[float, ...]
-    """The median of each pass, in the order of passes."""
+    """The median of each of them; the speed of a pass as a whole is left in."""
+    clock_passes_ms: tuple[float, ...]
+    """The same by the clock alone."""
+    error: float
+    """Standard error of `ms`, relative, from how the passes differ; infinite where no cell has two."""
     p95_ms: float
     disturbed: bool
     """Whether a pass stayed disturbed after all attempts."""
 
     @property
-    def ms(self) -> float:
-        return median(self.passes_ms)
-
-    @property
     def spread(self) -> float:
         """(slowest - fastest) / median of the passes."""
-        return (max(self.passes_ms) - min(self.passes_ms)) / self.ms
+        return (max(self.passes_ms) - min(self.passes_ms)) / median(self.passes_ms)
 
 
 @dataclass
@@ -93,25 +108,31 @@ class Bench:
     report: Callable[[str, int], None] = lambda name, attempt: None
     """Told of each cell when it is done."""
     sleep: Callable[[float], None] = time.sleep
+    stop: Callable[[], bool] = lambda: False
+    """Asked before each cell; when it says so, the pass ends there."""
     failures: dict[str, str] = field(default_factory=dict)
     """Cells that do not run, and what the runtime said."""
 
-    def run_pass(self, number: int, order: Sequence[str], *, attempts: int = 4) -> None:
-        """Times what the journal does not hold yet of one pass, and again what was disturbed.
+    def run_pass(self, number: int, order: Sequence[str], *, attempt: int = 0) -> int:
+        """Times, in one fresh process, what the journal does not hold undisturbed of one pass.
 
-        Each attempt is a fresh process. What is still disturbed after the last one stays so. Raises
-        UnstableError when others have the CPU most of the time, UsageError when the companion does not run.
+        How many cells it was to time. With attempt 0 cells that were disturbed are left as they are: later
+        attempts time them again. Raises UsageError when the companion does not run.
         """
-        for attempt in range(attempts):
-            wanted = self._open_cells(number, order)
-            if not wanted:
-                return
+        wanted = self.open_cells(number, order) if attempt else self._new_cells(number, order)
+        if wanted and not self.stop():
             if attempt:
                 random.Random(f"{number}/{attempt}").shuffle(wanted)
                 self.sleep(PAUSE_S)
             self._run_process(number, wanted, attempt)
+        return len(wanted)
 
-    def _open_cells(self, number: int, order: Sequence[str]) -> list[str]:
+    def _new_cells(self, number: int, order: Sequence[str]) -> list[str]:
+        timed = {record["cell"] for record in self.journal.records if record["pass"] == number}
+        return [name for name in order if name not in timed and name not in self.failures]
+
+    def open_cells(self, number: int, order: Sequence[str]) -> list[str]:
+        """Those of a pass that were not timed yet, or disturbed, in the order given."""
         good = {
             record["cell"]
             for record, disturbed in judged(self.journal.records, self.is_network)
@@ -125,18 +146,16 @@ class Bench:
         starved = 0
         try:
             for count, name in enumerate(wanted):
+                if self.stop():
+                    break
                 if count % COMPANION_EVERY == 0:
                     self._load_companion(link, b"" if count else self.models(COMPANION_CELL))
-                for _ in range(1 + STARVED_RETRIES):
+                hopeless = starved >= STARVED_CELLS and 2 * starved > count
+                for _ in range(1 if hopeless else 1 + STARVED_RETRIES):
                     if not self._time(link, name, number, process):
                         break
                 else:
                     starved += 1
-                    if starved >= HOPELESS_CELLS and 2 * starved > count:
-                        raise UnstableError(
-                            f"the measuring process must get the CPU, but in {starved} of {count + 1} cells "
-                            "it did not, also when they were timed again: end other programs and go on"
-                        )
                 self.report(name, attempt)
         finally:
             link.close()
@@ -162,31 +181,15 @@ class Bench:
         except CellError as error:
             self.failures[name] = str(error)
             return False
-        self.journal.append(
-            {
-                "pass": number,
-                "process": process,
-                "cell": name,
-                **{field: answer[field] for field in _KEPT},
-            }
-        )
-        return _starved(answer)
-
-
-_KEPT = (
-    "median_ms",
-    "reach",
-    "p95_ms",
-    "companion_ms",
-    "samples_ns",
-    "companion_ns",
-    "cold_ns",
-    "warmup_ns",
-    "runs_per_repeat",
-    "steady",
-    "cpu_share",
-    "throttled",
-)
+        record = CellRecord.of_answer(
+            answer,
+            kind="network" if self.is_network(name) else "op",
+            cell=name,
+            pass_number=number,
+            process=process,
+        ).to_dict()
+        self.journal.append(record)
+        return _starved(record)
 
 
 def judged(
@@ -254,12 +257,80 @@ def timings(records: Sequence[Mapping[str, Any]], is_network: Callable[[str], bo
             if is_network(name) == networks
         }
         sharing, pace = fit_sharing(cells.values()), fit_pace(cells.values())
-        for name, cell in cells.items():
-            passes_ms = sharing.at_middle_speed(cell, pace)
+        found = {
+            name: {
+                record["pass"]: ms
+                for (record, _), ms in zip(kept[name], sharing.at_middle_speed(cell, pace), strict=True)
+            }
+            for name, cell in cells.items()
+        }
+        effects = _pass_effects(found)
+        steadied = {
+            name: [ms / effects.get(number, 1.0) for number, ms in passes.items()]
+            for name, passes in found.items()
+        }
+        pooled = _pooled_deviation(steadied.values())
+        for name, passes in found.items():
             tails = [record["p95_ms"] / record["median_ms"] for record, _ in kept[name]]
             result[name] = Timing(
-                passes_ms=passes_ms,
-                p95_ms=median(tails) * median(passes_ms),
+                ms=median(steadied[name]),
+                passes=tuple(passes),
+                passes_ms=tuple(passes.values()),
+                clock_passes_ms=tuple(record["median_ms"] for record, _ in kept[name]),
+                error=_standard_error(steadied[name], pooled),
+                p95_ms=median(tails) * median(steadied[name]),
                 disturbed=any(disturbed for _, disturbed in kept[name]),
             )
     return result
+
+
+def _pass_effects(cells: Mapping[str, Mapping[int, float]]) -> dict[int, float]:
+    """By how much each pass was slower than a middle one, from all cells that it shares with others.
+
+    A process has luck of its own, in where its memory lies and on which core it runs, which the companion
+    does not have in the same way. Passes with few such cells have no effect of their own.
+    """
+    logs = {
+        name: {number: np.log(ms) for number, ms in passes.items()}
+        for name, passes in cells.items()
+        if len(passes) > 1
+    }
+    counts: dict[int, int] = {}
+    for passes in logs.values():
+        for number in passes:
+            counts[number] = counts.get(number, 0) + 1
+    effects = {number: 0.0 for number, count in sorted(counts.items()) if count >= EFFECT_FROM}
+    for _ in range(_EFFECT_ROUNDS):
+        left: dict[int, list[float]] = {number: [] for number in effects}
+        for passes in logs.values():
+            middle = median([value - effects.get(number, 0.0) for number, value in passes.items()])
+            for number in passes.keys() & left.keys():
+                left[number].append(passes[number] - middle)
+        effects = {number: median(values) for number, values in left.items()}
+        if effects:
+            middle = median(list(effects.values()))
+            effects = {number: effect - middle for number, effect in effects.items()}
+    return {number: float(np.exp(effect)) for number, effect in effects.items()}
+
+
+_EFFECT_ROUNDS = 5
+
+
+def _pooled_deviation(cells: Iterable[Sequence[float]]) -> float | None:
+    """Standard deviation of one pass, relative, in the median of all cells with two passes or more."""
+    deviations = [float(np.log(passes_ms).std(ddof=1)) for passes_ms in cells if len(passes_ms) > 1]
+    return median(deviations) if deviations else None
+
+
+def _standard_error(passes_ms: Sequence[float], pooled: float | None) -> float:
+    """Of the median of the passes, relative; few passes are helped out by the deviation of all cells."""
+    if pooled is None:
+        return math.inf
+    own = float(np.log(passes_ms).var(ddof=1)) if len(passes_ms) > 1 else 0.0
+    degrees = len(passes_ms) - 1
+    variance = (degrees * own + PRIOR_PASSES * pooled**2) / (degrees + PRIOR_PASSES)
+    return float(_MEDIAN * np.sqrt(variance / len(passes_ms)))
+
+
+_MEDIAN = 1.2533
+"""sqrt(pi / 2): the standard error of a median over that of a mean, for normal values."""

@@ -18,10 +18,13 @@ from hwnas.space.ops import OpSpec, lower
 from hwnas.space.presets import preset, preset_names
 from hwnas.space.search_space import SearchSpace
 
-__all__ = ["COMPANION", "Plan", "make_plan", "of_any_size", "space_ops", "spread_out"]
+__all__ = ["COMPANION", "GRAPH", "Plan", "make_plan", "of_any_size", "space_ops", "spread_out"]
 
 COMPANION = "uniform-t"
 """The preset that everything is timed in turns with."""
+
+GRAPH = "deployment 1"
+"""The graph of the models that are timed, which a table records: the one that `hwnas export` writes."""
 
 OPS_EVERY = 2
 """Passes from one that has ops in it to the next."""
@@ -79,8 +82,18 @@ class Plan:
         """About how long it takes, exporting and what is timed again included, on a board like a desktop
         computer."""
         ops, networks = len(self.ops), len(self.networks + self.watched)
-        measuring = self.op_passes * ops * _OP_S + self.passes * networks * _NETWORK_S
-        return measuring * (1 + _AGAIN) + ops * _EXPORT_OP_S + networks * _EXPORT_NETWORK_S
+        return self.measuring_s * (1 + _AGAIN) + ops * _EXPORT_OP_S + networks * _EXPORT_NETWORK_S
+
+    @property
+    def measuring_s(self) -> float:
+        """About what the timings of all passes take."""
+        networks = len(self.networks + self.watched)
+        return self.op_passes * len(self.ops) * _OP_S + self.passes * networks * _NETWORK_S
+
+    @property
+    def cell_s(self) -> float:
+        """About what one timing takes, in the mean."""
+        return self.measuring_s / max(self.cells, 1)
 
     @property
     def digest(self) -> str:

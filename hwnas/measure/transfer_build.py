@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwnas.errors import UsageError
-from hwnas.measure.build import Progress, measure_plan, measured_profile
-from hwnas.measure.plan import Plan, space_ops
+from hwnas.measure.adaptive import Progress, measure_plan
+from hwnas.measure.build import measured_profile
+from hwnas.measure.noise import noise_of
+from hwnas.measure.plan import GRAPH, Plan, space_ops
 from hwnas.measure.remote.link import Link
 from hwnas.measure.transfer_candidates import Candidates
 from hwnas.predictors.latency.calibration import Composition, Fitted, compose, fit_calibration
@@ -66,7 +68,7 @@ def build_transferred(
     created: str,
     resume: bool = False,
     elsewhere: bool = False,
-    progress: Progress = lambda what, done, total, of: None,
+    progress: Progress = lambda phase, done, total, item: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> LatencyTable:
     """Measures the plan's networks on a board and makes its table; every cell is in `samples` at once.
@@ -93,13 +95,12 @@ def build_transferred(
             f"transfer needs at least {FEWEST} measured networks, but {len(measured.failures)} of "
             f"{len(plan.networks)} do not run: {next(iter(measured.failures.values()))}"
         )
-    spreads = [timing.spread for timing in measured.timings.values()]
     facts: dict[str, Any] = {
+        "graph": GRAPH,
         "passes": plan.passes,
         "seed": plan.seed,
         "plan": plan.digest,
-        "disturbed_cells": sum(timing.disturbed for timing in measured.timings.values()),
-        "network_spread_percent": 100 * float(np.median(spreads)),
+        **noise_of(measured.timings, list(measured.timings)).facts(),
         "companion": plan.companion[0],
     }
     if measured.pace is not None:

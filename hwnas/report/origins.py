@@ -112,11 +112,15 @@ def provenance_section(result: SearchResult, tables: Mapping[str, LatencyTable])
     )
     about = "".join(
         f"<p>What to know about the table of {escape(device)}:</p>"
-        f'<ul class="soft">{"".join(f"<li>{escape(note)}</li>" for note in table.notes)}</ul>'
+        f'<ul class="soft">{_items((*table.caveats, *table.notes))}</ul>'
         for device, table in tables.items()
-        if table.notes
+        if table.caveats or table.notes
     )
     return (
         '<section id="provenance"><h2>Where this comes from</h2>'
         f"<table><tbody>{rows}</tbody></table>{about}</section>"
     )
+
+
+def _items(texts: Sequence[str]) -> str:
+    return "".join(f"<li>{escape(text)}</li>" for text in texts)

@@ -25,6 +25,7 @@ from hwnas.measure.networks import MeasuredNetwork, measure_archs
 from hwnas.measure.remote.link import Link, LocalLink
 from hwnas.predictors.latency import DeviceProfile, LatencyTable
 from hwnas.predictors.latency.correction import Correction, correct_table
+from hwnas.predictors.latency.runtime_versions import check_configuration
 from hwnas.search.front import best
 from hwnas.search.objectives import latency_bound_ms
 from hwnas.search.output import document
@@ -71,8 +72,11 @@ def verifiable_profile(
     allow_mismatch: bool = False,
     start: Start = start_here,
     where: str = "this machine",
+    say: Callable[[str], None] = lambda note: None,
 ) -> tuple[DeviceProfile, dict[str, object]]:
     """What a front of this table would be measured in on the board `where`, and the environment.
+
+    `say` gets a note where the runtime has a newer version that the table is taken to hold for.
 
     Raises UsageError when that board, or the runtime on it, is not what the table is of;
     MissingPackageError when its runtime is not there.
@@ -103,9 +107,8 @@ def verifiable_profile(
                 f"'{table.profile.board}', and {where} is '{profile.board}'. "
                 f"Name that board (--host). {ways_out}"
             )
-        table.profile.check(
-            table=table.name, runtime_version=profile.runtime_version, provider=profile.provider
-        )
+        for note in check_configuration(table, profile):
+            say(note)
     return profile, environment
 
 
@@ -280,7 +283,7 @@ class _Work:
         """All candidates with the best that is known of their latency."""
         trials = self._run.trials
         predicted = table.predict_many([trial.vector for trial in trials], self._run.space)
-        factor, log_std = table.heldout.factor(), table.heldout.log_std
+        factor, log_std = table.heldout.factor(), table.heldout.prediction_std
         return [
             dataclasses.replace(
                 trial,

@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import OpSpec, lower
 from hwnas.types import Floats
 
-__all__ = ["Correction", "correct_table"]
+__all__ = ["Correction", "correct_table", "scaled_table"]
 
 
 LEAST_ERROR = 0.01
@@ -113,7 +114,7 @@ def correct_table(
     unknown = problem.fit(everyone, choice)
     left_out = predicted * np.array([problem.left_out_ratio(index) for index in range(len(archs))])
     factor, factors = _factors(unknown, names if choice.kinds else ())
-    corrected = table if choice == NOTHING else _scaled(table, factor, factors)
+    corrected = table if choice == NOTHING else scaled_table(table, factor, factors)
     method = choice.method
     before = mape_percent(measured, predicted)
     after = mape_percent(measured, left_out)
@@ -233,12 +234,14 @@ def _shares(
     predicted: Floats,
 ) -> Floats:
     """The share of each part in each prediction, shape (networks, parts): what doubling it adds."""
-    doubled = [_scaled(table, 1.0, {name: 2.0}) for name in names]
+    doubled = [scaled_table(table, 1.0, {name: 2.0}) for name in names]
     more = [[other.predict_ops(ops).value for other in doubled] for ops in networks]
     return np.asarray(more) / predicted[:, None] - 1
 
 
-def _scaled(table: LatencyTable, factor: float, factors: Mapping[str, float]) -> LatencyTable:
+def scaled_table(
+    table: LatencyTable, factor: float, factors: Mapping[str, float] = MappingProxyType({})
+) -> LatencyTable:
     """The table with everything times `factor`, but each part in `factors` times its own."""
     if table.coefficients is not None:
         known = table.coefficients
@@ -290,5 +293,9 @@ def _heldout(
     )
     told = f"{len(later)} networks measured later, each predicted from the others"
     if (corrected and len(later) >= OWN_INTERVALS_FROM) or not table.heldout:
-        return HeldOut(later, method=told)
-    return HeldOut((*table.heldout.networks, *later), method=f"{table.heldout.method}; {told}")
+        return HeldOut(later, method=told, fresh_std=table.heldout.fresh_std)
+    return dataclasses.replace(
+        table.heldout,
+        networks=(*table.heldout.networks, *later),
+        method=f"{table.heldout.method}; {told}",
+    )

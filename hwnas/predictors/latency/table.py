@@ -131,7 +131,7 @@ class LatencyTable(TableContent):
         factor = self.heldout.factor(level)
         return Estimate(
             value=value,
-            std=value * self.heldout.log_std,
+            std=value * self.heldout.prediction_std,
             low=value / factor,
             high=value * factor,
             unit="ms",

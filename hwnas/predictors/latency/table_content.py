@@ -10,6 +10,7 @@ import numpy as np
 
 from hwnas.errors import UsageError
 from hwnas.predictors.latency.calibration import Calibration
+from hwnas.predictors.latency.caveats import caveats
 from hwnas.predictors.latency.features import FEATURE_NAMES, op_features
 from hwnas.predictors.latency.heldout import HeldOut
 from hwnas.predictors.latency.profile import DeviceProfile
@@ -87,6 +88,11 @@ class TableContent:
             raise UsageError(f"provenance must be one of {', '.join(PROVENANCES)}, got '{self.provenance}'")
         if bool(self.rows) == (self.coefficients is not None):
             raise UsageError("a table has either rows or coefficients, and one of the two")
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What limits the use of its predictions: sentences that every output of one shows."""
+        return caveats(self.provenance, self.measurement)
 
     @property
     def filled(self) -> tuple[str, ...]:

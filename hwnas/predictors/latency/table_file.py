@@ -23,6 +23,7 @@ from hwnas.errors import FileFormatError, UsageError, did_you_mean
 from hwnas.io import yaml as yaml_io
 from hwnas.io.atomic import write_whole
 from hwnas.predictors.latency.calibration import Calibration
+from hwnas.predictors.latency.caveats import caveats
 from hwnas.predictors.latency.features import FEATURE_NAMES
 from hwnas.predictors.latency.heldout import HeldOut, HeldOutNetwork
 from hwnas.predictors.latency.profile import DeviceProfile
@@ -80,6 +81,8 @@ class TableSummary:
     measured_rows: int
     filled_rows: int
     """0 measured and 0 filled rows: the table is coefficients."""
+    caveats: tuple[str, ...] = ()
+    """As of the table itself."""
 
 
 def read_table(path: Path) -> TableContent:
@@ -97,13 +100,15 @@ def read_summary(path: Path) -> TableSummary:
     reader = _Reader(str(path))
     document = reader.document(yaml_io.parse(text[: rows.start()] if rows else text, source=str(path)))
     counts = reader.mapping(document, "row_counts")
+    provenance = reader.provenance(document)
     return TableSummary(
         name=reader.text(document, "name"),
         path=path,
         profile=reader.profile(document),
-        provenance=reader.provenance(document),
+        provenance=provenance,
         heldout=reader.heldout(document),
         created=reader.text(document, "created"),
+        caveats=caveats(provenance, reader.mapping(document, "measurement")),
         measured_rows=reader.count(counts, "measured", at="row_counts."),
         filled_rows=reader.count(counts, "filled", at="row_counts."),
     )
@@ -179,6 +184,8 @@ def _to_document(table: TableContent) -> dict[str, Any]:
             ],
         },
     }
+    if table.heldout.fresh_std:  # tables from before have none, and their digest stays
+        document["heldout"]["fresh_std"] = _rounded(table.heldout.fresh_std)
     if table.coefficients is None:
         calibration = table.calibration
         document["calibration"] = {
@@ -413,7 +420,11 @@ class _Reader:
                     predicted_ms=self.positive(values[2], f"heldout.networks.{label} (predicted_ms)"),
                 )
             )
-        return HeldOut(tuple(networks), self.text(data, "method", at="heldout."))
+        return HeldOut(
+            tuple(networks),
+            self.text(data, "method", at="heldout."),
+            self.at_least_0(data.get("fresh_std", 0.0), "heldout.fresh_std"),
+        )
 
     def profile(self, document: dict[str, Any]) -> DeviceProfile:
         data = self.mapping(document, "profile")
