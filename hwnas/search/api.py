@@ -146,6 +146,12 @@ def must_ask_the_same(
     return tables
 
 
+def require_comparable(estimator: Predictor, space: SearchSpace) -> None:
+    """Raises UsageError for an estimator that says it cannot compare the networks of a space (`remark`)."""
+    if hasattr(estimator, "remark"):
+        estimator.remark(space)
+
+
 def table_of(device: str | LatencyTable) -> LatencyTable:
     """The table, or the one of that name."""
     if not isinstance(device, str):
@@ -230,6 +236,7 @@ def search(
         raise UsageError(f"each device may be given once, got {', '.join(names)}")
     table = tables[0]
     estimator = load_accuracy(accuracy)
+    require_comparable(estimator, space)
     question = Question(
         device=names[0],
         table_digest=table.digest,
@@ -290,6 +297,7 @@ def resume(
     recorded = past.question
     tables = must_ask_the_same(past, device=device, accuracy=accuracy, **asked)
     estimator = load_accuracy(recorded.accuracy if accuracy is None else accuracy)
+    require_comparable(estimator, past.space)
     problem = problem_of(recorded, past.space, tables, estimator)
     wanted = past.trials_wanted if trials is None else trials
     options = dict(past.work)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hwnas.errors import FileFormatError, UsageError
+from hwnas.targets import Target
 
 __all__ = ["OtherDevice", "Question"]
 
@@ -60,6 +61,12 @@ class Question:
     def devices(self) -> tuple[str, ...]:
         """All devices, in the order in which they were asked for."""
         return (self.device, *(other.device for other in self.others))
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The budget on each device, in the order in which they were asked for."""
+        budgets = ((self.device, self.budget_ms), *((one.device, one.budget_ms) for one in self.others))
+        return tuple(Target(device, ms, self.confidence, self.budget_on) for device, ms in budgets)
 
     @property
     def minimised(self) -> tuple[str, ...]:

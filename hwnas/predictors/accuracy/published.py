@@ -5,6 +5,10 @@ beliefs written there. Fourteen networks and seven variants of theirs say how ac
 and with the attention; what they say nothing of is not rewarded, but makes an estimate less sure. So a
 search that maximises `value - std` stays near what is known, or leaves it only for a clear gain.
 
+Nothing was published of small images. A network of less than 160 pixels gets the estimate of the same
+blocks at 224 pixels behind a stem of stride 16: an order of blocks for one image size, no accuracy on small
+images. It says nothing of which image size is better; a search of several small ones is refused.
+
 How good it is: experiments/accuracy_published.
 """
 
@@ -27,6 +31,7 @@ from hwnas.io import yaml as yaml_io
 from hwnas.predictors.accuracy._published_features import FEATURES, describe
 from hwnas.space.arch import ArchSpec, Attention, SingleHead
 from hwnas.space.presets import preset, presets
+from hwnas.space.search_space import SearchSpace
 
 __all__ = ["PublishedAccuracy", "PublishedRow", "estimator", "fit", "published_rows"]
 
@@ -35,6 +40,9 @@ FAMILIES = ("efficientvit", "shvit", "uniform")
 REFERENCE_ERROR_PERCENT = 27.0
 NOISE = 0.012
 """Standard deviation of one published ln(error): 0.3 points at 74 %, for seeds and recipes."""
+SMALLEST_RESOLUTION = 160
+"""Below, a network is estimated by its blocks at `KNOWN_RESOLUTION` and `KNOWN_STRIDE`."""
+KNOWN_RESOLUTION, KNOWN_STRIDE = 224, 16
 INTERVAL_DEVIATIONS = 1.645
 """`low` to `high` holds 90 %."""
 
@@ -75,8 +83,11 @@ class PublishedAccuracy:
         """Top-1 accuracy on ImageNet-1K, in percent, trained 300 epochs as the papers do.
 
         `std` grows with the distance from the published networks; `low` and `high` hold 90 %. They
-        are not symmetric: an error in percent can't fall below 0.
+        are not symmetric: an error in percent can't fall below 0. For a network of less than
+        `SMALLEST_RESOLUTION` pixels it is the estimate of the same blocks at ImageNet's size.
         """
+        if arch.resolution < SMALLEST_RESOLUTION:
+            arch = _at_known_size(arch)
         numbers = describe(arch)
         mean = float(numbers @ self.effects)
         spread = math.sqrt(float(np.sum(np.square(numbers @ self.root))) + NOISE**2)
@@ -85,6 +96,26 @@ class PublishedAccuracy:
             for step in (0.0, INTERVAL_DEVIATIONS * spread, -INTERVAL_DEVIATIONS * spread)
         )
         return Estimate(value=100 - error, std=error * spread, low=100 - low, high=100 - high, unit="%")
+
+    def remark(self, space: SearchSpace) -> str:
+        """What a reader of a search in this space must know of the estimates; empty for nothing.
+
+        Raises UsageError for a space of several image sizes or stems whose accuracies cannot be compared.
+        """
+        if min(space.resolution) >= SMALLEST_RESOLUTION:
+            return ""
+        sizes, strides = (", ".join(map(str, numbers)) for numbers in (space.resolution, space.stem_stride))
+        if len(space.resolution) > 1 or len(space.stem_stride) > 1:
+            raise UsageError(
+                f"the accuracy estimator 'published' cannot compare {sizes} px and stem strides {strides}: "
+                f"no results are published below {SMALLEST_RESOLUTION} px. Search one size "
+                "(--image-size N --stem-stride S), or use another estimator (--accuracy)"
+            )
+        return (
+            f"No results are published for {sizes} px: 'published' orders networks by the ImageNet accuracy "
+            f"of the same blocks at {KNOWN_RESOLUTION} px, stem stride {KNOWN_STRIDE}. It is no accuracy "
+            "on your images."
+        )
 
 
 def estimator(argument: str | None = None) -> PublishedAccuracy:
@@ -127,6 +158,11 @@ def fit(rows: Sequence[PublishedRow]) -> PublishedAccuracy:
 @lru_cache(maxsize=1)
 def _fitted() -> PublishedAccuracy:
     return fit(published_rows())
+
+
+def _at_known_size(arch: ArchSpec) -> ArchSpec:
+    stride = KNOWN_STRIDE if arch.stem.kind == "conv" and not arch.stages[0].width % 8 else None
+    return arch.adapted(resolution=KNOWN_RESOLUTION, stem_stride=stride)
 
 
 def _varied(arch: ArchSpec, variant: dict[str, Any]) -> ArchSpec:
