@@ -6,6 +6,7 @@
     │   ├── SpaceError                 a search space (or its file) breaks a rule
     │   └── MissingPackageError        an optional package is not installed
     ├── InfeasibleError             3  no network fits the budget; says the fastest possible
+    │   └── OverBudgetError            a changed network exceeds the budget it was searched for
     ├── BoardError                  4  the board cannot be reached
     ├── UnstableError               5  the machine is too noisy to measure on
     └── FileFormatError             6  a file is corrupt, foreign or of another version
@@ -28,6 +29,7 @@ __all__ = [
     "InfeasibleError",
     "MissingOpError",
     "MissingPackageError",
+    "OverBudgetError",
     "SpaceError",
     "UnstableError",
     "UsageError",
@@ -63,6 +65,10 @@ class InfeasibleError(HwnasError):
     """No network fits the budget."""
 
     exit_code = 3
+
+
+class OverBudgetError(InfeasibleError):
+    """A network was changed since its run, and now exceeds the run's latency budget."""
 
 
 class BoardError(HwnasError):

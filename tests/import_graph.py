@@ -21,7 +21,7 @@ LAYERS = (
     ("hwnas.io",),
     ("hwnas.board", "hwnas.runtimes"),
     ("hwnas.space",),
-    ("hwnas.estimate",),
+    ("hwnas.estimate", "hwnas.targets"),
     ("hwnas.metrics",),
     ("hwnas.data", "hwnas.nn"),
     ("hwnas.train",),

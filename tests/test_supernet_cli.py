@@ -103,6 +103,23 @@ def test_a_search_asks_the_supernet(hwnas: Hwnas, tmp_path: Path, monkeypatch: p
     front = json.loads(found.out)["front"]
     assert front and all(one["accuracy"] < 0 < one["accuracy_std"] for one in front)
     assert json.loads(found.out)["accuracy_unit"] == "nats"
+    assert (
+        "estimates are of networks at 16 px, stem stride 4, 3 classes; latency and budget are of" in found.err
+    )
+    # Judged, they are smaller than on the board: other networks, which are predicted anew.
+    judged = asked(hwnas, "supernet evaluate super run --json --device cpu")
+    assert judged.code == 0 and "at 16 px, stem stride 4: " in judged.err and "within the 40 ms" in judged.err
+    names = [one["name"] for one in json.loads(judged.out)["networks"]]
+    assert names[0] == "run#1 at 16 px, stem stride 4"
+    # Without a space of its own, a search is of the networks that the supernet was trained for.
+    own = asked(
+        hwnas,
+        "search --device rpi4 --budget 40ms --accuracy supernet:super --trials 3 --sampler random "
+        "--out own --json",
+    )
+    assert own.code == 0, own.err
+    arch = json.loads(own.out)["front"][0]["arch"]
+    assert (arch["resolution"], arch["stem"]["stride"], arch["head"]["classes"]) == (16, 4, 3)
     missing = asked(hwnas, "search --device rpi4 --budget 40ms --accuracy supernet:nothing")
     assert missing.code == 2 and "no such checkpoint" in missing.err
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas import plugins
-from hwnas.cli.common import ArchArgument, JsonOption, emit_json, resolve_arch
+from hwnas.cli.budget import OverBudgetOption, hold_budgets, promise_of_weights, resolve_promised
+from hwnas.cli.common import ArchArgument, JsonOption, emit_json
 from hwnas.cli.training import (
     BatchOption,
     Changes,
@@ -28,6 +29,7 @@ from hwnas.cli.training import (
     WorkersOption,
     chosen_recipe,
     default_folder,
+    is_resumed,
     named_start,
     require_packages,
     resume_command,
@@ -97,20 +99,24 @@ def train(
     workers: WorkersOption = None,
     seed: SeedOption = None,
     device: TrainingDeviceOption = "auto",
+    over_budget: OverBudgetOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
     """Train a detector or a segmentation network with ARCH as its backbone.
 
-    After each epoch a checkpoint is on the disk; whatever stops the training, --resume repeats at most
-    one epoch.
+    For an ARCH of a run, the backbone is predicted anew at this image size, without the task's head; training
+    stops if that alone exceeds the run's budget, unless --over-budget is ok. After each epoch a checkpoint
+    is on the disk; whatever stops the training, --resume repeats at most one epoch.
 
     Example: hwnas dense train uniform-t --task instance --data coco --init published
     """
     _require_packages()
-    name, spec = resolve_arch(arch)
+    name, spec, promise = resolve_promised(arch)
     from hwnas.dense import loop
+    from hwnas.space.changes import renamed
 
-    folder = Path(out) if out else default_folder(name, resume)
+    folder = Path(out) if out else default_folder(Path(arch).stem if Path(arch).exists() else name, resume)
+    promise = promise or promise_of_weights(init)
     changes = Changes(
         epochs=epochs,
         batch=batch,
@@ -134,16 +140,27 @@ def train(
     again = resume_command("dense train", arch, data, folder, options)
     observer = Terminal()
     on = training_device(device)
-    if int(os.environ.get("RANK", "0")) == 0:
-        observer.note(f"training {name} ({spec.id}) to {task} on {on} into {folder}")
+    is_first = int(os.environ.get("RANK", "0")) == 0
+    changed = changes.of(chosen, longest_side=_longest(chosen, image_size))
+    trained = changed.adapted(spec)
+    called = renamed(name, spec, trained)
+    targets = hold_budgets(
+        {called: (trained, promise)},
+        over_budget="ok" if is_resumed(folder, resume) else over_budget,
+        say=observer.note if is_first else lambda line: None,
+        part="the backbone, of a square image and without the head of the task, ",
+    )
+    if is_first:
+        observer.note(f"training {called} (id {trained.id}) to {task} on {on} into {folder}")
     try:
         result = loop.train(
             spec,
             task,
             Path(data),
-            changes.of(chosen, longest_side=_longest(chosen, image_size)),
+            changed,
             folder,
             name=name,
+            promise=promise,
             resume=resume,
             init=named_start(init),
             limit=limit,
@@ -154,14 +171,16 @@ def train(
         observer.note("interrupted; the last finished epoch is kept. To go on:")
         observer.note(f"  {again}")
         raise
-    if int(os.environ.get("RANK", "0")):  # of several processes, the first one speaks
+    if not is_first:  # of several processes, the first one speaks
         return
     last, best = result.history[-1], result.best
     if as_json:
-        emit_json({**result.document, "out": str(folder)})
+        targets_ms = [target.to_dict() for target in targets]
+        emit_json({**result.document, "targets": targets_ms, "out": str(folder)})
     else:
         sys.stdout.write(
-            f"{name}: {last.outcome} after epoch {last.epoch}; best {best.outcome} after epoch {best.epoch}\n"
+            f"{called}: {last.outcome} after epoch {last.epoch}; "
+            f"best {best.outcome} after epoch {best.epoch}\n"
         )
     folder_word, data_word = shlex.quote(str(folder)), shlex.quote(data)
     observer.note(f"next: hwnas dense evaluate {folder_word} --data {data_word}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas import plugins
+from hwnas.cli.budget import OverBudgetOption, hold_budgets, resolve_promised
 from hwnas.cli.common import JsonOption, emit_json
 from hwnas.cli.subjects import folder_of
 from hwnas.cli.weights import named_network
@@ -71,12 +72,15 @@ def command(
     opset: Annotated[
         int, typer.Option("--opset", metavar="N", help="ONNX operator set; older runtimes need a lower one.")
     ] = 17,
+    over_budget: OverBudgetOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
     """Write a network as ONNX, OpenVINO, ncnn or a torch program, and a model card beside it.
 
     The weights are inside, BatchNorm is folded, and the format's runtime must give torch's logits:
-    otherwise no file is written. Input `images` (N, 3, side, side), output `logits` (N, classes).
+    otherwise no file is written. A network of a run is predicted for the run's devices; one that was changed
+    since and exceeds the run's budget is not written unless --over-budget is ok.
+    Input `images` (N, 3, side, side), output `logits` (N, classes).
     """
     images = _batch(batch)
     _check_precision(precision, calibration)
@@ -92,6 +96,9 @@ def command(
         raise UsageError(
             "--calibration and --evaluate need trained weights, got an architecture: give a checkpoint"
         )
+    promise = resolve_promised(arch)[2] if trained is None else trained.promise
+    budgets: list[str] = []
+    targets = hold_budgets({name: (network.arch, promise)}, over_budget=over_budget, say=budgets.append)
     if model_format in FORMATS:
         ending = (".int8" if precision == "int8" else "") + FORMATS[model_format].ending
         out = out or Path(_stem(arch, name, trained) + ending)
@@ -117,6 +124,8 @@ def command(
         comparison=comparison,
         calibration=None if calibration is None else calibration.name,
         measured=_measured(arch, network),
+        promise=promise,
+        targets=targets,
     )
     cards = model_card.write_card(document, out)
     next_command = f"hwnas measure {shlex.quote(str(out))}"
@@ -140,6 +149,7 @@ def command(
         f"input   images ({batch}, 3, {network.arch.resolution}, {network.arch.resolution})\n"
         f"output  logits ({batch}, {network.arch.classes})\n"
         f"{_judged(model, comparison)}"
+        f"{''.join(f'budget  {line}{chr(10)}' for line in budgets)}"
         f"card    {cards[0]}\n"
         f"Next: {next_command}\n"
     )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hwnas.measure.remote.link import Link
     from hwnas.search import SearchResult
     from hwnas.search.api import Progress
+    from hwnas.space.search_space import SearchSpace
 
 __all__ = ["command"]
 
@@ -115,6 +116,30 @@ def command(
     space: Annotated[
         str | None, typer.Option("--space", metavar="FILE", help="The search space: a YAML file, or a name.")
     ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="DATA",
+            help="The images that networks will be trained on: their size and classes set the image size, "
+            "the stem stride and the number of classes of the space, where the options below do not.",
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option("--image-size", metavar="N", help="Side of the images in pixels, e.g. 64."),
+    ] = None,
+    stem_stride: Annotated[
+        int | None,
+        typer.Option(
+            "--stem-stride",
+            metavar="S",
+            help="16, 8, 4 or 2: image side over feature-map side after the stem.",
+        ),
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option("--classes", metavar="N", help="Number of classes, e.g. 10.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="The run directory (runs/DEVICE-BUDGET-N)."),
@@ -169,6 +194,7 @@ def command(
 
     Latency is predicted from the device's table before anything else is asked of a network, and only
     networks within the budget are evaluated. The result is a run directory: candidates, front, report.
+    Give --data (or --image-size, --stem-stride, --classes) to search the very networks that are trained then.
 
     Example: hwnas search --device rpi4 --budget 20ms
     """
@@ -189,7 +215,7 @@ def command(
         "sampler": sampler,
         "seed": seed,
         "confidence": confidence,
-        "space": _space(space),
+        "space": _space(space, _Sizes(data, image_size, stem_stride, classes), accuracy, resume),
     }
     options = {name: value for name, value in options.items() if value is not None}
     if optuna_journal is not None and not os.access(optuna_journal.parent, os.W_OK):
@@ -276,12 +302,85 @@ class _Verification:
         )
 
 
-def _space(name: str | None) -> Any:
-    if name is None:
-        return None
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """What networks are to be trained at, as far as it was given."""
+
+    data: str | None
+    image_size: int | None
+    stem_stride: int | None
+    classes: int | None
+
+    @property
+    def given(self) -> bool:
+        return any(
+            value is not None for value in (self.data, self.image_size, self.stem_stride, self.classes)
+        )
+
+    def adapted(self, space: SearchSpace) -> SearchSpace:
+        """The space at these sizes; says what the images are, and what was chosen for them."""
+        size, stride, classes = self.image_size, self.stem_stride, self.classes
+        seen = ""
+        if self.data is not None:
+            from hwnas.data.look import look_at, network_size
+            from hwnas.data.sources import open_images
+
+            found = look_at(open_images(self.data))
+            if size is None and stride is None:
+                size, stride = network_size(found.median_side)
+            classes = found.classes if classes is None else classes
+            seen = (
+                f"{self.data}: {found.classes} classes, images of {found.median_side} px "
+                f"(median of {found.looked_at}). "
+            )
+        adapted = space.adapted(resolution=size, stem_stride=stride, classes=classes)
+        _say(f"{seen}Searching networks {_described(adapted)}.")
+        return adapted
+
+
+def _described(space: SearchSpace) -> str:
+    """`at 64 px, stem stride 4, 10 classes`."""
+    sizes, strides = (" or ".join(map(str, numbers)) for numbers in (space.resolution, space.stem_stride))
+    return f"at {sizes} px, stem stride {strides}, {space.classes} classes"
+
+
+def _space(name: str | None, sizes: _Sizes, accuracy: str | None, resumed: Path | None) -> SearchSpace | None:
+    """The space that is searched; None where nothing says another than the default, or the resumed run's.
+
+    An estimate by a supernet is of the networks that it was trained for: so its own space is searched.
+    """
     from hwnas.space.search_space import SearchSpace
 
-    return SearchSpace.from_yaml(name)
+    estimator, _, argument = (accuracy or "published").partition(":")
+    space = None if name is None else SearchSpace.from_yaml(name)
+    if space is None and resumed is not None and sizes.given:
+        from hwnas.search import load_run
+
+        space = load_run(resumed).space
+    if estimator == "supernet" and resumed is None:
+        from hwnas.predictors.accuracy.supernet import space_of
+
+        own = space_of(argument or None)
+        if space is None:
+            space = own
+            _say(f"Searching the space of the supernet, '{own.name}', {_described(own)}.")
+        space = sizes.adapted(space) if sizes.given else space
+        covered = {*own.resolution} >= {*space.resolution} and {*own.stem_stride} >= {*space.stem_stride}
+        if not covered or own.classes != space.classes:
+            _say(
+                f"The supernet's estimates are of networks {_described(own)}; "
+                f"latency and budget are of networks {_described(space)}."
+            )
+        return space
+    if sizes.given:
+        space = sizes.adapted(SearchSpace.default() if space is None else space)
+    if estimator == "published" and resumed is None:
+        from hwnas.predictors.accuracy.published import estimator as published
+
+        remark = published(argument or None).remark(SearchSpace.default() if space is None else space)
+        if remark:
+            _say(remark)
+    return space
 
 
 def _new(

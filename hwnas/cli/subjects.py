@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwnas.cli.budget import promise_of_run, resolve_promised
 from hwnas.cli.common import resolve_arch
 from hwnas.errors import UsageError
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from hwnas.export.exported_file import ExportedFile
     from hwnas.predictors.latency.measurements import Measurement
     from hwnas.space import ArchSpec
+    from hwnas.targets import Promise
 
 __all__ = ["Subject", "folder_of", "keep", "models_of", "subjects"]
 
@@ -27,6 +29,8 @@ class Subject:
     """Of the run or training that it is from."""
     file: ExportedFile | None = None
     """The exported model that is timed; None for the deployment graph of `arch`, with random weights."""
+    promise: Promise | None = None
+    """The latency budgets that the network was searched for; None for one that is of no run."""
 
 
 def subjects(archs: Sequence[str]) -> dict[str, Subject]:
@@ -50,14 +54,17 @@ def subjects(archs: Sequence[str]) -> dict[str, Subject]:
         elif (path / "run.yaml").is_file():
             from hwnas.search import load_run
 
-            front = load_run(path).front
+            run = load_run(path)
+            front = run.front
             if not front:
                 raise UsageError(f"{text}: this run's front is empty, there is nothing to measure")
             for number, candidate in enumerate(front, start=1):
-                found[f"{path.name}#{number}"] = Subject(candidate.arch, folder=path)
+                promise = promise_of_run(run, candidate.arch)
+                found[f"{path.name}#{number}"] = Subject(candidate.arch, folder=path, promise=promise)
         else:
-            name, arch = resolve_arch(text)
-            found[name] = Subject(arch, folder=folder_of(text))
+            name, _ = resolve_arch(text)
+            _, arch, own = resolve_promised(text)
+            found[name] = Subject(arch, folder=folder_of(text), promise=own)
     return found
 
 

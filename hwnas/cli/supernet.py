@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.common import JsonOption, emit_json, stdout
+from hwnas.cli.budget import OverBudgetOption, hold_budgets
+from hwnas.cli.common import JsonOption, emit_json, say, stdout
 from hwnas.cli.limits import parse_limits
 from hwnas.cli.subjects import subjects
 from hwnas.cli.train import DataOption
@@ -33,8 +34,9 @@ from hwnas.cli.training import (
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
-    from hwnas.space import SearchSpace
+    from hwnas.space import ArchSpec, SearchSpace
     from hwnas.supernet import Judge, Settings
+    from hwnas.targets import Promise
 
 __all__ = ["app"]
 
@@ -169,20 +171,32 @@ def evaluate(
     data: TuningDataOption = None,
     updates: UpdatesOption = None,
     device: TrainingDeviceOption = "auto",
+    over_budget: OverBudgetOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
     """Say how accurate networks are with the shared weights, on images held back from the training data.
 
     With --data, after some updates of each network alone: a better order, in a minute or so each.
+    A network is judged at the supernet's image size, stem stride and classes. One of a run is predicted anew
+    there, and the command stops if it exceeds the run's budget, unless --over-budget is ok.
 
     Example: hwnas supernet evaluate trainings/supernet-1 runs/rpi4-20ms-1
     """
     require_packages()
     from hwnas.predictors.accuracy.supernet import SupernetAccuracy
+    from hwnas.space.changes import renamed
     from hwnas.supernet.calibration import Calibration
 
-    named = {name: subject.arch for name, subject in subjects(arch).items()}
     judge = _judge(path, device, data, updates)
+    named: dict[str, ArchSpec] = {}
+    promises: dict[str, Promise | None] = {}
+    for name, subject in subjects(arch).items():
+        adapted = judge.adapted(subject.arch)
+        called = renamed(name, subject.arch, adapted)
+        named[called], promises[called] = adapted, subject.promise
+    hold_budgets(
+        {name: (adapted, promises[name]) for name, adapted in named.items()}, over_budget=over_budget, say=say
+    )
     line = Calibration.read(_folder(path), judge.updates)
     judged = dict(zip(named, judge.judged(named.values()), strict=True))
     expected = {
@@ -309,15 +323,8 @@ def _space(asked: SearchSpace | str, image_size: int | None, stem_stride: int | 
     from hwnas.space import SearchSpace as Space
 
     space = Space.from_yaml(asked) if isinstance(asked, str) else asked
-    if image_size is not None:
-        if not 8 <= image_size <= 2048:
-            raise UsageError(f"--image-size must be from 8 to 2048, got {image_size}")
-        space = dataclasses.replace(space, resolution=(image_size,))
-    if stem_stride is not None:
-        if stem_stride not in (2, 4, 8, 16):
-            raise UsageError(f"--stem-stride must be 2, 4, 8 or 16, got {stem_stride}")
-        space = dataclasses.replace(space, stem_stride=(stem_stride,))
-    return space
+    adapted = space.adapted(resolution=image_size, stem_stride=stem_stride)
+    return dataclasses.replace(adapted, name=space.name)  # by which a supernet finds its space again
 
 
 def _folder(path: str) -> Path:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.common import ArchArgument, JsonOption, emit_json, resolve_arch
+from hwnas.cli.budget import OverBudgetOption, hold_budgets, promise_of_weights, resolve_promised
+from hwnas.cli.common import ArchArgument, JsonOption, emit_json
 from hwnas.cli.training import (
     BatchOption,
     Changes,
@@ -29,6 +30,7 @@ from hwnas.cli.training import (
     WorkersOption,
     chosen_recipe,
     default_folder,
+    is_resumed,
     named_start,
     require_packages,
     resume_command,
@@ -63,7 +65,9 @@ def command(
         typer.Option(
             "--recipe",
             metavar="RECIPE",
-            help=f"One of hwnas (imagenet, small, ...) or a YAML file; without it {DEFAULT_RECIPE}.",
+            help=f"One of hwnas, or a YAML file; {DEFAULT_RECIPE} by default. A recipe may change the "
+            "network: small makes it one of 64 px with stem stride 4, small-finetune one of 96 px with "
+            "stem stride 4.",
         ),
     ] = None,
     out: OutOption = None,
@@ -79,23 +83,28 @@ def command(
     workers: WorkersOption = None,
     seed: SeedOption = None,
     device: TrainingDeviceOption = "auto",
+    over_budget: OverBudgetOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
     """Train a network on a folder (or a tar) of images.
 
-    The network is adapted to the number of classes, and to --image-size and --stem-stride. After each
-    epoch a checkpoint is on the disk; whatever stops the training, --resume repeats at most one epoch.
+    The network is adapted to the number of classes, and to --image-size and --stem-stride (or the recipe's).
+    That is another network, with a name and an id of its own: for one of a run, its latency is predicted
+    anew, and training stops if it exceeds the run's budget, unless --over-budget is ok. After each epoch a
+    checkpoint is on the disk; whatever stops the training, --resume repeats at most one epoch.
     A finished one adds a line to trainings.jsonl beside its folder, which --accuracy learned learns from.
 
     Example: hwnas train uniform-t --data cifar10.tar.xz --recipe small --epochs 4
     """
     require_packages()
-    name, spec = resolve_arch(arch)
+    name, spec, promise = resolve_promised(arch)
     from hwnas.data.sources import open_images
+    from hwnas.space.changes import renamed, size_words
     from hwnas.train.training import train
     from hwnas.train.trainings import TABLE, remember, row_of
 
-    folder = Path(out) if out else default_folder(name, resume)
+    folder = Path(out) if out else default_folder(Path(arch).stem if Path(arch).exists() else name, resume)
+    promise = promise or promise_of_weights(init)
     changes = Changes(
         epochs=epochs,
         batch=batch,
@@ -119,15 +128,28 @@ def command(
     }
     again = resume_command("train", arch, data, folder, options)
     observer = Terminal()
-    if int(os.environ.get("RANK", "0")) == 0:
-        observer.note(f"training {name} ({spec.id}) on {on} into {folder}")
+    is_first = int(os.environ.get("RANK", "0")) == 0
+    changed = changes.of(chosen)
+    trained = changed.adapted(spec, classes=len(images.classes()))
+    called = renamed(name, spec, trained)
+    if is_first and size_words(trained) != size_words(spec):
+        by = "" if recipe is None else f"recipe {recipe}: "
+        observer.note(f"{by}trains at {size_words(trained)}; {name} is for {size_words(spec)}")
+    targets = hold_budgets(
+        {called: (trained, promise)},
+        over_budget="ok" if is_resumed(folder, resume) else over_budget,
+        say=observer.note if is_first else lambda line: None,
+    )
+    if is_first:
+        observer.note(f"training {called} (id {trained.id}) on {on} into {folder}")
     try:
         result = train(
             spec,
             images,
-            changes.of(chosen),
+            changed,
             folder,
             name=name,
+            promise=promise,
             resume=resume,
             init=named_start(init),
             limit=limit,
@@ -138,7 +160,7 @@ def command(
         observer.note("interrupted; the last finished epoch is kept. To go on:")
         observer.note(f"  {again}")
         raise
-    if int(os.environ.get("RANK", "0")):  # of several processes, the first one speaks
+    if not is_first:  # of several processes, the first one speaks
         return
     try:
         remember(row_of(result.document, init=init or ""), folder.parent / TABLE)
@@ -146,10 +168,12 @@ def command(
         observer.note(str(error))
     last, best = result.history[-1], result.best
     if as_json:
-        emit_json({**result.document, "out": str(folder)})
+        targets_ms = [target.to_dict() for target in targets]
+        emit_json({**result.document, "targets": targets_ms, "out": str(folder)})
     else:
         sys.stdout.write(
-            f"{name}: top-1 {last.top1_percent:.2f} %, top-5 {last.top5_percent:.2f} % "
+            f"{called} (id {result.arch.id}): "
+            f"top-1 {last.top1_percent:.2f} %, top-5 {last.top5_percent:.2f} % "
             f"after epoch {last.epoch}; "
             f"best top-1 {best.top1_percent:.2f} % after epoch {best.epoch}\n"
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hwnas.cli.budget import OverBudgetOption, hold_budgets
 from hwnas.cli.common import JsonOption, emit_json, say, stdout
 from hwnas.cli.subjects import subjects
 from hwnas.cli.train import DEFAULT_RECIPE, DataOption
@@ -91,18 +92,21 @@ def command(
     stem_stride: StemStrideOption = None,
     limit: LimitOption = None,
     seed: SeedOption = None,
+    over_budget: OverBudgetOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
     """Train several networks at once with Ray Tune, and end those that fall behind others of their size.
 
     Each training lies in a folder of its own below --out, as 'hwnas train' leaves it, and can be trained
-    on, exported and judged like any other. A worker that dies is replaced and goes on after its last
-    finished epoch; after anything else, --resume does.
+    on, exported and judged like any other. Networks of a run are predicted anew as they are trained; if one
+    exceeds the run's budget, nothing is trained unless --over-budget is ok. A worker that dies is replaced
+    and goes on after its last finished epoch; after anything else, --resume does.
 
     Example: hwnas train-many runs/rpi4-20ms-1 --data cifar10.tar.xz --recipe small --epochs 8 --workers 2
     """
     require_packages()
     from hwnas.data.sources import open_images
+    from hwnas.space.changes import renamed
     from hwnas.train.recipe import read_recipe
     from hwnas.train.trainings import TABLE, remember, row_of
     from hwnas.tune import TuneConfig, train_many
@@ -118,7 +122,7 @@ def command(
         seed=seed,
         settings=settings,
     )
-    open_images(Path(data))  # a mistake in the data shows here, not in every worker
+    classes = open_images(Path(data)).classes()  # a mistake in the data shows here, not in every worker
     named = subjects(archs)
     networks = {file_name(name): subject.arch for name, subject in named.items()}
     if len(networks) < len(named):
@@ -134,6 +138,16 @@ def command(
         init=named_start(init),
         first_epochs=first_epochs,
         keep_one_in=keep_one_in,
+        classes=len(classes),
+        promises={file_name(name): one.promise for name, one in named.items() if one.promise is not None},
+    )
+    hold_budgets(
+        {
+            renamed(name, one.arch, config.arch(file_name(name))): (config.arch(file_name(name)), one.promise)
+            for name, one in named.items()
+        },
+        over_budget="ok" if resume else over_budget,
+        say=say,
     )
     say(f"training {len(config.networks)} networks, {workers} at once, into {config.out}")
     try:

@@ -46,6 +46,7 @@ __all__ = [
     "chosen_recipe",
     "default_folder",
     "file_name",
+    "is_resumed",
     "named_start",
     "require_packages",
     "resume_command",
@@ -200,6 +201,13 @@ def default_folder(name: str, resume: bool) -> Path:
     if resume and not taken:
         raise UsageError(f"there is no training of {name} in {parent} to resume: name its folder with --out")
     return parent / f"{stem}-{max(taken, default=0) + (not resume)}"
+
+
+def is_resumed(folder: Path, resume: bool) -> bool:
+    """Whether a training goes on: what it is was decided when it began."""
+    from hwnas.train.checkpoint import LAST, PREVIOUS
+
+    return resume and any((folder / file).exists() for file in (LAST, PREVIOUS))
 
 
 def file_name(name: str) -> str:

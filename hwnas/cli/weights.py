@@ -32,6 +32,15 @@ def named_network(text: str) -> tuple[str, Network, Checkpoint | None]:
             sys.stderr.write(f"{reason}; taking another checkpoint of that training\n")
         network = trained_network(checkpoint)
         assert isinstance(network, Network)
-        return checkpoint.name or path.stem, network, checkpoint
+        return _name(checkpoint, path), network, checkpoint
     name, arch = resolve_arch(text)
     return name, randomise(build(arch)), None
+
+
+def _name(checkpoint: Checkpoint, path: Path) -> str:
+    """What the network is called; earlier versions kept a preset's name for what became of it."""
+    from hwnas.space import preset, preset_names
+    from hwnas.space.changes import renamed
+
+    name = checkpoint.name or path.stem
+    return renamed(name, preset(name), checkpoint.arch) if name in preset_names() else name

@@ -35,6 +35,8 @@ from hwnas.dense.trainer import DenseTrainer
 from hwnas.errors import UsageError
 from hwnas.io.atomic import write_whole
 from hwnas.space import ArchSpec
+from hwnas.space.changes import renamed
+from hwnas.targets import Promise
 from hwnas.train.callbacks import Observer, Silent, listed
 from hwnas.train.distributed import joined
 from hwnas.train.folder import prepared_folder
@@ -70,6 +72,7 @@ def train(
     out: Path,
     *,
     name: str = "",
+    promise: Promise | None = None,
     resume: bool = False,
     init: Path | str | Callable[[ArchSpec], Start] | None = None,
     limit: int | None = None,
@@ -96,10 +99,12 @@ def train(
             observer.note(listed("annotations left out", list(photos.left_out)))
         if limit is not None:
             photos = some_of(photos, limit, recipe.seed)
-        start = _question(arch, task, photos, recipe, name, limit)
+        start = _question(arch, task, photos, recipe, name, limit, promise)
         if len(photos.train) < 2 * group.size:
             raise UsageError(f"each process needs 2 images to train on, got {len(photos.train)} in all")
         before = prepared_folder(out, start, resume, observer, checkpoints.resume_point, group)
+        if before is not None and promise is None:
+            start = dataclasses.replace(start, promise=before.promise)
         workers = worker_count(recipe.workers, group.size)
         share = (group.rank, group.size)
         training = DenseBatches(photos.train, task, recipe, training=True, workers=workers, share=share)
@@ -156,17 +161,25 @@ def _opened(data: Path, task: str) -> CocoData:
 
 
 def _question(
-    arch: ArchSpec, task: str, photos: CocoData, recipe: DenseRecipe, name: str, limit: int | None
+    arch: ArchSpec,
+    task: str,
+    photos: CocoData,
+    recipe: DenseRecipe,
+    name: str,
+    limit: int | None,
+    promise: Promise | None,
 ) -> DenseCheckpoint:
     """What is asked for, as a checkpoint without weights."""
+    adapted = recipe.adapted(arch)
     return DenseCheckpoint(
-        arch=arch.adapted(resolution=recipe.image_size, stem_stride=recipe.stem_stride or None),
+        arch=adapted,
         task=task,
         state_dict={},
         classes_names=photos.classes,
         recipe=recipe,
         history=(),
-        name=name,
+        name=renamed(name, arch, adapted),
+        promise=promise,
         data={
             "name": photos.path.name,
             "task": task,

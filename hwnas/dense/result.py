@@ -33,6 +33,7 @@ def result_document(checkpoint: DenseCheckpoint, *, device: str) -> dict[str, An
         "task": checkpoint.task,
         "name": checkpoint.name,
         "id": checkpoint.arch.id,
+        "promise": None if checkpoint.promise is None else checkpoint.promise.to_dict(),
         "seed": checkpoint.recipe.seed,
         "scores_percent": dict(last.scores),
         "best_scores_percent": dict(best.scores),

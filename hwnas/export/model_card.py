@@ -23,6 +23,8 @@ from hwnas.space import ArchSpec, lower
 if TYPE_CHECKING:
     from hwnas.export.accuracy_check import Comparison
     from hwnas.export.deploy import Deployable
+    from hwnas.predictors.latency.budget_check import TargetCheck
+    from hwnas.targets import Promise
     from hwnas.train.checkpoint import Checkpoint
 
 __all__ = ["add_measured", "card", "card_paths", "read_card", "write_card"]
@@ -46,11 +48,13 @@ def card(
     comparison: Comparison | None,
     calibration: str | None,
     measured: Sequence[Measurement] = (),
+    promise: Promise | None = None,
+    targets: Sequence[TargetCheck] = (),
 ) -> dict[str, Any]:
     """The card as plain data.
 
     `calibration` says which images an int8 model was quantised with, `measured` what the deployment graph of
-    the network took.
+    the network took, `promise` and `targets` the budgets that it was searched for and how it keeps them.
     """
     ops = lower(arch)
     last = trained.history[-1] if trained is not None and trained.history else None
@@ -81,6 +85,10 @@ def card(
         "recipe": None if trained is None else trained.recipe.to_dict(),
         "data": None if trained is None or not trained.data else dict(trained.data),
         "calibration": calibration,
+        "searched_for": None
+        if promise is None
+        else {**promise.to_dict(), "is_as_found": arch.id == promise.network},
+        "targets": [target.to_dict() for target in targets],
         "versions": {
             "hwnas": __version__,
             "python": platform.python_version(),
@@ -200,6 +208,7 @@ def _markdown(document: Mapping[str, Any]) -> str:
         ("accuracy of this export", _UNKNOWN if exported is None else _accuracy(exported)),
         ("data", _UNKNOWN if data is None else f"{data.get('name', _UNKNOWN)}"),
         ("calibrated on", document["calibration"] or "nothing"),
+        *_budgets(document),
         ("versions", ", ".join(f"{key} {value}" for key, value in document["versions"].items())),
     ]
     latency = [
@@ -238,6 +247,29 @@ def _markdown(document: Mapping[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _budgets(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the network was searched for; cards before that was kept have none."""
+    found = document.get("searched_for")
+    if found is None:
+        return []
+    run = f"run {found['run'] or _UNKNOWN}"
+    same = (
+        "as found by it"
+        if found["is_as_found"]
+        else f"changed: it found the network of id {found['network']}"
+    )
+    rows = [("searched by", f"{run}; {same}")]
+    for target in document["targets"]:
+        if target["within"] is None:
+            said = f"cannot be checked: {target['problem']}"
+        else:
+            said = (
+                f"{target['held_ms']:.4g} ms predicted, {'within' if target['within'] else 'over'} the budget"
+            )
+        rows.append((f"budget on {target['device']}", f"{target['budget_ms']:g} ms; {said}"))
+    return rows
 
 
 def _accuracy(exported: Mapping[str, Any]) -> str:

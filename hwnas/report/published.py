@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from hwnas.errors import MissingOpError
 from hwnas.estimate import Estimate
 from hwnas.predictors.latency import LatencyTable
+from hwnas.predictors.latency.budget_check import tail_shares
 from hwnas.report.dimensions import Dimension, dimensions
-from hwnas.search.objectives import tail_shares
 from hwnas.search.run import SearchResult
 from hwnas.space.ops import OpSpec, count_macs, count_params, lower, peak_activation_bytes
 from hwnas.space.presets import presets

@@ -146,6 +146,7 @@ def search(
     assert space is not None
     targets, tables = _targets(device, budget_ms, past)
     estimator = load_accuracy(options["accuracy"])
+    require_comparable(estimator, space)
     config = SearchConfig(
         targets=targets,
         tables=tuple(TableVersion(table.digest, table.provenance) for table in tables),
@@ -212,6 +213,7 @@ def resume(
     recorded = past.config
     tables = _tables_of(past, device=device, accuracy=accuracy, **asked)
     estimator = load_accuracy(recorded.accuracy if accuracy is None else accuracy)
+    require_comparable(estimator, past.space)
     problem = problem_of(recorded, past.space, tables, estimator)
     if past.trials_wanted is None:
         if trials is not None:
@@ -247,6 +249,12 @@ def problem_of(
         limits=config.limits,
         objectives=config.objectives,
     )
+
+
+def require_comparable(estimator: Predictor, space: SearchSpace) -> None:
+    """Raises UsageError for an estimator that says it cannot compare the networks of a space (`remark`)."""
+    if hasattr(estimator, "remark"):
+        estimator.remark(space)
 
 
 def table_of(device: str | LatencyTable) -> LatencyTable:

@@ -8,17 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hwnas.errors import FileFormatError, UsageError
+from hwnas.targets import Target
 
 __all__ = ["SearchConfig", "TableVersion", "Target"]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A device and the latency budget there."""
-
-    device: str
-    """Name of the latency table."""
-    budget_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +89,7 @@ class SearchConfig:
             if spec.name not in ("targets", "tables")
         }
         targets = [
-            dataclasses.asdict(target) | dataclasses.asdict(table)
+            {"device": target.device, "budget_ms": target.budget_ms} | dataclasses.asdict(table)
             for target, table in zip(self.targets, self.tables, strict=True)
         ]
         return {

@@ -6,11 +6,9 @@ and minimises some. All take many networks at once, in arrays.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from statistics import NormalDist, median
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,8 +16,9 @@ from numpy.typing import NDArray
 
 from hwnas.errors import UsageError, did_you_mean
 from hwnas.estimate import Estimate, Predictor
+from hwnas.predictors.latency.budget_check import latency_bound_ms, tail_shares
 from hwnas.space.op_sums import SpaceIndex
-from hwnas.space.ops import OpSpec, peak_activation_bytes
+from hwnas.space.ops import peak_activation_bytes
 from hwnas.space.search_space import SearchSpace, Vector
 from hwnas.types import Floats
 
@@ -34,9 +33,7 @@ __all__ = [
     "Quantity",
     "Size",
     "Tail",
-    "latency_bound_ms",
     "tail_of",
-    "tail_shares",
 ]
 
 Vectors = NDArray[np.int64] | Sequence[Vector]
@@ -87,16 +84,6 @@ class Constraint:
     def usage(self, vectors: Vectors) -> Floats:
         """The share of the limit that each network uses, shape (n,); at most 1 where it is feasible."""
         return self.quantity.bound_value(vectors) / self.limit
-
-
-def latency_bound_ms(latency: Estimate, confidence: float | None) -> float:
-    """What is compared with a latency budget: the value, or its quantile at the requested confidence.
-
-    The quantile takes the ratio of measured to predicted as log-normal, with the estimate's spread.
-    """
-    if confidence is None:
-        return latency.value
-    return latency.value * math.exp(NormalDist().inv_cdf(confidence) * latency.std / latency.value)
 
 
 class Latency:
@@ -216,26 +203,6 @@ class Tail:
     def _ratio(self, vectors: Vectors) -> Floats:
         sums = self._shares.sums(np.asarray(vectors, dtype=np.int64))
         return np.asarray(sums[:, 0] / sums[:, -1]) if len(sums) else np.zeros(0)
-
-
-def tail_shares(table: LatencyTable) -> Callable[[OpSpec], tuple[float, float]]:
-    """What an op adds to a network on a device, in ms: at its 95th percentile, and usually.
-
-    Raises UsageError when the table has no 95th percentiles.
-    """
-    tails = {key: row.p95_ms / row.ms for key, row in table.rows.items() if row.p95_ms is not None}
-    if not tails:
-        raise UsageError(
-            f"the table '{table.name}' knows no 95th percentiles: leave --budget-on p95 out, or "
-            "measure the device (hwnas table build)"
-        )
-    usual = median(tails.values())
-
-    def shares(op: OpSpec) -> tuple[float, float]:
-        share = table.op_latency_ms(op)
-        return share * tails.get(op.key, usual), share
-
-    return shares
 
 
 def tail_of(latency: Latency, predictor: Predictor, space: SearchSpace, *, name: str) -> Tail:

@@ -24,10 +24,10 @@ from hwnas.measure.build import measured_profile
 from hwnas.measure.networks import MeasuredNetwork, measure_archs
 from hwnas.measure.remote.link import Link, LocalLink
 from hwnas.predictors.latency import DeviceProfile, LatencyTable
+from hwnas.predictors.latency.budget_check import latency_bound_ms
 from hwnas.predictors.latency.correction import Correction, correct_table
 from hwnas.predictors.latency.runtime_versions import check_configuration
 from hwnas.search.front import best
-from hwnas.search.objectives import latency_bound_ms
 from hwnas.search.output import document
 from hwnas.search.run import FRONT, SearchResult, attention_types, load_run, locked, reread
 from hwnas.search.trial import Trial

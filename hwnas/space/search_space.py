@@ -19,6 +19,8 @@ from typing import Any
 from hwnas.errors import ArchError, FileFormatError, SpaceError, did_you_mean
 from hwnas.io import yaml as yaml_io
 from hwnas.space.arch import (
+    MAX_CLASSES,
+    MAX_RESOLUTION,
     ArchSpec,
     Attention,
     Head,
@@ -28,6 +30,7 @@ from hwnas.space.arch import (
     attention_from_dict,
     attention_to_dict,
 )
+from hwnas.space.changes import changed_name
 
 __all__ = ["INACTIVE", "AttentionOption", "Decision", "SearchSpace", "StageSpace"]
 
@@ -138,6 +141,39 @@ class SearchSpace:
         problems = list(self._problems())
         if problems:
             raise SpaceError("\n".join(f"space '{self.name}': {problem}" for problem in problems))
+
+    def adapted(
+        self,
+        *,
+        resolution: int | None = None,
+        stem_stride: int | None = None,
+        classes: int | None = None,
+    ) -> SearchSpace:
+        """The same blocks for one image size, one stem stride and another number of classes.
+
+        What is None stays as it is. A space that changes gets a name of its own.
+        Raises SpaceError for a size that no network has.
+        """
+        for name, value, allowed in (
+            ("--image-size", resolution, range(8, MAX_RESOLUTION + 1)),
+            ("--stem-stride", stem_stride, (2, 4, 8, 16)),
+            ("--classes", classes, range(2, MAX_CLASSES + 1)),
+        ):
+            if value is not None and value not in allowed:
+                low_to_high = (
+                    f"from {allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else "2, 4, 8 or 16"
+                )
+                raise SpaceError(f"{name} must be {low_to_high}, got {value}")
+        resolution = None if (resolution,) == self.resolution else resolution
+        stem_stride = None if (stem_stride,) == self.stem_stride else stem_stride
+        classes = None if classes == self.classes else classes
+        return dataclasses.replace(
+            self,
+            name=changed_name(self.name, resolution=resolution, stem_stride=stem_stride, classes=classes),
+            resolution=self.resolution if resolution is None else (resolution,),
+            stem_stride=self.stem_stride if stem_stride is None else (stem_stride,),
+            classes=self.classes if classes is None else classes,
+        )
 
     # --- files ---
 

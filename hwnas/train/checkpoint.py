@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from hwnas.errors import FileFormatError, HwnasError, UsageError
 from hwnas.io.tensors import Tensors, below, read_sealed, sealed
 from hwnas.space import ArchSpec
+from hwnas.targets import Promise
 from hwnas.train.recipe import FlatRecipe, Recipe
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class Saved(Generic[SomeRecipe, Record]):
     """The file it was loaded from."""
     skipped: tuple[str, ...] = ()
     """Why better or newer files were passed over, a sentence each."""
+    promise: Promise | None = None
+    """The latency budgets that the network was searched for; None for one that is of no run."""
 
     @property
     def epoch(self) -> int:
@@ -126,6 +129,7 @@ class Kind(Generic[AnySaved]):
             "data": dict(checkpoint.data),
             "history": [dataclasses.asdict(record) for record in checkpoint.history],
             "training": None,
+            "promise": None if checkpoint.promise is None else checkpoint.promise.to_dict(),
         }
         if checkpoint.training is not None:
             state, document["training"] = packed(checkpoint.training, checkpoint.state_dict)
@@ -163,6 +167,7 @@ class Kind(Generic[AnySaved]):
                 data=document["data"],
                 training=None if training is None else unpacked(training, tensors, weights),
                 path=path,
+                promise=Promise.from_dict(document.get("promise")),  # earlier files have none
                 **{name: document[name] for name in self.more},
             )
         except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:

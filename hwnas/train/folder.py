@@ -209,6 +209,7 @@ def result_document(checkpoint: Checkpoint, *, device: str, evaluation_split: st
         "kind": "training",
         "name": checkpoint.name,
         "id": checkpoint.arch.id,
+        "promise": None if checkpoint.promise is None else checkpoint.promise.to_dict(),
         "params": sum(op.params for op in ops),
         "macs": sum(op.macs for op in ops),
         "seed": checkpoint.recipe.seed,

@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 from hwnas.data.loader import Augmentation
 from hwnas.errors import FileFormatError, UsageError, did_you_mean
 from hwnas.io import yaml as yaml_io
+from hwnas.space import ArchSpec
 
 __all__ = [
     "FORMAT",
@@ -75,6 +76,7 @@ class FlatRecipe:
     clip_grad_norm: float
     ema_decay: float
     horizontal_flip: float
+    image_size: int
     stem_stride: int
     precision: str
     optimizer: str
@@ -94,6 +96,12 @@ class FlatRecipe:
     def peak_lr(self) -> float:
         """The learning rate after warm-up, for this batch size."""
         return self.lr * self.batch_size / self.lr_batch_size
+
+    def adapted(self, arch: ArchSpec, *, classes: int | None = None) -> ArchSpec:
+        """The network that this recipe trains: its image size and stem stride where it sets them."""
+        return arch.adapted(
+            resolution=self.image_size or None, stem_stride=self.stem_stride or None, classes=classes
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with every field, so that a later change of a default changes no recipe."""

@@ -26,6 +26,8 @@ from hwnas.data.sources import open_images
 from hwnas.errors import UsageError
 from hwnas.io.atomic import write_whole
 from hwnas.space import ArchSpec
+from hwnas.space.changes import renamed
+from hwnas.targets import Promise
 from hwnas.train import checkpoint as checkpoints
 from hwnas.train.callbacks import Observer, Progress, Silent, TrainingFailed, listed
 from hwnas.train.checkpoint import Checkpoint, EpochRecord
@@ -63,6 +65,7 @@ def train(
     out: Path,
     *,
     name: str = "",
+    promise: Promise | None = None,
     resume: bool = False,
     init: Path | str | Callable[[ArchSpec], Start] | None = None,
     limit: int | None = None,
@@ -77,7 +80,8 @@ def train(
     `init` names weights to start from, as `hwnas.train.init_weights` reads it, or finds them. With
     `resume`, goes on after the last finished epoch of `out`, or starts when there is none. `builder`
     makes the network (by default hwnas.nn.build). Where torchrun started several processes, each calls
-    this alike.
+    this alike. `promise` is kept in each checkpoint: the budgets that the network was searched for. A
+    network that is adapted is another one, and is named so (`hwnas.space.changes`).
 
     Raises UsageError for data, folders and options that don't fit (among them a resume that asks for
     something else than what `out` holds), TrainingFailed when the loss is not finite, FileFormatError
@@ -89,8 +93,10 @@ def train(
         images = data if isinstance(data, Images) else open_images(data)
         if images.empty:
             observer.note(listed("empty files left out", [(file, "0 bytes") for file in images.empty]))
-        start = _question(arch, images, recipe, name, limit)
+        start = _question(arch, images, recipe, name, limit, promise)
         before = prepared_folder(out, start, resume, observer, checkpoints.resume_point, group)
+        if before is not None and promise is None:
+            start = dataclasses.replace(start, promise=before.promise)
         init = None if before is not None else init
         training, evaluation = _batches(images, start, device, group)
         trainer = Trainer(
@@ -117,23 +123,24 @@ def train(
         return TrainingResult(out, start.arch, history, document)
 
 
-def _question(arch: ArchSpec, images: Images, recipe: Recipe, name: str, limit: int | None) -> Checkpoint:
+def _question(
+    arch: ArchSpec, images: Images, recipe: Recipe, name: str, limit: int | None, promise: Promise | None
+) -> Checkpoint:
     """What is asked for, as a checkpoint without weights."""
     classes = images.classes()
-    arch = arch.adapted(
-        resolution=recipe.image_size or None, classes=len(classes), stem_stride=recipe.stem_stride or None
-    )
+    adapted = recipe.adapted(arch, classes=len(classes))
     described = described_data(
         images, _selected(images, limit, recipe), images.split(images.evaluation_split())
     )
     return Checkpoint(
-        arch=arch,
+        arch=adapted,
         state_dict={},
         classes_names=classes,
         recipe=recipe,
         history=(),
-        name=name,
+        name=renamed(name, arch, adapted),
         data={**described, "limit": limit},
+        promise=promise,
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hwnas.errors import UsageError
 from hwnas.space import ArchSpec, count_macs, lower
 from hwnas.space.size import band
+from hwnas.targets import Promise
 from hwnas.train.init_weights import Start
 from hwnas.train.recipe import Recipe
 
@@ -35,6 +36,10 @@ class TuneConfig:
     keep_one_in: int = 2
     """After `first_epochs` and each time that this many times as many are done, one network in so many
     of its size goes on."""
+    classes: int | None = None
+    """Of the data, which each network is adapted to; None leaves the networks' own in `arch`."""
+    promises: Mapping[str, Promise] = field(default_factory=dict)
+    """The latency budgets that networks were searched for, by name; none for networks of no run."""
 
     def __post_init__(self) -> None:
         if len(self.networks) < 2:
@@ -52,9 +57,8 @@ class TuneConfig:
         return self.out / name
 
     def arch(self, name: str) -> ArchSpec:
-        """That network, at the size of the images."""
-        side, stride = self.recipe.image_size or None, self.recipe.stem_stride or None
-        return self.networks[name].adapted(resolution=side, stem_stride=stride)
+        """That network as it is trained."""
+        return self.recipe.adapted(self.networks[name], classes=self.classes)
 
     def bands(self) -> dict[str, int]:
         """The band of sizes that each network competes in."""

@@ -24,7 +24,7 @@ class Outcome:
 
     name: str
     arch: ArchSpec
-    """At the size of the images."""
+    """As trained."""
     folder: Path
     state: State
     epochs: int

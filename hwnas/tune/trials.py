@@ -142,6 +142,7 @@ def _train(chosen: Mapping[str, Any], *, config: TuneConfig, done: set[str], ver
         config.recipe,
         config.folder(name),
         name=name,
+        promise=config.promises.get(name),
         resume=True,
         init=config.init,
         limit=config.limit,

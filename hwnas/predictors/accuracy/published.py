@@ -5,6 +5,10 @@ beliefs written there. Fourteen networks and seven variants of theirs say how ac
 and with the attention; what they say nothing of is not rewarded, but makes an estimate less sure. So a
 search that maximises `value - std` stays near what is known, or leaves it only for a clear gain.
 
+Nothing was published of small images. A network of less than 160 pixels gets the estimate of the same
+blocks at 224 pixels behind a stem of stride 16: an order of blocks for one image size, no accuracy on small
+images. It says nothing of which image size is better; a search of several small ones is refused.
+
 How good it is: experiments/accuracy_published.
 """
 
@@ -38,6 +42,9 @@ REFERENCE_ERROR_PERCENT = 27.0
 MOST_ERROR_PERCENT = 99.9
 NOISE = 0.012
 """Standard deviation of one published ln(error): 0.3 points at 74 %, for seeds and recipes."""
+SMALLEST_RESOLUTION = 160
+"""Below, a network is estimated by its blocks at `KNOWN_RESOLUTION` and `KNOWN_STRIDE`."""
+KNOWN_RESOLUTION, KNOWN_STRIDE = 224, 16
 INTERVAL_DEVIATIONS = 1.645
 """`low` to `high` holds 90 %."""
 
@@ -64,7 +71,7 @@ class PublishedAccuracy:
     """Posterior mean of each feature's effect on ln(error), (features,)."""
     root: NDArray[np.float64]
     """Lower Cholesky factor of the posterior covariance, (features, features)."""
-    _describers: dict[int, SpaceDescriber] = field(
+    _describers: dict[int, tuple[SearchSpace, SpaceDescriber]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     """By the id of the space, which each keeps alive."""
@@ -86,17 +93,20 @@ class PublishedAccuracy:
         """Top-1 accuracy on ImageNet-1K, in percent, trained 300 epochs as the papers do.
 
         `std` grows with the distance from the published networks; `low` and `high` hold 90 %. They
-        are not symmetric: an error in percent can't fall below 0.
+        are not symmetric: an error in percent can't fall below 0. For a network of less than
+        `SMALLEST_RESOLUTION` pixels it is the estimate of the same blocks at ImageNet's size.
         """
+        if arch.resolution < SMALLEST_RESOLUTION:
+            arch = _at_known_size(arch)
         values, stds = self.values(describe(arch)[None])
         return self.estimate(float(values[0]), float(stds[0]))
 
     def predict_many(self, encoded: Ints, space: SearchSpace) -> tuple[Floats, Floats]:
         """`value` and `std` of many networks, (n,) each, for vectors of a space, shape (n, decisions)."""
-        describer = self._describers.get(id(space))
-        if describer is None:
-            describer = self._describers[id(space)] = SpaceDescriber(space)
-        return self.values(describer.describe(np.asarray(encoded, dtype=np.int64)))
+        known = self._describers.get(id(space))
+        if known is None:  # the space is kept with it: its id stays its own
+            known = self._describers[id(space)] = (space, SpaceDescriber(_space_at_known_size(space)))
+        return self.values(known[1].describe(np.asarray(encoded, dtype=np.int64)))
 
     def estimate(self, value: float, std: float) -> Estimate:
         """The estimate with this value and standard deviation: its interval is that of ln(error)."""
@@ -110,6 +120,26 @@ class PublishedAccuracy:
         spread = np.sqrt(np.square(numbers @ self.root).sum(axis=1) + NOISE**2)
         error = np.minimum(REFERENCE_ERROR_PERCENT * np.exp(numbers @ self.effects), MOST_ERROR_PERCENT)
         return 100 - error, error * spread
+
+    def remark(self, space: SearchSpace) -> str:
+        """What a reader of a search in this space must know of the estimates; empty for nothing.
+
+        Raises UsageError for a space of several image sizes or stems whose accuracies cannot be compared.
+        """
+        if min(space.resolution) >= SMALLEST_RESOLUTION:
+            return ""
+        sizes, strides = (", ".join(map(str, numbers)) for numbers in (space.resolution, space.stem_stride))
+        if len(space.resolution) > 1 or len(space.stem_stride) > 1:
+            raise UsageError(
+                f"the accuracy estimator 'published' cannot compare {sizes} px and stem strides {strides}: "
+                f"no results are published below {SMALLEST_RESOLUTION} px. Search one size "
+                "(--image-size N --stem-stride S), or use another estimator (--accuracy)"
+            )
+        return (
+            f"No results are published for {sizes} px: 'published' orders networks by the ImageNet accuracy "
+            f"of the same blocks at {KNOWN_RESOLUTION} px, stem stride {KNOWN_STRIDE}. It is no accuracy "
+            "on your images."
+        )
 
 
 def estimator(argument: str | None = None) -> PublishedAccuracy:
@@ -152,6 +182,19 @@ def fit(rows: Sequence[PublishedRow]) -> PublishedAccuracy:
 @lru_cache(maxsize=1)
 def _fitted() -> PublishedAccuracy:
     return fit(published_rows())
+
+
+def _space_at_known_size(space: SearchSpace) -> SearchSpace:
+    """The space whose networks are described: encodings keep their meaning, as the size is one value."""
+    if min(space.resolution) >= SMALLEST_RESOLUTION:
+        return space
+    stride = KNOWN_STRIDE if all(width % 8 == 0 for width in space.stages[0].width) else None
+    return space.adapted(resolution=KNOWN_RESOLUTION, stem_stride=stride)
+
+
+def _at_known_size(arch: ArchSpec) -> ArchSpec:
+    stride = KNOWN_STRIDE if arch.stem.kind == "conv" and not arch.stages[0].width % 8 else None
+    return arch.adapted(resolution=KNOWN_RESOLUTION, stem_stride=stride)
 
 
 def _varied(arch: ArchSpec, variant: dict[str, Any]) -> ArchSpec:

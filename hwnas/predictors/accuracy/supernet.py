@@ -21,12 +21,13 @@ from hwnas.errors import UsageError
 from hwnas.estimate import Estimate
 from hwnas.predictors.accuracy._argument import parsed
 from hwnas.space.arch import ArchSpec
+from hwnas.space.search_space import SearchSpace
 
 if TYPE_CHECKING:
     from hwnas.supernet.calibration import Calibration
     from hwnas.supernet.judge import Judge, Judged
 
-__all__ = ["SupernetAccuracy", "estimator"]
+__all__ = ["SupernetAccuracy", "estimator", "space_of"]
 
 OPTIONS = {"data": "", "updates": None}
 
@@ -61,6 +62,16 @@ class SupernetAccuracy:
         value = min(100.0, max(0.0, line.top1_percent(judged.loss)))
         std = math.hypot(line.std_percent, line.slope * judged.loss_std)
         return Estimate(value, std, unit=self.unit)
+
+
+def space_of(argument: str | None) -> SearchSpace:
+    """The space that a supernet was trained for, at its image size, stem stride and classes; `argument` as
+    for `estimator`. Raises UsageError when there is no supernet, FileFormatError when it is damaged."""
+    folder, _ = parsed("supernet", argument, OPTIONS)
+    plugins.require("torch", extra="torch")
+    from hwnas.supernet.checkpoint import load
+
+    return load(Path(folder)).space
 
 
 def estimator(argument: str | None = None) -> SupernetAccuracy:
