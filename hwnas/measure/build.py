@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import shutil
 import time
@@ -135,7 +134,7 @@ def measure_plan(
     """
     question = {
         "name": name,
-        **dataclasses.asdict(profile),
+        **profile.settings(),
         "plan": plan.digest,
         "passes": plan.passes,
         "seed": plan.seed,
