@@ -312,3 +312,41 @@ def test_wrong_arguments_are_named() -> None:
         model.predict(["net1"], level=90)
     with pytest.raises(UsageError, match="'net77' and 1 more"):
         model.predict(["net1", "net77", "net78"])
+
+
+def test_only_rows_that_can_be_measured_are_chosen() -> None:
+    features, sources, truth = world(rows=120)
+    able = features.index[40:100]
+    chosen = choose_samples(features, sources, 12, 0, candidates=able)
+    assert len(set(chosen)) == 12 and set(chosen) <= set(able)
+    assert chosen == choose_samples(features, sources, 12, 0, candidates=list(able))
+    predicted = fit_transfer(features, sources, truth[chosen]).predict(truth.index)
+    assert mape(truth, predicted["value"]) < 0.05
+    assert choose_samples(features, sources, 5, 0, candidates=able[:3]) == list(able[:3])
+    with pytest.raises(UsageError, match="'net999'"):
+        choose_samples(features, sources, 5, 0, candidates=["net999"])
+    with pytest.raises(UsageError, match="candidates must name at least one row"):
+        choose_samples(features, sources, 5, 0, candidates=[])
+
+
+def test_ragged_input_is_refused_and_told_what_to_give() -> None:
+    features, sources, truth = world(rows=30)
+    measured = truth.iloc[:6]
+    with pytest.raises(UsageError, match="n must be a whole number, got 2.5"):
+        choose_samples(features, sources, 2.5, 0)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="features must be a pandas DataFrame, .* got dict"):
+        fit_transfer(features.to_dict(), sources, measured)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="sources must be a pandas DataFrame, .* got ndarray"):
+        fit_transfer(features, sources.to_numpy(), measured)  # type: ignore[arg-type]
+    for wrong in (measured.to_dict(), measured.to_numpy()):
+        with pytest.raises(UsageError, match="measured must be a pandas Series"):
+            fit_transfer(features, sources, wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="measured must be milliseconds as numbers, got 'fast'"):
+        fit_transfer(features, sources, pd.Series({"net1": "fast"}))
+    with pytest.raises(UsageError, match="features must hold numbers, got 'conv' in column 'kind'"):
+        fit_transfer(features.assign(kind="conv"), sources, measured)
+    model = fit_transfer(features, sources, measured)
+    with pytest.raises(UsageError, match=r"got the text 'net1': give \['net1'\]"):
+        model.predict("net1")
+    with pytest.raises(UsageError, match="the text 'net1'"):
+        choose_samples(features, sources, 3, 0, candidates="net1")

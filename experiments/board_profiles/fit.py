@@ -166,6 +166,8 @@ class Fit:
     """Each network predicted by a fit without its family, (networks,)."""
     held_out: Floats
     """The same over published, less 1."""
+    one_out: Floats
+    """predicted / published - 1, each network predicted by a fit without it, (networks,)."""
 
 
 def read_data() -> Data:
@@ -200,12 +202,17 @@ def fit(data: Data, device: str, method: Method) -> Fit:
     for family in data.family_names:
         out = data.families == family
         held_out[out] = columns[out] @ _solve(columns[~out], published[~out], weights[~out], method.tie)
+    one_out = np.empty(len(published))
+    for at in range(len(published)):
+        kept = np.arange(len(published)) != at
+        one_out[at] = columns[at] @ _solve(columns[kept], published[kept], weights[kept], method.tie)
     return Fit(
         coefficients=solved[: len(FEATURE_NAMES)],
         offset_ms=float(solved[-1]) if method.offset else 0.0,
         in_sample=columns @ solved / published - 1,
         held_out_ms=held_out,
         held_out=held_out / published - 1,
+        one_out=one_out / published - 1,
     )
 
 
@@ -264,6 +271,7 @@ def table_of(device: str, data: Data, method: Method) -> LatencyTable:
             "networks": len(data.models),
             "in_sample_mape_percent": _percent(fitted.in_sample),
             "in_sample_uniform_mape_percent": _percent(fitted.in_sample[uniform]),
+            "leave_one_out_mape_percent": _percent(fitted.one_out),
             "leave_one_family_out_mape_percent": _percent(fitted.held_out),
             "leave_one_family_out_median_percent": round(float(100 * np.median(np.abs(fitted.held_out))), 1),
             "leave_one_family_out_by_family_mape_percent": {

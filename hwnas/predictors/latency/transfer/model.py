@@ -108,7 +108,7 @@ class TransferModel:
 
         if not 0 < level < 1:
             raise UsageError(f"level must be between 0 and 1, got {level}")
-        wanted = list(rows)
+        wanted = rows if isinstance(rows, str | bytes) else list(rows)
         places = self.rows.positions(wanted)
         above, variances = self.process.predict(places)
         alone = np.stack([base.logs[places] for base in self.bases])
@@ -169,6 +169,16 @@ def _left_out(process: Process, logs: Floats, alone: Floats, inflated: Floats) -
 
 def _measured(rows: Rows, measured: pd.Series[float]) -> tuple[NDArray[np.int_], Floats]:
     """Positions and log milliseconds of what was measured."""
+    import pandas as pd
+
+    if not isinstance(measured, pd.Series):
+        raise UsageError(
+            "measured must be a pandas Series, label -> milliseconds, got "
+            f"{type(measured).__name__}: pandas.Series({{'label': ms}}) makes one"
+        )
+    text = next((value for value in measured if isinstance(value, str | bytes)), None)
+    if text is not None:
+        raise UsageError(f"measured must be milliseconds as numbers, got {text!r}")
     seen: dict[int, list[float]] = {}
     for label, value in zip(measured.index.to_list(), measured.to_numpy(dtype=float), strict=True):
         if np.isnan(value):
