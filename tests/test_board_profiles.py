@@ -234,3 +234,18 @@ def test_the_table_of_estimates_in_the_readme_is_current() -> None:
     evidence = experiment("evidence")
     text = evidence.README.read_text(encoding="utf-8")
     assert evidence.written(text) == text, "run: python experiments/board_profiles/evidence.py"
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("device", ["rpi-zero-2w-ncnn", "rpi3b-plus-ncnn", "rpi4-ncnn", "rpi5-ncnn"])
+def test_an_ncnn_table_is_transferred_from_ncnns_own_benchmark(device: str, threads: int) -> None:
+    from_ncnn = experiment("from_ncnn")
+    table = shipped(device if threads == 1 else f"{device}-{threads}threads")
+    published = from_ncnn.published_ms(device, threads)
+    assert table.provenance == "estimated" and "ncnn's benchmark" in table.measurement["source"]
+    assert (table.profile.runtime, table.profile.threads) == ("ncnn", threads)
+    held = {one.label: one.measured_ms for one in table.heldout.networks}
+    assert held == pytest.approx(published) and len(held) >= 20
+    assert not any(name.endswith("_int8") or name in ("vgg16", "vision_transformer") for name in held)
+    found = [table.predict(preset(f"uniform-{size}")).value for size in "tsml"]
+    assert found == sorted(found)

@@ -1,7 +1,8 @@
 """ncnn's published benchmark -> latency_tables/rpi*-ncnn*.yaml, by `hwnas table transfer --measurements`.
 
 The known device is the machine of ncnn_x86.csv, on which the same graphs were timed with ncnn; its figures
-are put on the scale of the table cpu-x86-ncnn by the presets timed among them (the median ratio).
+are put on the scale of the table cpu-x86-ncnn, which was measured on another x86 core, by the presets timed
+among them: a line in logs, since the two differ more on small networks than on large ones.
 
     python experiments/board_profiles/from_ncnn.py           # measurements and tables, some minutes
     python experiments/board_profiles/from_ncnn.py --simple  # prints what one factor a board would give
@@ -39,23 +40,39 @@ BOARDS: Mapping[str, tuple[str, str, str]] = {
 def known_ms() -> dict[str, float]:
     """Milliseconds of each graph on the scale of the table cpu-x86-ncnn."""
     timed = {
-        row["model"]: float(np.median([float(ms) for name, ms in row.items() if name != "model"]))
+        row["model"]: min(float(ms) for name, ms in row.items() if name != "model")
         for row in read_csv("ncnn_x86.csv")
     }
     table = LatencyTable.load(TABLES / f"{KNOWN}.yaml")
-    ratios = [table.predict(preset(name)).value / ms for name, ms in timed.items() if name in preset_names()]
-    scale = float(np.median(ratios))
-    print(f"presets: the table over this machine, {min(ratios):.2f} to {max(ratios):.2f}, median {scale:.2f}")
-    return {name: scale * ms for name, ms in timed.items() if name not in preset_names()}
+    presets = {name: ms for name, ms in timed.items() if name in preset_names()}
+    logs = np.log(list(presets.values()))
+    ratios = np.log([table.predict(preset(name)).value for name in presets]) - logs
+    slope, offset = np.polyfit(logs, ratios, 1)
+    left = np.exp(np.abs(ratios - offset - slope * logs))
+    print(
+        f"presets: the table over this machine, {np.exp(ratios.min()):.2f} to {np.exp(ratios.max()):.2f}, "
+        f"within a factor of {left.max():.2f} of a line in logs of slope {slope:.2f}"
+    )
+
+    def scaled(ms: float) -> float:
+        at = np.clip(np.log(ms), logs.min(), logs.max())  # no further than presets were timed
+        return float(ms * np.exp(offset + slope * at))
+
+    return {name: scaled(ms) for name, ms in timed.items() if name not in presets}
 
 
 def published_ms(device: str, threads: int) -> dict[str, float]:
-    """The fastest of ncnn's runs of each network (an average may hold a disturbed one), int8 left out."""
+    """The fastest of ncnn's runs of each network (an average may hold a disturbed one), of those timed here.
+
+    int8 is left out, and so are networks far from all that is searched.
+    """
+    timed = {row["model"] for row in read_csv("ncnn_x86.csv")}
     return {
         row["model"]: float(row["min_ms"])
         for row in read_csv("ncnn_boards.csv")
         if row["board"].startswith(BOARDS[device][0])
         and int(row["threads"]) == threads
+        and row["model"] in timed
         and is_near(f"ncnn {row['model']}")
     }
 
