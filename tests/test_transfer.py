@@ -135,7 +135,7 @@ def test_without_any_feature_the_known_devices_alone_tell() -> None:
 def test_without_features_and_devices_every_row_gets_the_middle_of_what_was_measured() -> None:
     empty = pd.DataFrame(index=list("abcde"))
     labels = choose_samples(empty, empty, 3, 0)
-    predicted = fit_transfer(empty, empty, pd.Series([9.0, 10.0, 11.0], index=labels)).predict("abcde")
+    predicted = fit_transfer(empty, empty, pd.Series([9.0, 10.0, 11.0], index=labels)).predict(list("abcde"))
     assert predicted["value"].between(9, 11).all()
     assert (predicted["high"] > 11).all()
 
