@@ -350,3 +350,16 @@ def test_ragged_input_is_refused_and_told_what_to_give() -> None:
         model.predict("net1")
     with pytest.raises(UsageError, match="the text 'net1'"):
         choose_samples(features, sources, 3, 0, candidates="net1")
+
+
+def test_one_measurement_of_twenty_that_is_twice_too_slow_costs_little() -> None:
+    clean, disturbed = [], []
+    for seed in range(4):
+        features, sources, truth = world(seed=seed)
+        measured = truth[choose_samples(features, sources, 20, 0)]
+        others = truth.drop(measured.index)
+        clean.append(mape(others, fit_transfer(features, sources, measured).predict(others.index)["value"]))
+        wrong = measured.copy()
+        wrong.iloc[7] *= 2
+        disturbed.append(mape(others, fit_transfer(features, sources, wrong).predict(others.index)["value"]))
+    assert np.median(disturbed) < 1.5 * np.median(clean)
