@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from hwnas.cli.common import parse_throughput
+from hwnas.errors import UsageError
 from hwnas.predictors.latency import Coefficients, DeviceProfile, HeldOut, HeldOutNetwork, LatencyTable, Row
 from hwnas.predictors.latency.features import FEATURE_NAMES
 from hwnas.space import ArchSpec, count_macs, count_params, lower, preset, preset_names
@@ -113,6 +116,50 @@ def test_devices_lists_each_with_its_error_and_where_it_is_from(hwnas: Run, boar
     line = next(line for line in hwnas("devices").out.splitlines() if line.startswith("toy-board"))
     for part in ("Toy", "onnxruntime 1.31", "2", "estimated", "15.0", "2026-11-21"):
         assert part in line
+
+
+def test_devices_marks_what_is_inferred(hwnas: Run, tmp_path: Path, board: LatencyTable) -> None:
+    profile = dataclasses.replace(board.profile, inferred={"threads": "arithmetic"})
+    dataclasses.replace(board, name="inferred-board", profile=profile).save(tmp_path / "inferred-board.yaml")
+    line = next(line for line in hwnas("devices").out.splitlines() if line.startswith("inferred-board"))
+    assert "(2)" in line.split()
+    devices = {device["name"]: device for device in json.loads(hwnas("devices", "--json").out)["devices"]}
+    assert devices["inferred-board"]["inferred"] == {"threads": "arithmetic"}
+    assert devices["toy-board"]["inferred"] == {}
+
+
+def test_describe_gives_images_per_second_of_a_batch_profile(
+    hwnas: Run, tmp_path: Path, board: LatencyTable
+) -> None:
+    profile = dataclasses.replace(board.profile, batch=64)
+    dataclasses.replace(board, name="batch-board", profile=profile).save(tmp_path / "batch-board.yaml")
+    document = json.loads(hwnas("describe", "uniform-t", "--device", "batch-board", "--json").out)
+    assert document["images_per_s"] == pytest.approx(64_000 / document["latency_ms"])
+    assert (
+        f"{document['images_per_s']:,.0f} images/s"
+        in hwnas("describe", "uniform-t", "--device", "batch-board").out
+    )
+    assert "images/s" not in hwnas("describe", "uniform-t", "--device", "toy-board").out
+
+
+@pytest.mark.parametrize("text", ["40000", "40000 ms", "-1/s", "0/s", "many/s"])
+def test_a_throughput_is_images_per_second(text: str) -> None:
+    with pytest.raises(UsageError, match="images per second"):
+        parse_throughput(text)
+
+
+def test_a_throughput_is_the_budget_of_a_run(tmp_path: Path, board: LatencyTable) -> None:
+    from hwnas.cli.search import _budgets_ms
+
+    profile = dataclasses.replace(board.profile, batch=64)
+    dataclasses.replace(board, name="batch-board", profile=profile).save(tmp_path / "batch-board.yaml")
+    assert parse_throughput("40k/s") == parse_throughput("40000/s") == 40_000
+    assert _budgets_ms([], ["32000/s"], ["batch-board"]) == [pytest.approx(2.0)]
+    assert _budgets_ms([], ["1000/s"], ["toy-board"]) == [pytest.approx(1.0)]
+    with pytest.raises(UsageError, match="not both"):
+        _budgets_ms(["2ms"], ["32000/s"], ["batch-board"])
+    with pytest.raises(UsageError, match="each --device"):
+        _budgets_ms([], ["32000/s"], ["batch-board", "toy-board"])
 
 
 def test_devices_leaves_out_a_broken_table_and_says_so(

@@ -66,10 +66,10 @@ def rows_table(**changes: object) -> LatencyTable:
     return dataclasses.replace(table, **changes)  # type: ignore[arg-type]
 
 
-def coefficients_table() -> LatencyTable:
+def coefficients_table(profile: DeviceProfile | None = None) -> LatencyTable:
     return LatencyTable(
         name="theirs",
-        profile=DeviceProfile("Another board", "onnxruntime"),
+        profile=profile or DeviceProfile("Another board", "onnxruntime"),
         provenance="estimated",
         coefficients=Coefficients((1e-7, 2e-7, 3e-7, 1e-8, 1e-9, 0.01), offset_ms=0.5),
         heldout=HeldOut((HeldOutNetwork("a", 2.0, 2.5),), "leave-one-family-out"),
@@ -93,6 +93,33 @@ def test_a_table_of_the_first_schema_is_still_read() -> None:
     first["schema"] = 1
     first["checksum"] = table_file._checksum(first)
     assert LatencyTable.parse(yaml_io.dump(first), source="t") == table
+
+
+def test_a_table_of_the_second_schema_is_written_as_ever_and_read() -> None:
+    text = table_text(rows_table())
+    assert "\nschema: 2\n" in text and "inferred" not in text
+    assert LatencyTable.parse(text, source="t").profile.inferred == {}
+
+
+def test_what_is_inferred_comes_back_and_takes_the_third_schema() -> None:
+    profile = dataclasses.replace(PROFILE, inferred={"threads": "four cores, by arithmetic"})
+    table = coefficients_table(profile=profile)
+    text = table_text(table)
+    assert "\nschema: 3\n" in text
+    assert LatencyTable.parse(text, source="t") == table
+    assert profile.shown("threads") == "unknown, inferred: 2" and profile.shown("precision") == "fp32"
+    assert table.digest != coefficients_table(profile=PROFILE).digest
+
+
+def test_only_settings_can_be_inferred() -> None:
+    with pytest.raises(UsageError, match="inferred may name .* got 'board'"):
+        DeviceProfile("A board", "onnxruntime", inferred={"board": "by its name"})
+
+
+def test_a_run_holds_the_whole_batch() -> None:
+    profile = DeviceProfile("A GPU", "torch", batch=256)
+    assert profile.images_per_s(10.0) == pytest.approx(25_600)
+    assert profile.run_ms(25_600) == pytest.approx(10.0)
 
 
 def test_the_digest_changes_with_the_content() -> None:
@@ -196,7 +223,7 @@ def test_missing_ops_are_listed_and_never_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "told"), [("3", "upgrade"), ("99", "upgrade"), ("0", "at least 1"), ("'1'", "whole number")]
+    ("schema", "told"), [("4", "upgrade"), ("99", "upgrade"), ("0", "at least 1"), ("'1'", "whole number")]
 )
 def test_a_schema_that_is_not_read_is_refused(schema: str, told: str) -> None:
     with pytest.raises(FileFormatError, match=told):

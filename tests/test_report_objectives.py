@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 from report_fakes import Page, board_with_tails, loads_nothing, other_board, run_of_one, run_of_two_devices
-from search_fakes import dominates, table
+from search_fakes import by_size, dominates, small_space, table
 
+from hwnas.predictors.latency import DeviceProfile
 from hwnas.report import write_report
 from hwnas.report.chart import Front, Mark
 from hwnas.report.dimensions import dimensions, within
 from hwnas.report.html import report_html
-from hwnas.report.origins import MOST_BARS
+from hwnas.report.origins import MOST_BARS, provenance_section
 from hwnas.report.published import PublishedNetwork, published_networks
 from hwnas.report.spread import spread_over
-from hwnas.search import SearchResult
+from hwnas.search import SearchResult, search
 from hwnas.space.presets import presets
 
 
@@ -208,3 +209,17 @@ def test_the_report_of_a_run_finds_the_tables_of_all_its_devices(
     changed = dataclasses.replace(other_board(), name="dear-nodes", notes=("changed since",))
     changed.save(tmp_path / "dear-nodes.yaml")
     assert "this run used for dear-nodes is not at hand" in write_report(tmp_path / "run").read_text()
+
+
+def test_a_report_says_what_of_a_devices_profile_is_inferred_and_a_batch_budget_as_throughput() -> None:
+    profile = DeviceProfile(
+        "A GPU", "torch", batch=64, inferred={"precision": "the paper names none; fp32 is usual."}
+    )
+    board = dataclasses.replace(table(), profile=profile)
+    result = search(small_space(), device=board, budget_ms=0.9, accuracy=by_size, trials=20, sampler="random")
+    text = Page(provenance_section(result, {board.name: board})).text
+    assert "precision unknown, inferred: fp32" in text
+    assert "precision is not stated by the source, inferred: the paper names none" in text
+    assert f"{64_000 / 0.9:,.0f} images/s in runs of 64 images" in text
+    one_image = dataclasses.replace(board, profile=dataclasses.replace(profile, batch=1))
+    assert "images/s" not in Page(provenance_section(result, {board.name: one_image})).text

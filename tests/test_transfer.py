@@ -135,7 +135,7 @@ def test_without_any_feature_the_known_devices_alone_tell() -> None:
 def test_without_features_and_devices_every_row_gets_the_middle_of_what_was_measured() -> None:
     empty = pd.DataFrame(index=list("abcde"))
     labels = choose_samples(empty, empty, 3, 0)
-    predicted = fit_transfer(empty, empty, pd.Series([9.0, 10.0, 11.0], index=labels)).predict("abcde")
+    predicted = fit_transfer(empty, empty, pd.Series([9.0, 10.0, 11.0], index=labels)).predict(list("abcde"))
     assert predicted["value"].between(9, 11).all()
     assert (predicted["high"] > 11).all()
 
@@ -312,3 +312,54 @@ def test_wrong_arguments_are_named() -> None:
         model.predict(["net1"], level=90)
     with pytest.raises(UsageError, match="'net77' and 1 more"):
         model.predict(["net1", "net77", "net78"])
+
+
+def test_only_rows_that_can_be_measured_are_chosen() -> None:
+    features, sources, truth = world(rows=120)
+    able = features.index[40:100]
+    chosen = choose_samples(features, sources, 12, 0, candidates=able)
+    assert len(set(chosen)) == 12 and set(chosen) <= set(able)
+    assert chosen == choose_samples(features, sources, 12, 0, candidates=list(able))
+    predicted = fit_transfer(features, sources, truth[chosen]).predict(truth.index)
+    assert mape(truth, predicted["value"]) < 0.05
+    assert choose_samples(features, sources, 5, 0, candidates=able[:3]) == list(able[:3])
+    with pytest.raises(UsageError, match="'net999'"):
+        choose_samples(features, sources, 5, 0, candidates=["net999"])
+    with pytest.raises(UsageError, match="candidates must name at least one row"):
+        choose_samples(features, sources, 5, 0, candidates=[])
+
+
+def test_ragged_input_is_refused_and_told_what_to_give() -> None:
+    features, sources, truth = world(rows=30)
+    measured = truth.iloc[:6]
+    with pytest.raises(UsageError, match="n must be a whole number, got 2.5"):
+        choose_samples(features, sources, 2.5, 0)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="features must be a pandas DataFrame, .* got dict"):
+        fit_transfer(features.to_dict(), sources, measured)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="sources must be a pandas DataFrame, .* got ndarray"):
+        fit_transfer(features, sources.to_numpy(), measured)  # type: ignore[arg-type]
+    for wrong in (measured.to_dict(), measured.to_numpy()):
+        with pytest.raises(UsageError, match="measured must be a pandas Series"):
+            fit_transfer(features, sources, wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="measured must be milliseconds as numbers, got 'fast'"):
+        fit_transfer(features, sources, pd.Series({"net1": "fast"}))
+    with pytest.raises(UsageError, match="features must hold numbers, got 'conv' in column 'kind'"):
+        fit_transfer(features.assign(kind="conv"), sources, measured)
+    model = fit_transfer(features, sources, measured)
+    with pytest.raises(UsageError, match=r"got the text 'net1': give \['net1'\]"):
+        model.predict("net1")
+    with pytest.raises(UsageError, match="the text 'net1'"):
+        choose_samples(features, sources, 3, 0, candidates="net1")
+
+
+def test_one_measurement_of_twenty_that_is_twice_too_slow_costs_little() -> None:
+    clean, disturbed = [], []
+    for seed in range(4):
+        features, sources, truth = world(seed=seed)
+        measured = truth[choose_samples(features, sources, 20, 0)]
+        others = truth.drop(measured.index)
+        clean.append(mape(others, fit_transfer(features, sources, measured).predict(others.index)["value"]))
+        wrong = measured.copy()
+        wrong.iloc[7] *= 2
+        disturbed.append(mape(others, fit_transfer(features, sources, wrong).predict(others.index)["value"]))
+    assert np.median(disturbed) < 1.5 * np.median(clean)

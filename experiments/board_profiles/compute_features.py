@@ -1,4 +1,6 @@
-"""The comparison networks of UniForm's Table 6 -> networks.csv: the six numbers that latency is fitted on.
+"""Networks that publications compare with -> the six numbers that latency is fitted on.
+
+Those of UniForm's Table 6 go to networks.csv; those of other publications to networks_more.csv.
 
 Needs the `torch` extra; the fit itself reads only the CSV. Each network is exported to ONNX as it
 is deployed (MobileOne and RepVGG re-parameterised, BatchNorm folded by ONNX Runtime's basic level)
@@ -66,6 +68,36 @@ NETWORKS = (
     Network("DeiT-Tiny (distilled)", "DeiT", "timm", "deit_tiny_distilled_patch16_224", 224),
     Network("ConvNeXtV2-Atto", "ConvNeXtV2", "timm", "convnextv2_atto", 224),
 )
+
+
+MORE = (
+    Network("ResNet18", "ResNet", "timm", "resnet18", 224),
+    Network("ResNet34", "ResNet", "timm", "resnet34", 224),
+    Network("ResNet50", "ResNet", "timm", "resnet50", 224),
+    Network("MixNet-s", "MixNet", "timm", "mixnet_s", 224),
+    Network("MixNet-m", "MixNet", "timm", "mixnet_m", 224),
+    Network("MixNet-l", "MixNet", "timm", "mixnet_l", 224),
+    Network("EfficientFormer-l1", "EfficientFormer", "timm", "efficientformer_l1", 224),
+    Network("ViT-tiny", "DeiT", "timm", "vit_tiny_patch16_224", 224),
+    Network("MobileViT-s", "MobileViT", "timm", "mobilevit_s", 256),
+    Network("MobileNetV2 1.0x", "MobileNetV2", "timm", "mobilenetv2_100", 224),
+    Network("MobileViTV2-0.5", "MobileViTV2", "timm", "mobilevitv2_050", 256),
+    Network("MobileViTV2-0.75", "MobileViTV2", "timm", "mobilevitv2_075", 256),
+    Network("MobileViTV2-1.0", "MobileViTV2", "timm", "mobilevitv2_100", 256),
+    Network("ShuffleNetV2 1.5x", "ShuffleNetV2", "torchvision", "shufflenet_v2_x1_5", 224),
+    Network("ShuffleNetV2 2.0x", "ShuffleNetV2", "torchvision", "shufflenet_v2_x2_0", 224),
+    Network("MobileOne-S2", "MobileOne", "timm", "mobileone_s2", 224, reparameterised=True),
+    Network("EfficientNet-B0", "EfficientNet", "timm", "efficientnet_b0", 224),
+    Network("EfficientNet-B1", "EfficientNet", "timm", "efficientnet_b1", 240),
+    Network("GhostNet 1.0x", "GhostNet", "timm", "ghostnet_100", 224),
+    Network("GhostNet 1.3x", "GhostNet", "timm", "ghostnet_130", 224),
+    Network("FastViT-T8", "FastViT", "timm", "fastvit_t8", 256, reparameterised=True),
+    Network("FastViT-T12", "FastViT", "timm", "fastvit_t12", 256, reparameterised=True),
+    Network("EfficientFormerV2-S0", "EfficientFormerV2", "timm", "efficientformerv2_s0", 224),
+    Network("EfficientFormerV2-S1", "EfficientFormerV2", "timm", "efficientformerv2_s1", 224),
+    Network("PoolFormer-S12", "PoolFormer", "timm", "poolformer_s12", 224),
+)
+"""Networks of the other publications: EfficientViT and SHViT, Table 2; NetsPresso Trainer's boards."""
 
 
 def build(network: Network) -> Any:
@@ -172,15 +204,18 @@ def _macs(
 
 
 def main() -> None:
-    with (HERE / "networks.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["model", "family", "implementation", "resolution", *FEATURE_NAMES])
-        for network in NETWORKS:
-            features = count(graph_of(build(network), network.resolution))
-            where = f"{network.library} {network.name}"
-            where += " re-parameterised" if network.reparameterised else ""
-            writer.writerow([network.model, network.family, where, network.resolution, *features.values()])
-            print(f"{network.model}: {features}")
+    for name, networks in (("networks.csv", NETWORKS), ("networks_more.csv", MORE)):
+        with (HERE / name).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["model", "family", "implementation", "resolution", *FEATURE_NAMES])
+            for network in networks:
+                features = count(graph_of(build(network), network.resolution))
+                where = f"{network.library} {network.name}"
+                where += " re-parameterised" if network.reparameterised else ""
+                writer.writerow(
+                    [network.model, network.family, where, network.resolution, *features.values()]
+                )
+                print(f"{network.model}: {features}", flush=True)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ __all__ = [
     "JsonOption",
     "emit_json",
     "parse_budget_ms",
+    "parse_throughput",
     "resolve_arch",
     "say",
     "stderr",
@@ -94,6 +95,18 @@ def parse_budget_ms(text: str) -> float:
     if not math.isfinite(budget_ms) or budget_ms <= 0:
         raise UsageError(f"{rule}; got '{text}'")
     return budget_ms
+
+
+def parse_throughput(text: str) -> float:
+    """Images per second from `40000/s`. Raises UsageError for anything else."""
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[+]?[0-9]+)?)\s*(k?)\s*/\s*s\s*", text, re.I)
+    try:
+        value = float(match[1]) * (1000 if match[2] else 1) if match else math.nan
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UsageError(f"a throughput is a positive number of images per second, 40000/s; got '{text}'")
+    return value
 
 
 def resolve_arch(text: str) -> tuple[str, ArchSpec]:

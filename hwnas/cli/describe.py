@@ -58,6 +58,8 @@ def _document(name: str, arch: ArchSpec, table: LatencyTable | None) -> dict[str
             "latency_ms": estimate.value,
             "latency_low_ms": estimate.low,
             "latency_high_ms": estimate.high,
+            "batch": table.profile.batch,
+            "images_per_s": table.profile.images_per_s(estimate.value),
             "offset_ms": rest_ms,
             "caveats": list(table.caveats),
         }
@@ -98,6 +100,11 @@ def _show(document: dict[str, Any]) -> None:
             f"latency      {document['latency_ms']:.2f} ms predicted{interval}, "
             f"from the {document['provenance']} table of '{document['device']}'"
         )
+        if document["batch"] > 1:
+            lines.append(
+                f"throughput   {document['images_per_s']:,.0f} images/s predicted: "
+                f"{document['batch']} images a run"
+            )
         lines += [f"note         {sentence}" for sentence in document["caveats"]]
     out.print("\n".join(lines) + "\n", soft_wrap=True)
 

@@ -18,7 +18,9 @@ def command(as_json: JsonOption = False) -> None:
 
     'measured' tables were timed on the board itself, 'transferred' ones were made from a few networks
     measured on it and from the tables of others, 'estimated' ones were fitted on published latencies. The
-    error is that on whole networks which the table was not fitted on.
+    error is that on whole networks which the table was not fitted on. A value in brackets is inferred: the
+    source of an estimated table does not state it (--json has the reasons). A batch above 1 is a profile of
+    throughput: its milliseconds are those of a run, the whole batch.
     """
     from hwnas.predictors.latency import device_names, find_table, read_summary
 
@@ -40,7 +42,9 @@ def command(as_json: JsonOption = False) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("name", "board", "runtime"):
         table.add_column(heading, no_wrap=heading == "name")
-    table.add_column("threads", justify="right")
+    for heading in ("threads", "batch"):
+        table.add_column(heading, justify="right")
+    table.add_column("precision", no_wrap=True)
     table.add_column("provenance", no_wrap=True)
     for heading in ("error % held out", "rows", "date"):
         table.add_column(heading, justify="right", no_wrap=heading == "date")
@@ -49,8 +53,10 @@ def command(as_json: JsonOption = False) -> None:
         table.add_row(
             device["name"],
             device["board"],
-            f"{device['runtime']} {device['runtime_version']}".removesuffix(" unknown"),
-            str(device["threads"]),
+            _shown(device, "runtime") + f" {device['runtime_version']}".removesuffix(" unknown"),
+            _shown(device, "threads"),
+            _shown(device, "batch"),
+            _shown(device, "precision"),
             device["provenance"],
             "-" if mape is None else f"{mape:.1f}",
             _rows(device),
@@ -61,6 +67,12 @@ def command(as_json: JsonOption = False) -> None:
     for sentence in dict.fromkeys(text for device in devices for text in device["caveats"]):
         names = ", ".join(device["name"] for device in devices if sentence in device["caveats"])
         console.print(f"{names}: {sentence}", soft_wrap=True)
+
+
+def _shown(device: dict[str, Any], name: str) -> str:
+    """A field of the profile, in brackets where it is inferred."""
+    value = str(device[name])
+    return f"({value})" if name in device["inferred"] and value != "unknown" else value
 
 
 def _rows(device: dict[str, Any]) -> str:
@@ -79,6 +91,7 @@ def _described(name: str, table: TableSummary) -> dict[str, Any]:
         "threads": table.profile.threads,
         "batch": table.profile.batch,
         "precision": table.profile.precision,
+        "inferred": dict(table.profile.inferred),
         "provenance": table.provenance,
         "heldout_mape_percent": table.heldout.mape_percent,
         "heldout_networks": len(table.heldout),

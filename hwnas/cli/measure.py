@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -164,7 +163,7 @@ def _measurement(subject: Subject, own: MeasuredNetwork, profile: DeviceProfile)
         low_ms=own.low_ms,
         high_ms=own.high_ms,
         measured=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        **dataclasses.asdict(profile),
+        **profile.settings(),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.common import HostOption, JsonOption, emit_json, parse_budget_ms, stderr
+from hwnas.cli.common import HostOption, JsonOption, emit_json, parse_budget_ms, parse_throughput, stderr
 from hwnas.cli.limits import parse_limits
 from hwnas.cli.long_work import noting, progress_bar
 from hwnas.cli.search_output import show
@@ -41,6 +41,15 @@ def command(
     budget: Annotated[
         list[str] | None,
         typer.Option("--budget", metavar="TIME", help="Latency budget, e.g. 20ms, 0.02s, 800us."),
+    ] = None,
+    throughput: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--throughput",
+            metavar="RATE",
+            help="The budget as images per second, e.g. 40000/s: the batch of the device's profile at this "
+            "rate. Instead of --budget, one for each --device.",
+        ),
     ] = None,
     budget_on: Annotated[
         str | None,
@@ -208,7 +217,7 @@ def command(
         "trials": trials,
         "device": _one_or_all(device or []),
         "accuracy": accuracy,
-        "budget_ms": _one_or_all([parse_budget_ms(text) for text in budget or []]),
+        "budget_ms": _one_or_all(_budgets_ms(budget or [], throughput or [], device or [])),
         "budget_on": budget_on,
         "limits": limits or None,
         "objectives": minimise or None,
@@ -248,6 +257,20 @@ def _say(message: str) -> None:
 def _one_or_all(values: list[Any]) -> Any:
     """None for none, the value for one, the list for several."""
     return values if len(values) > 1 else next(iter(values), None)
+
+
+def _budgets_ms(budgets: list[str], throughputs: list[str], devices: list[str]) -> list[float]:
+    """Milliseconds of a run on each device, from --budget or from --throughput."""
+    if not throughputs:
+        return [parse_budget_ms(text) for text in budgets]
+    if budgets:
+        raise UsageError("--throughput is a budget as images per second: give it or --budget, not both")
+    rates = [parse_throughput(text) for text in throughputs]
+    if len(rates) != len(devices):
+        raise UsageError(f"each --device needs a --throughput, got {len(rates)} for {len(devices)} devices")
+    from hwnas.predictors.latency import LatencyTable
+
+    return [LatencyTable.load(name).profile.run_ms(rate) for name, rate in zip(devices, rates, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

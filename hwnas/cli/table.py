@@ -295,6 +295,7 @@ def _facts(table: LatencyTable, path: Path) -> dict[str, Any]:
         "threads": table.profile.threads,
         "batch": table.profile.batch,
         "precision": table.profile.precision,
+        "inferred": dict(table.profile.inferred),
         "created": table.created,
         "rows_measured": len(table.rows) - len(table.filled),
         "rows_filled": len(table.filled),

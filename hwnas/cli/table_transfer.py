@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwnas.cli.common import HostOption, stderr
+from hwnas.cli.common import HostOption, stderr, stdout
 from hwnas.cli.table_building import (
     BatchOption,
     DryRunOption,
@@ -23,11 +23,12 @@ from hwnas.cli.table_building import (
     check_name,
     check_writable,
     duration,
+    summary,
 )
 from hwnas.errors import HwnasError, UsageError
 
 if TYPE_CHECKING:
-    from hwnas.predictors.latency import LatencyTable
+    from hwnas.predictors.latency import DeviceProfile, LatencyTable
 
 __all__ = ["command"]
 
@@ -49,6 +50,25 @@ def command(
     precision: PrecisionOption = "fp32",
     provider: ProviderOption = None,
     host: HostOption = "local",
+    measurements: Annotated[
+        Path | None,
+        typer.Option(
+            "--measurements",
+            metavar="FILE.csv",
+            help="Measure nothing: take networks and milliseconds from this file (columns network, ms).",
+        ),
+    ] = None,
+    board: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The board in words, with --measurements.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Publication that the file's milliseconds are from, with --measurements; the table is then "
+            "called estimated.",
+        ),
+    ] = None,
     passes: Annotated[
         int, typer.Option(min=1, help="Fresh processes, each of which times every network.")
     ] = 3,
@@ -62,6 +82,9 @@ def command(
 
     The networks measured are those that tell most. The table is called transferred, and works like any
     other. Example: hwnas table transfer --name my-pi --host pi@raspberrypi --samples 20
+
+    With --measurements nothing is measured: the file has a column network (an architecture) and a column ms.
+    A row may also be a graph of any kind, with its features and its milliseconds on a known device.
     """
     check_name(name)
     if (out / f"{name}.yaml").exists():
@@ -72,12 +95,36 @@ def command(
     from hwnas import plugins
 
     plugins.require("pandas", extra="transfer")
+    if measurements is not None:
+        if board is None:
+            raise UsageError("--measurements needs --board, the board in words, such as 'Raspberry Pi 4B'")
+        from hwnas.predictors.latency import DeviceProfile
+
+        check_writable(out)
+        profile = DeviceProfile(
+            board=board,
+            runtime=runtime,
+            threads=threads,
+            batch=batch,
+            precision=precision,
+            provider=provider or "cpu",
+        )
+        table = _from_file(
+            measurements, known, name=name, profile=profile, space=space, seed=seed, source=source
+        )
+        table.save(out / f"{name}.yaml")
+        stdout().print(f"{out / name}.yaml: {summary(table)}", soft_wrap=True)
+        stdout().print(f"Next: hwnas search --device {name} --budget 10ms")
+        return
+    for flag, value in (("--board", board), ("--source", source)):
+        if value is not None:
+            raise UsageError(f"{flag} describes a file of measurements: give --measurements with it")
     from hwnas.measure.transfer_build import build_transferred
     from hwnas.measure.transfer_candidates import draw_candidates, plan_samples
     from hwnas.space import SearchSpace
 
     search_space = SearchSpace.from_yaml(space)
-    tables = _known_tables(known)
+    tables = _known_tables(known, batch=batch)
     candidates = draw_candidates(search_space, tables, seed=seed)
     plan = plan_samples(candidates, samples, passes=passes, seed=seed)
     stderr().print(
@@ -120,8 +167,49 @@ def command(
     build_and_save(name, out, measure)
 
 
-def _known_tables(names: list[str] | None) -> list[LatencyTable]:
-    """The tables named, or all at hand; those that come from a transfer only where they are named."""
+def _from_file(
+    file: Path,
+    known: list[str] | None,
+    *,
+    name: str,
+    profile: DeviceProfile,
+    space: str,
+    seed: int,
+    source: str | None,
+) -> LatencyTable:
+    """The table of a board whose milliseconds are in a file."""
+    from hwnas.cli.common import resolve_arch
+    from hwnas.measure.transfer_build import transfer_table
+    from hwnas.measure.transfer_candidates import draw_candidates
+    from hwnas.measure.transfer_measurements import read_measurements, with_measurements
+    from hwnas.space import SearchSpace
+
+    measured = read_measurements(file, resolve_arch)
+    if measured.has_graphs and known and not set(known) <= set(measured.known):
+        raise UsageError(
+            f"{file} has graphs, which no table predicts: --from may name its columns only "
+            f"({', '.join(measured.known)}), got {', '.join(known)}"
+        )
+    names = list(measured.known) if measured.has_graphs and not known else known
+    search_space = SearchSpace.from_yaml(space)
+    tables = _known_tables(names, batch=profile.batch)
+    drawn = draw_candidates(search_space, tables, seed=seed)
+    candidates, told, milliseconds = with_measurements(drawn, measured, tables)
+    return transfer_table(
+        candidates,
+        measured.ms,
+        name=name,
+        profile=profile,
+        space=search_space,
+        created=datetime.date.today().isoformat(),
+        measurement={"seed": seed, **({"source": source} if source else {})},
+        frames=(told, milliseconds),
+        source=source,
+    )
+
+
+def _known_tables(names: list[str] | None, *, batch: int) -> list[LatencyTable]:
+    """The tables named, or all at hand of this batch; those from a transfer only where they are named."""
     from hwnas.predictors.latency import LatencyTable, device_names
 
     if names:
@@ -133,6 +221,6 @@ def _known_tables(names: list[str] | None) -> list[LatencyTable]:
         except HwnasError as error:
             stderr().print(f"warning: left out: {error}", soft_wrap=True)
             continue
-        if table.provenance != "transferred":
+        if table.provenance != "transferred" and table.profile.batch == batch:
             tables.append(table)
     return tables

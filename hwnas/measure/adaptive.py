@@ -10,7 +10,6 @@ the networks.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import math
 import shutil
@@ -110,7 +109,7 @@ def measure_plan(
     """
     question = {
         "name": name,
-        **dataclasses.asdict(profile),
+        **profile.settings(),
         "plan": plan.digest,
         "passes": plan.passes,
         "seed": plan.seed,

@@ -129,42 +129,47 @@ def transfer_table(
     created: str,
     environment: Mapping[str, Any] | None = None,
     measurement: Mapping[str, Any] | None = None,
+    frames: tuple[pd.DataFrame, pd.DataFrame] | None = None,
+    source: str | None = None,
 ) -> LatencyTable:
-    """The table of a device on which these candidates, by label, took so many milliseconds.
+    """The table of a device on which these networks, by label, took so many milliseconds.
 
     It has a row for each op of the space and of the presets. Its interval comes from the measured
-    networks, each predicted without itself. Raises UsageError for fewer than 5 of them.
+    networks, each predicted without itself. `frames` are features and known milliseconds of more rows than
+    the candidates: graphs. `source` says where the milliseconds are published; the table is then called
+    estimated. Raises UsageError for fewer than 5 networks.
     """
     import pandas as pd
 
     if len(measured_ms) < FEWEST:
         raise UsageError(f"transfer needs at least {FEWEST} measured networks, got {len(measured_ms)}")
     measured = pd.Series(measured_ms, dtype=float)
-    told, known = candidates.features, candidates.known
+    told, known = frames or (candidates.features, candidates.known)
     answers = fit_transfer(told, known, measured).predict(told.index)["value"]
-    basis = _best_basis(candidates, answers, space)
+    basis = _best_basis(candidates, answers[list(candidates.archs)], space)
     fitted_ms = {
         label: basis.fitted.calibration.network_ms(basis.compositions[place])
-        for place, label in enumerate(told.index)
+        for place, label in enumerate(candidates.archs)
     }
     heldout = []
     for label in measured.index:
         without = fit_transfer(told, known, measured.drop(label)).predict([label])["value"].iloc[0]
         # What the table makes of an answer: the same with and without one of the networks.
-        heldout.append(HeldOutNetwork(label, measured[label], without * fitted_ms[label] / answers[label]))
+        # It makes nothing of a graph.
+        shift = fitted_ms[label] / answers[label] if label in fitted_ms else 1.0
+        heldout.append(HeldOutNetwork(label, measured[label], without * shift))
     evidence = HeldOut(tuple(heldout), method=LEFT_OUT)
     reach = evidence.factor(0.9)
     facts = {
         "networks": len(measured),
         "known": [table.name for table in candidates.tables],
         "rows_from": basis.table.name,
-        "fit_error_percent": 100
-        * float(np.mean(np.abs([fitted_ms[x] / answers[x] - 1 for x in told.index]))),
+        "fit_error_percent": 100 * float(np.mean(np.abs([fitted_ms[x] / answers[x] - 1 for x in fitted_ms]))),
     }
     return LatencyTable(
         name=name,
         profile=profile,
-        provenance="transferred",
+        provenance="estimated" if source else "transferred",
         rows={
             key: Row(ms=ms, low_ms=ms / reach, high_ms=ms * reach, filled=True)
             for key, ms in basis.rows_ms.items()
@@ -174,9 +179,10 @@ def transfer_table(
         environment=environment or {},
         measurement={**(measurement or {}), "transfer": facts},
         notes=(
-            f"{len(measured)} whole networks were measured on this device; the rest is transferred from "
-            f"{len(candidates.tables)} known tables. No row was measured: they are those of "
-            f"'{basis.table.name}', calibrated anew.",
+            f"{len(measured)} whole networks were {'published for' if source else 'measured on'} this "
+            f"device; the rest is transferred from {len(candidates.tables)} known tables. No row was "
+            f"measured: they are those of '{basis.table.name}', calibrated anew.",
+            *((f"Source: {source}.",) if source else ()),
         ),
         created=created,
     )

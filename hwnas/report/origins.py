@@ -92,6 +92,13 @@ def provenance_section(result: SearchResult, tables: Mapping[str, LatencyTable])
         f"latency table of {target.device}": f"{table.provenance}, digest {table.digest}"
         for target, table in zip(config.targets, config.tables, strict=True)
     }
+    for device, table in tables.items():
+        facts[f"profile of {device}"] = table.profile.sentence()
+    for target in config.targets:
+        if target.device in tables and (profile := tables[target.device].profile).batch > 1:
+            facts[f"budget on {target.device} as throughput"] = (
+                f"{profile.images_per_s(target.budget_ms):,.0f} images/s in runs of {profile.batch} images"
+            )
     minimised = [one.noun + one.place for one in dimensions(config) if one.minimised]
     facts |= {
         "within": within(config)
@@ -112,9 +119,9 @@ def provenance_section(result: SearchResult, tables: Mapping[str, LatencyTable])
     )
     about = "".join(
         f"<p>What to know about the table of {escape(device)}:</p>"
-        f'<ul class="soft">{_items((*table.caveats, *table.notes))}</ul>'
+        f'<ul class="soft">{"".join(f"<li>{escape(note)}</li>" for note in _notes(table))}</ul>'
         for device, table in tables.items()
-        if table.caveats or table.notes
+        if _notes(table)
     )
     return (
         '<section id="provenance"><h2>Where this comes from</h2>'
@@ -122,5 +129,11 @@ def provenance_section(result: SearchResult, tables: Mapping[str, LatencyTable])
     )
 
 
-def _items(texts: Sequence[str]) -> str:
-    return "".join(f"<li>{escape(text)}</li>" for text in texts)
+def _notes(table: LatencyTable) -> list[str]:
+    """What to know about a table: its caveats and notes, and what of its profile is inferred from what."""
+    inferred = table.profile.inferred.items()
+    return [
+        *table.caveats,
+        *table.notes,
+        *(f"{name} is not stated by the source, inferred: {reason}" for name, reason in inferred),
+    ]

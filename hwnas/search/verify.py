@@ -342,7 +342,7 @@ def _begun(
     mismatch: bool,
 ) -> Verification:
     """The verification to go on with: a new one, or the past one with what it has measured."""
-    own = dataclasses.asdict(profile)
+    own = profile.settings()
     if past is None:
         return Verification(
             most=most,

@@ -5,6 +5,8 @@ History of the schema
        checksum over the content.
     2  (2026-11) calibration.residual: what a calibrated sum is multiplied with. Provenance may be
        `transferred`; then all rows are filled ones.
+    3  (2026-11) profile.inferred: fields that no source states, and what their values are inferred
+       from. Written only where there are any; other tables stay schema 2, their digests too.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ __all__ = [
 ]
 
 FORMAT = "hwnas latency table"
-SCHEMA = 2
+SCHEMA = 3
 ROW_COLUMNS = ("ms", "low_ms", "high_ms", "p95_ms")
 FILLED_COLUMNS = ("ms", "low_ms", "high_ms")
 HELDOUT_COLUMNS = ("label", "measured_ms", "predicted_ms")
@@ -57,7 +59,14 @@ def _with_residual(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _with_residual}
+def _with_inferred(document: dict[str, Any]) -> dict[str, Any]:
+    """Schema 2 had no inferred fields."""
+    if isinstance(document.get("profile"), dict):
+        document = {**document, "profile": {**document["profile"], "inferred": {}}}
+    return document
+
+
+_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _with_residual, 2: _with_inferred}
 """Schema n -> the document as schema n + 1 has it."""
 
 _KEYS = (
@@ -168,13 +177,14 @@ def _to_document(table: TableContent) -> dict[str, Any]:
     filled = {key: row for key, row in table.rows.items() if row.filled}
     document: dict[str, Any] = {
         "format": FORMAT,
-        "schema": SCHEMA,
+        "schema": SCHEMA if table.profile.inferred else SCHEMA - 1,
         "name": table.name,
         "unit": "ms",
         "provenance": table.provenance,
         "created": table.created,
         "checksum": "",
-        "profile": dataclasses.asdict(table.profile),
+        "profile": table.profile.settings()
+        | ({"inferred": dict(table.profile.inferred)} if table.profile.inferred else {}),
         "heldout": {
             "method": table.heldout.method,
             "columns": list(HELDOUT_COLUMNS),
@@ -432,8 +442,10 @@ class _Reader:
         if sorted(map(str, data)) != sorted(names):
             raise self.fail(f"profile: must have {', '.join(names)}, got {', '.join(map(str, data))}")
         for name in names:
-            if name not in ("threads", "batch"):
+            if name not in ("threads", "batch", "inferred"):
                 self.text(data, name, at="profile.")
+        for name in self.mapping(data, "inferred", at="profile."):
+            self.text(data["inferred"], name, at="profile.inferred.")
         try:
             return DeviceProfile(**data)
         except UsageError as error:

@@ -83,6 +83,13 @@ def blended(answers: Answers, shares: Floats) -> tuple[Floats, Floats]:
 
 _SURPRISING = 9.0
 """Squared deviations beyond which a measurement is taken for disturbed, and counts less."""
+_DISTURBED, _FAR_OFF = 60.0, 0.12
+"""A measurement is in doubt whose squared log error, predicted without itself, is so many times the median
+one, and at least 0.12 (a third off)."""
+_HELPS = 0.7
+"""It is left out where that lowers the median squared error of the others to this."""
+_FEWEST_BESIDE = 10
+"""One measurement of ten may be wrong."""
 _DOUBT, _EVIDENCE = 12.0, 10.0
 """Intervals are as wide as if 10 rows more had been left out, whose squared errors are 12 variances."""
 
@@ -100,6 +107,8 @@ class TransferModel:
     """(2, b): how much each base counts with the process over it, and alone; sum 1."""
     stretch: float
     """What deviations are multiplied with, from rows predicted without themselves."""
+    error: float
+    """Median squared log error of measured rows, each predicted without itself."""
 
     def predict(self, rows: Iterable[Hashable], *, level: float = 0.9) -> pd.DataFrame:
         """`value`, `low` and `high` in milliseconds, a line a row; intervals hold `level` of the rows."""
@@ -108,7 +117,7 @@ class TransferModel:
 
         if not 0 < level < 1:
             raise UsageError(f"level must be between 0 and 1, got {level}")
-        wanted = list(rows)
+        wanted = rows if isinstance(rows, str | bytes) else list(rows)
         places = self.rows.positions(wanted)
         above, variances = self.process.predict(places)
         alone = np.stack([base.logs[places] for base in self.bases])
@@ -133,6 +142,22 @@ def fit_transfer(features: pd.DataFrame, sources: pd.DataFrame, measured: pd.Ser
     """
     rows = describe_rows(features, sources)
     at, logs = _measured(rows, measured)
+    kept = np.arange(len(at))
+    model, surprise = _fitted(rows, at, logs)
+    for _ in range(len(at) // _FEWEST_BESIDE):
+        worst = int(surprise.argmax())
+        if surprise[worst] < max(_DISTURBED, _FAR_OFF / model.error):
+            break
+        kept = np.delete(kept, worst)
+        without, surprise = _fitted(rows, at[kept], logs[kept])
+        if without.error > _HELPS * model.error:
+            break
+        model = without
+    return model
+
+
+def _fitted(rows: Rows, at: NDArray[np.int_], logs: Floats) -> tuple[TransferModel, Floats]:
+    """The model from measured rows, and how much each of them surprises the others, (N,)."""
     bases = candidate_bases(rows, at, logs)
     terms, smooth = prior_parts(rows, bases[0].logs)
     residuals = np.stack([logs - base.logs[at] for base in bases])
@@ -148,14 +173,18 @@ def fit_transfer(features: pd.DataFrame, sources: pd.DataFrame, measured: pd.Ser
         if len(at) < 5 or not (surprise > _SURPRISING).any():
             break
         inflated = np.maximum(inflated, surprise / _SURPRISING)
-    return TransferModel(
+    squares = (logs - centre) ** 2
+    typical = float(np.median(squares)) + 1e-12
+    model = TransferModel(
         rows,
         tuple(bases),
         process,
         (alone**2 / inflated).mean(axis=1) + 1e-12,
         shares,
         float(np.sqrt((_DOUBT + surprise.sum()) / (_EVIDENCE + len(at)))),
+        typical,
     )
+    return model, squares / typical
 
 
 def _left_out(process: Process, logs: Floats, alone: Floats, inflated: Floats) -> Answers:
@@ -169,6 +198,16 @@ def _left_out(process: Process, logs: Floats, alone: Floats, inflated: Floats) -
 
 def _measured(rows: Rows, measured: pd.Series[float]) -> tuple[NDArray[np.int_], Floats]:
     """Positions and log milliseconds of what was measured."""
+    import pandas as pd
+
+    if not isinstance(measured, pd.Series):
+        raise UsageError(
+            "measured must be a pandas Series, label -> milliseconds, got "
+            f"{type(measured).__name__}: pandas.Series({{'label': ms}}) makes one"
+        )
+    text = next((value for value in measured if isinstance(value, str | bytes)), None)
+    if text is not None:
+        raise UsageError(f"measured must be milliseconds as numbers, got {text!r}")
     seen: dict[int, list[float]] = {}
     for label, value in zip(measured.index.to_list(), measured.to_numpy(dtype=float), strict=True):
         if np.isnan(value):

@@ -56,7 +56,9 @@ class Rows:
     """How many known devices there are."""
 
     def positions(self, labels: Iterable[Hashable]) -> NDArray[np.int_]:
-        """Where labels are; UsageError names those that are unknown."""
+        """Where labels are; UsageError names those that are unknown, and a text that stands for a list."""
+        if isinstance(labels, str | bytes):
+            raise UsageError(f"rows must be a list of labels, got the text {labels!r}: give [{labels!r}]")
         wanted = list(labels)
         unknown = [label for label in wanted if label not in self.places]
         if unknown:
@@ -72,8 +74,11 @@ def describe_rows(features: pd.DataFrame, sources: pd.DataFrame) -> Rows:
 
     Rows belong together by label; rows that `sources` lacks are gaps in it, as is all that is not a positive
     finite number of milliseconds. Where a label comes twice, its first row counts. Raises UsageError
-    where there is no row, or where labels come twice and are not the same in both.
+    where there is no row, where labels come twice and are not the same in both, where one is no
+    DataFrame, and where a column has text.
     """
+    check_frame("features", features)
+    check_frame("sources", sources)
     labels = tuple(features.index.to_list())
     if not labels:
         raise UsageError("features must have at least one row, got none")
@@ -107,6 +112,27 @@ def describe_rows(features: pd.DataFrame, sources: pd.DataFrame) -> Rows:
     codes = np.column_stack([_standard(named), weight * _standard(counts)])
     costs = _costs(np.column_stack([raw, counts]))
     return Rows(labels, places, typical, filled, slope, spread, mixture, shape, codes, costs, filled.shape[1])
+
+
+def check_frame(name: str, frame: object) -> None:
+    """Raises UsageError for what is no DataFrame, and for columns with text, which would say nothing."""
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame):
+        raise UsageError(
+            f"{name} must be a pandas DataFrame, a row a network, got {type(frame).__name__}: "
+            f"pandas.DataFrame({name}, index=LABELS) makes one"
+        )
+    for column in range(frame.shape[1]):
+        values = frame.iloc[:, column]
+        if values.dtype.kind in "biufc":
+            continue
+        text = next((value for value in values if isinstance(value, str | bytes)), None)
+        if text is not None:
+            raise UsageError(
+                f"{name} must hold numbers, got {text!r} in column {frame.columns[column]!r}: make numbers "
+                "of it, or a column of 0 and 1 for each word"
+            )
 
 
 def _numbers(frame: pd.DataFrame) -> Floats:
