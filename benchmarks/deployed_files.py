@@ -300,7 +300,7 @@ def main() -> None:
     networks = [one for one in networks if not table.missing(_ops(one.arch))]
     folder = options.folder or Path("benchmarks/measured") / f"files-{table.name}"
     timed = Timed(folder, profile, options.seed, options.seconds)
-    timed.begin({"table": table.digest, "profile": dataclasses.asdict(profile), "seed": options.seed})
+    timed.begin({"table": table.digest, "profile": profile.settings(), "seed": options.seed})
     forms = [DEPLOYED, REFERENCE] if options.reference_form else [DEPLOYED]
     timed.measure(timed.write_files(networks, forms), options.rounds)
     document = analysis(table, networks, timed.timings(DEPLOYED), timed.timings(REFERENCE) or None)

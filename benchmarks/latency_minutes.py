@@ -162,7 +162,7 @@ def main() -> None:
     options = parser.parse_args()
     space = SearchSpace.default()
     samples, truth = Samples.read(options.samples), Truth.load(options.truth)
-    samples.profile.check(table=options.samples.name, **{**dataclasses.asdict(truth.profile), "board": None})
+    samples.profile.check(table=options.samples.name, **{**truth.profile.settings(), "board": None})
     watched = {network.label for network in truth.networks}  # of latency_one_run.py: in the same samples
     own = [record for record in samples.records if record["cell"] not in watched]
     samples = dataclasses.replace(samples, records=own)

@@ -124,7 +124,7 @@ class Truth:
             "format": FORMAT,
             "schema": SCHEMA,
             "table": self.table,
-            "profile": dataclasses.asdict(self.profile),
+            "profile": self.profile.settings(),
             "seed": self.seed,
             "rounds": self.rounds,
             "piece": self.piece,

@@ -96,7 +96,6 @@ def command(
 
 def _profile_there(table: LatencyTable, start: Any) -> DeviceProfile:
     """What would be measured; raises UsageError where that differs by more than the runtime's version."""
-    import dataclasses
 
     from hwnas.measure.build import measured_profile
 
@@ -109,7 +108,7 @@ def _profile_there(table: LatencyTable, start: Any) -> DeviceProfile:
         precision=known.precision,
         provider=known.provider,
     )
-    wanted = dataclasses.asdict(profile) | {"runtime_version": None}
+    wanted = profile.settings() | {"runtime_version": None}
     differences = known.differences(**wanted)
     if differences:
         raise UsageError(

@@ -94,7 +94,7 @@ def check_configuration(
     """
     if allow_mismatch:
         return ()
-    wanted = dataclasses.asdict(profile)
+    wanted = profile.settings()
     differences = table.profile.differences(
         **{name: value for name, value in wanted.items() if name not in ("board", "runtime_version")}
     )
