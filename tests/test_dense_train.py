@@ -19,9 +19,9 @@ from dense_samples import ARCH, RECIPE, changed, shapes
 
 from hwnas.cli.app import main
 from hwnas.dense.checkpoint import load, resume_point, save, trained_network
-from hwnas.dense.loop import DenseResult, evaluate_checkpoint, train
 from hwnas.dense.networks import build_dense
 from hwnas.dense.recipe import DenseRecipe, read_recipe, recipe_names
+from hwnas.dense.trainer import DenseResult, evaluate_checkpoint, train
 from hwnas.errors import FileFormatError, UsageError
 from hwnas.nn import build
 from hwnas.train.callbacks import FinishedEpoch, Progress, TrainingFailed
@@ -105,10 +105,10 @@ def test_resumed_equals_uninterrupted_bit_for_bit(few: Path, tmp_path: Path, tas
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(few, tmp_path / "parts", task, epochs=2, observer=Stop(), **options)
+        run(few, tmp_path / "parts", task, epochs=2, callback=Stop(), **options)
     assert resume_point(tmp_path / "parts").epoch == 1
     listener = Listener()
-    result = run(few, tmp_path / "parts", task, epochs=2, resume=True, observer=listener, **options)
+    result = run(few, tmp_path / "parts", task, epochs=2, resume=True, callback=listener, **options)
     assert "resuming after epoch 1 of 2" in listener.notes
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
     whole = load(tmp_path / "whole" / LAST)
@@ -167,7 +167,7 @@ def test_a_classifier_gives_the_backbone_and_a_dense_training_everything(few: Pa
     )
     classifiers.save(given, tmp_path / "classifier.safetensors")
     listener = Listener()
-    options: dict[str, Any] = {"epochs": 1, "limit": 8, "lr": 1e-12, "min_lr": 0.0, "observer": listener}
+    options: dict[str, Any] = {"epochs": 1, "limit": 8, "lr": 1e-12, "min_lr": 0.0, "callback": listener}
     run(few, tmp_path / "first", "segment", init=tmp_path / "classifier.safetensors", **options)
     kept = load(tmp_path / "first").state_dict["inner.backbone.body.network.stem.0.conv.weight"]
     torch.testing.assert_close(kept, torch.full_like(kept, 0.01))
@@ -200,7 +200,7 @@ def test_two_processes_train_one_network(few: Path, tmp_path: Path) -> None:
         import dataclasses, json, os, sys
         from pathlib import Path
         from dense_samples import ARCH, RECIPE
-        from hwnas.dense.loop import train
+        from hwnas.dense.trainer import train
         recipe = dataclasses.replace(RECIPE, epochs=3)
         result = train(ARCH, "segment", Path(sys.argv[1]), recipe, Path(sys.argv[2], "run"))
         said = [(record.loss, dict(record.scores)) for record in result.history]
@@ -219,7 +219,7 @@ def test_unusable_images_are_named_once_and_training_goes_on(tmp_path: Path) -> 
     (root / "val" / "images" / "0002.png").write_bytes(b"")
     changed(root / "train/annotations.json", lambda d: d["annotations"][0].update(bbox=[900, 1, 5, 5]))
     listener = Listener()
-    run(root, tmp_path / "run", "detect", observer=listener)
+    run(root, tmp_path / "run", "detect", callback=listener)
     notes = [note for note in listener.notes if "left out" in note]
     assert len(notes) == 2, notes
     assert notes[0].startswith("1 annotations left out: annotation 1 in ")

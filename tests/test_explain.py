@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from train_samples import ARCH, COLOURS, RECIPE, squares
 
 from hwnas.explain import pictures
-from hwnas.explain.attention_maps import attention_places, look
-from hwnas.explain.grad_cam import grad_cam, stage_ends
+from hwnas.explain.attention_maps import attention_places, grad_cam, look, stage_ends
 from hwnas.explain.head_similarity import linear_cka, mean_of_maxima, mean_of_others, similarities
 from hwnas.export.timing.random_weights import randomise
 from hwnas.nn import Network, build

@@ -19,11 +19,10 @@ from hwnas.errors import UsageError
 from hwnas.nn import build
 from hwnas.space import ArchSpec, CascadedGroup, Reuse, SearchSpace, Stage, preset
 from hwnas.space.search_space import AttentionOption
-from hwnas.supernet.networks import Networks, empty_network
-from hwnas.supernet.recalibration import recalibrate
+from hwnas.supernet.evaluator import recalibrate
 from hwnas.supernet.sandwich import Sandwich
 from hwnas.supernet.slices import Piece, pieces
-from hwnas.supernet.weights import SharedWeights
+from hwnas.supernet.weights import SharedWeights, SubnetCache, empty_network
 
 WEIGHTS = SharedWeights.fresh(SPACE, seed=0)
 
@@ -45,7 +44,7 @@ def of_one_kind(attention: object, width: int) -> ArchSpec:
 
 
 def test_a_sliced_network_is_the_stand_alone_one_with_the_same_weights() -> None:
-    networks = Networks(WEIGHTS)
+    networks = SubnetCache(WEIGHTS)
     for arch in drawn(12):
         alone = build(arch).to(memory_format=torch.channels_last)
         missing, unexpected = alone.load_state_dict(WEIGHTS.state_dict(arch), strict=False)
@@ -130,7 +129,7 @@ def test_a_smaller_window_has_the_same_bias_for_the_same_distance() -> None:
 
 def test_gradients_reach_the_slices_that_were_used_and_nothing_else() -> None:
     """The reference is autograd through the slicing itself."""
-    networks = Networks(WEIGHTS)
+    networks = SubnetCache(WEIGHTS)
     for arch in drawn(8):
         labels = torch.arange(6) % 3
         cut = {
@@ -159,7 +158,7 @@ def test_gradients_reach_the_slices_that_were_used_and_nothing_else() -> None:
 
 
 def test_gradients_of_several_networks_add_up() -> None:
-    networks, (one, other) = Networks(WEIGHTS), drawn(2)
+    networks, (one, other) = SubnetCache(WEIGHTS), drawn(2)
 
     def gradients(*archs: ArchSpec) -> dict[str, torch.Tensor]:
         for tensor in WEIGHTS.tensors.values():

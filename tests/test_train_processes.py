@@ -108,7 +108,7 @@ def test_every_optimiser_resumes_to_the_same_bits(data: Path, tmp_path: Path, op
     recipe = dataclasses.replace(RECIPE, optimizer=optimizer)
     train(ARCH, data, recipe, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        train(ARCH, data, recipe, tmp_path / "cut", observer=Watcher(interrupt_in_epoch=2))
+        train(ARCH, data, recipe, tmp_path / "cut", callback=Watcher(interrupt_in_epoch=2))
     train(ARCH, data, recipe, tmp_path / "cut", resume=True)
     assert_same_training(tmp_path / "whole", tmp_path / "cut")
     assert type(make_optimizer(build(ARCH), recipe)).__name__.lower().startswith(optimizer)

@@ -108,7 +108,7 @@ def train(
     """
     _require_packages()
     name, spec = resolve_arch(arch)
-    from hwnas.dense import loop
+    from hwnas.dense import trainer as loop
 
     folder = Path(out) if out else default_folder(name, resume)
     changes = Changes(
@@ -132,10 +132,10 @@ def train(
         "device": device if device != "auto" else None,
     }
     again = resume_command("dense train", arch, data, folder, options)
-    observer = Terminal()
+    callback = Terminal()
     on = training_device(device)
     if int(os.environ.get("RANK", "0")) == 0:
-        observer.note(f"training {name} ({spec.id}) to {task} on {on} into {folder}")
+        callback.note(f"training {name} ({spec.id}) to {task} on {on} into {folder}")
     try:
         result = loop.train(
             spec,
@@ -148,11 +148,11 @@ def train(
             init=named_start(init),
             limit=limit,
             device=on,
-            observer=observer,
+            callback=callback,
         )
     except KeyboardInterrupt:
-        observer.note("interrupted; the last finished epoch is kept. To go on:")
-        observer.note(f"  {again}")
+        callback.note("interrupted; the last finished epoch is kept. To go on:")
+        callback.note(f"  {again}")
         raise
     if int(os.environ.get("RANK", "0")):  # of several processes, the first one speaks
         return
@@ -164,7 +164,7 @@ def train(
             f"{name}: {last.outcome} after epoch {last.epoch}; best {best.outcome} after epoch {best.epoch}\n"
         )
     folder_word, data_word = shlex.quote(str(folder)), shlex.quote(data)
-    observer.note(f"next: hwnas dense evaluate {folder_word} --data {data_word}")
+    callback.note(f"next: hwnas dense evaluate {folder_word} --data {data_word}")
 
 
 @app.command()
@@ -182,7 +182,7 @@ def evaluate(
     """Say how good a detector or a segmentation network is on DATA's val images, or test."""
     _require_packages()
     from hwnas.dense import checkpoint as checkpoints
-    from hwnas.dense import loop
+    from hwnas.dense import trainer as loop
 
     trained = checkpoints.load(checkpoint)
     for reason in trained.skipped:

@@ -34,7 +34,7 @@ from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
     from hwnas.space import SearchSpace
-    from hwnas.supernet import Judge, Settings
+    from hwnas.supernet import Settings, SubnetEvaluator
 
 __all__ = ["app"]
 
@@ -95,7 +95,7 @@ def train(
     Example: hwnas supernet train --data cifar10.tar.xz --space small-images --image-size 32
     """
     require_packages()
-    from hwnas.supernet.loop import train as train_supernet
+    from hwnas.supernet.trainer import train as train_supernet
 
     macs = parse_limits(params=None, macs=max_macs, memory=None).get("macs")
     changes = {"epochs": epochs, "batch_size": batch, "lr": lr, "max_macs": macs, "seed": seed}
@@ -117,8 +117,8 @@ def train(
         "device": device if device != "auto" else None,
     }
     on = training_device(device)
-    observer = Terminal()
-    observer.note(f"training a supernet for the space '{asked.name}' on {on} into {folder}")
+    callback = Terminal()
+    callback.note(f"training a supernet for the space '{asked.name}' on {on} into {folder}")
     try:
         result = train_supernet(
             asked,
@@ -128,11 +128,11 @@ def train(
             limit=known_limit if limit is None else limit,
             resume=resume,
             device=on,
-            observer=observer,
+            callback=callback,
         )
     except KeyboardInterrupt:
-        observer.note("interrupted; the last finished epoch is kept. To go on:")
-        observer.note(f"  {resume_command('supernet train', None, data, folder, options)}")
+        callback.note("interrupted; the last finished epoch is kept. To go on:")
+        callback.note(f"  {resume_command('supernet train', None, data, folder, options)}")
         raise
     last = result.history[-1]
     if as_json:
@@ -153,8 +153,8 @@ def train(
             soft_wrap=True,
         )
     quoted = shlex.quote(str(folder))
-    observer.note(f"next: hwnas supernet evaluate {quoted} uniform-t")
-    observer.note(f"      hwnas search --device DEVICE --budget TIME --accuracy supernet:{quoted}")
+    callback.note(f"next: hwnas supernet evaluate {quoted} uniform-t")
+    callback.note(f"      hwnas search --device DEVICE --budget TIME --accuracy supernet:{quoted}")
 
 
 @app.command()
@@ -182,19 +182,19 @@ def evaluate(
     from hwnas.supernet.calibration import Calibration
 
     named = {name: subject.arch for name, subject in subjects(arch).items()}
-    judge = _judge(path, device, data, updates)
-    line = Calibration.read(_folder(path), judge.updates)
-    judged = dict(zip(named, judge.judged(named.values()), strict=True))
+    evaluator = _evaluator(path, device, data, updates)
+    line = Calibration.read(_folder(path), evaluator.updates)
+    evaluated = dict(zip(named, evaluator.evaluate(named.values()), strict=True))
     expected = {
-        name: None if line is None else SupernetAccuracy(judge, line).estimate(one)
-        for name, one in judged.items()
+        name: None if line is None else SupernetAccuracy(evaluator, line).estimate(one)
+        for name, one in evaluated.items()
     }
     if as_json:
         emit_json(
             {
                 "schema": 1,
                 "supernet": path,
-                "updates": judge.updates,
+                "updates": evaluator.updates,
                 "calibration": None if line is None else dataclasses.asdict(line),
                 "networks": [
                     {
@@ -208,13 +208,13 @@ def evaluate(
                         "images": one.images,
                         "seconds": one.seconds,
                     }
-                    for (name, one), estimate in zip(judged.items(), expected.values(), strict=True)
+                    for (name, one), estimate in zip(evaluated.items(), expected.values(), strict=True)
                 ],
             }
         )
         return
-    after = f"after {judge.updates} updates of its own" if judge.updates else "with shared weights"
-    for name, one in judged.items():
+    after = f"after {evaluator.updates} updates of its own" if evaluator.updates else "with shared weights"
+    for name, one in evaluated.items():
         estimate = expected[name]
         trained = (
             "" if estimate is None else f"; {estimate.value:.2f} ± {estimate.std:.2f} % expected when trained"
@@ -250,20 +250,19 @@ def calibrate(
     Example: hwnas supernet calibrate trainings/supernet-1 trainings
     """
     require_packages()
-    from hwnas.supernet.calibration import Calibration
-    from hwnas.supernet.trained import comparable
+    from hwnas.supernet.calibration import Calibration, comparable
     from hwnas.train.trainings import read_trainings
 
-    judge = _judge(path, device, data, updates)
-    known = comparable(read_trainings(Path(trainings)), judge)
+    evaluator = _evaluator(path, device, data, updates)
+    known = comparable(read_trainings(Path(trainings)), evaluator)
     Calibration.require_enough(len(known.archs))
-    judged = judge.judged(known.archs)
+    evaluated = evaluator.evaluate(known.archs)
     line = Calibration.fitted(
-        [one.loss for one in judged],
+        [one.loss for one in evaluated],
         known.top1_percent,
-        loss_stds=[one.loss_std for one in judged],
+        loss_stds=[one.loss_std for one in evaluated],
     )
-    written = line.write(_folder(path), judge.updates)
+    written = line.write(_folder(path), evaluator.updates)
     if as_json:
         emit_json(
             {"schema": 1, "out": str(written), "condition": known.condition, **dataclasses.asdict(line)}
@@ -276,12 +275,12 @@ def calibrate(
     )
 
 
-def _judge(path: str, device: str, data: str | None, updates: int | None) -> Judge:
-    from hwnas.supernet.judge import Judge
+def _evaluator(path: str, device: str, data: str | None, updates: int | None) -> SubnetEvaluator:
+    from hwnas.supernet.evaluator import SubnetEvaluator
 
     if updates is not None and data is None:
         raise UsageError("--updates needs the images that the supernet was trained on: add --data DATA")
-    return Judge.load(path, device=training_device(device), data=data, updates=updates)
+    return SubnetEvaluator.load(path, device=training_device(device), data=data, updates=updates)
 
 
 def _before(folder: Path, resume: bool) -> tuple[Settings, SearchSpace | str, int | None]:

@@ -118,9 +118,9 @@ def command(
         "device": device if device != "auto" else None,
     }
     again = resume_command("train", arch, data, folder, options)
-    observer = Terminal()
+    callback = Terminal()
     if int(os.environ.get("RANK", "0")) == 0:
-        observer.note(f"training {name} ({spec.id}) on {on} into {folder}")
+        callback.note(f"training {name} ({spec.id}) on {on} into {folder}")
     try:
         result = train(
             spec,
@@ -132,18 +132,18 @@ def command(
             init=named_start(init),
             limit=limit,
             device=on,
-            observer=observer,
+            callback=callback,
         )
     except KeyboardInterrupt:
-        observer.note("interrupted; the last finished epoch is kept. To go on:")
-        observer.note(f"  {again}")
+        callback.note("interrupted; the last finished epoch is kept. To go on:")
+        callback.note(f"  {again}")
         raise
     if int(os.environ.get("RANK", "0")):  # of several processes, the first one speaks
         return
     try:
         remember(row_of(result.document, init=init or ""), folder.parent / TABLE)
     except HwnasError as error:  # the training is whole without
-        observer.note(str(error))
+        callback.note(str(error))
     last, best = result.history[-1], result.best
     if as_json:
         emit_json({**result.document, "out": str(folder)})
@@ -154,8 +154,8 @@ def command(
             f"best top-1 {best.top1_percent:.2f} % after epoch {best.epoch}\n"
         )
     checkpoint = shlex.quote(str(folder))
-    observer.note(f"next: hwnas evaluate {checkpoint} --data {shlex.quote(data)}")
-    observer.note(f"      hwnas export {checkpoint} --evaluate {shlex.quote(data)}")
+    callback.note(f"next: hwnas evaluate {checkpoint} --data {shlex.quote(data)}")
+    callback.note(f"      hwnas export {checkpoint} --evaluate {shlex.quote(data)}")
 
 
 def _chosen_recipe(asked: str | None, resumed: Path | None) -> tuple[Recipe, int | None]:

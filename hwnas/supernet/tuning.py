@@ -19,10 +19,9 @@ from hwnas.data.images import Images
 from hwnas.data.pixels import Pixels
 from hwnas.errors import UsageError
 from hwnas.supernet.checkpoint import Checkpoint
-from hwnas.supernet.images import selected, trained_on
-from hwnas.supernet.resizing import resized
-from hwnas.train.brief import Brief
+from hwnas.supernet.images import resized, selected, training_images
 from hwnas.train.folder import described_data
+from hwnas.train.optim import ShortTraining
 
 __all__ = ["UPDATES", "Tuning"]
 
@@ -56,7 +55,7 @@ class Tuning:
                 "networks are tuned on the images that their supernet was trained on, got others: "
                 f"{images.path}; it was {saved.data.get('name')}"
             )
-        pixels = trained_on(
+        pixels = training_images(
             images,
             side=max(saved.space.resolution),
             limit=limit,
@@ -79,7 +78,7 @@ class Tuning:
         """
         size, count = min(BATCH, len(self.images)), self.updates
         warmup = max(1, count // 14)
-        training = Brief(
+        training = ShortTraining(
             network,
             batch_size=size,
             share_of_peak=lambda update: min(1.0, (update + 1) / warmup) * (1 - update / count),

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from hwnas.data.randomness import isolated
 from hwnas.errors import UsageError
-from hwnas.nn.awakening import awakened
+from hwnas.nn import build
+from hwnas.nn.blocks import open_branches
 from hwnas.nn.network import build_op
 from hwnas.space import ArchSpec, Head, SearchSpace, Stage, StageSpace, Stem, lower
 from hwnas.supernet.slices import Piece, op_pieces, pieces, shared_place
 
-__all__ = ["SharedWeights"]
+__all__ = [
+    "SharedWeights",
+    "SubnetCache",
+    "empty_network",
+]
 
 
 class SharedWeights:
@@ -50,7 +57,7 @@ class SharedWeights:
                 for op in lower(arch):
                     if (shared_place(op, arch), op.key) not in copied:
                         copied.add((shared_place(op, arch), op.key))
-                        _copy_in(awakened(build_op(op), branch_weight), op_pieces(op, arch), tensors)
+                        _copy_in(open_branches(build_op(op), branch_weight), op_pieces(op, arch), tensors)
         return cls(tensors)
 
     @property
@@ -87,7 +94,7 @@ class SharedWeights:
         """Copies of the network's parameters by the names of `hwnas.nn.build(arch)`.
 
         BatchNorm's running statistics are not among them: they belong to one network, see
-        `hwnas.supernet.recalibration`. Raises UsageError as `require`.
+        `hwnas.supernet.evaluator`. Raises UsageError as `require`.
         """
         self.require(arch)
         return {
@@ -152,7 +159,7 @@ def _copy_in(
 
 
 def _widest(space: SearchSpace) -> Iterator[ArchSpec]:
-    """Networks of which some has the largest of every tensor: each attention, each layout, each image size
+    """SubnetCache of which some has the largest of every tensor: each attention, each layout, each image size
     and stride at full depth, in the widest stages that they fit."""
     layouts = max(len(stage.layout) for stage in space.stages)
     options = max(len(stage.attention) for stage in space.stages)
@@ -182,3 +189,69 @@ def _widest_stage(stage: StageSpace, layout: int, option: int) -> Stage:
         layout=name,
         ffn_ratio=max(stage.ffn_ratio),
     )
+
+
+# --- subnets: ordinary networks of `hwnas.nn`, made without initialising ----------------------
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+"""Images (B, 3, R, R) to logits (B, classes)."""
+
+
+def empty_network(arch: ArchSpec, device: torch.device | str = "cpu") -> nn.Module:
+    """The network of `arch` with whatever numbers its memory held, and fresh statistics of BatchNorm.
+
+    Made where it runs; nothing is drawn for it, so that no generator of random numbers moves.
+    """
+    with torch.device(device), _NothingDrawn():
+        network: nn.Module = build(arch)
+    return network.to(memory_format=torch.channels_last)
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Within it, what `torch.nn.init` is given stays as it is."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+class SubnetCache:
+    """SubnetCache with the shared weights as they are now.
+
+    Those that come up again and again, as the largest and the smallest ones do, stay built, and are
+    compiled once if asked for.
+    """
+
+    def __init__(
+        self, weights: SharedWeights, *, recurring: Iterable[ArchSpec] = (), compile: bool = False
+    ) -> None:
+        self.weights = weights
+        self._compile = compile
+        self._recurring = {arch.id for arch in recurring}
+        self._built: dict[str, tuple[nn.Module, Forward]] = {}
+
+    def network(self, arch: ArchSpec) -> tuple[nn.Module, Forward]:
+        """The network of `arch`, on the weights' device, with copies of their present values; and what
+        runs it.
+
+        It is in train mode. Raises UsageError for a network that cannot be cut from the weights.
+        """
+        found = self._built.get(arch.id)
+        if found is None:
+            self.weights.require(arch)
+            network = empty_network(arch, self.weights.device)
+            lasts = arch.id in self._recurring
+            forward = cast(Forward, torch.compile(network) if lasts and self._compile else network)
+            found = network.train(), forward
+            if lasts:
+                self._built[arch.id] = found
+        self.weights.load_into(found[0], arch)
+        return found

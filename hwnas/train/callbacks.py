@@ -1,4 +1,4 @@
-"""Observer: who wants to know how a training goes, and what it is told."""
+"""Callback: who wants to know how a training goes, and what it is told."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 from hwnas.errors import HwnasError
 
-__all__ = ["FinishedEpoch", "Observer", "Progress", "Silent", "TrainingFailed", "listed"]
+__all__ = ["Callback", "FinishedEpoch", "NullCallback", "Progress", "TrainingFailed", "listed"]
 
 
 class TrainingFailed(HwnasError):
@@ -57,7 +57,7 @@ class Progress:
 
 
 class FinishedEpoch(Protocol):
-    """What an observer may ask the record of an epoch for, whatever is trained."""
+    """What an callback may ask the record of an epoch for, whatever is trained."""
 
     @property
     def epoch(self) -> int:
@@ -80,7 +80,7 @@ class FinishedEpoch(Protocol):
         """Wall clock, evaluation included."""
 
 
-class Observer(Protocol):
+class Callback(Protocol):
     """Who wants to know how a training goes."""
 
     def note(self, text: str) -> None:
@@ -93,8 +93,8 @@ class Observer(Protocol):
         """An epoch is done and its checkpoint written."""
 
 
-class Silent:
-    """The observer that looks away."""
+class NullCallback:
+    """The callback that looks away."""
 
     def note(self, text: str) -> None: ...
     def step(self, progress: Progress) -> None: ...

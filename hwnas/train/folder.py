@@ -25,7 +25,7 @@ from hwnas.data.images import Image, Images
 from hwnas.errors import UsageError
 from hwnas.io.atomic import write_whole
 from hwnas.space import ArchSpec, lower
-from hwnas.train.callbacks import Observer
+from hwnas.train.callbacks import Callback
 from hwnas.train.checkpoint import BEST, LAST, PREVIOUS, Checkpoint
 from hwnas.train.distributed import Group
 
@@ -103,7 +103,7 @@ def prepared_folder(
     out: Path,
     start: Saved,
     resume: bool,
-    observer: Observer,
+    callback: Callback,
     resume_point: Callable[[Path], Saved],
     group: Group,
 ) -> Saved | None:
@@ -118,16 +118,16 @@ def prepared_folder(
     before = None
     for turn in (True, False):
         if group.is_first is turn:
-            before = _prepared(out, start, resume or not turn, observer, resume_point)
+            before = _prepared(out, start, resume or not turn, callback, resume_point)
         group.wait()
     return before
 
 
-def newest(out: Path, resume_point: Callable[[Path], Kept], observer: Observer) -> Kept:
+def newest(out: Path, resume_point: Callable[[Path], Kept], callback: Callback) -> Kept:
     """The newest whole checkpoint of a folder; what is damaged is told, and never taken for whole."""
     saved = resume_point(out)
     for reason in saved.skipped:
-        observer.note(f"{reason}; going on from the checkpoint before it")
+        callback.note(f"{reason}; going on from the checkpoint before it")
     if saved.path == out / PREVIOUS and (out / LAST).exists():
         (out / LAST).replace(out / f"{LAST}.damaged")  # must not become `previous`
     return saved
@@ -152,7 +152,7 @@ def read_history(out: Path) -> list[dict[str, Any]]:
 
 
 def _prepared(
-    out: Path, start: Saved, resume: bool, observer: Observer, resume_point: Callable[[Path], Saved]
+    out: Path, start: Saved, resume: bool, callback: Callback, resume_point: Callable[[Path], Saved]
 ) -> Saved | None:
     files = (LAST, PREVIOUS)
     held = [file for file in (*files, BEST) if (out / file).exists()]
@@ -169,9 +169,9 @@ def _prepared(
         raise UsageError(f"{out}: cannot be written: {error.strerror}: choose another folder") from None
     if not any(file in held for file in files):
         return None
-    saved = newest(out, resume_point, observer)
+    saved = newest(out, resume_point, callback)
     refuse_another(out, "training", _differences(saved, start))
-    observer.note(f"resuming after epoch {saved.epoch} of {start.recipe.epochs}")
+    callback.note(f"resuming after epoch {saved.epoch} of {start.recipe.epochs}")
     return saved
 
 

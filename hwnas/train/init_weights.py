@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from hwnas.train.callbacks import Observer
+    from hwnas.train.callbacks import Callback
 
 __all__ = [
     "PUBLISHED",
@@ -84,7 +84,7 @@ def initialise(
     network: nn.Module,
     asked: Path | str | Callable[[ArchSpec], Start],
     arch: ArchSpec,
-    observer: Observer,
+    callback: Callback,
 ) -> None:
     """Start from other weights, where they fit; says which did. `asked` is as for `find_start`, or finds
     them itself. Raises UsageError when none does."""
@@ -96,7 +96,7 @@ def initialise(
     network.load_state_dict(taken, strict=False)
     changed = sum(given.weights[key].shape != weight.shape for key, weight in taken.items())
     left = sorted(set(own) - set(taken))
-    observer.note(
+    callback.note(
         f"{given.source}: {len(taken)} of {len(own)} tensors taken"
         + (f", {changed} of them sliced or resized" if changed else "")
         + (f"; freshly initialised: {', '.join(left[:5])}{' ...' if len(left) > 5 else ''}" if left else "")

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from hwnas import plugins
 
-__all__ = ["OptimisationRecipe", "decay_groups", "make_optimizer", "make_schedule", "matrix_precision"]
+__all__ = [
+    "OptimisationRecipe",
+    "ShortTraining",
+    "decay_groups",
+    "make_optimizer",
+    "make_schedule",
+    "matrix_precision",
+]
 
 
 class OptimisationRecipe(Protocol):
@@ -82,3 +92,42 @@ def matrix_precision(precision: str, device: str) -> torch.dtype | None:
     if device == "cpu" or torch.cuda.is_bf16_supported():
         return torch.bfloat16
     return torch.float16
+
+
+# --- short trainings: seconds or minutes, one update at a time -------------------------------
+# For code that trains many networks. No recipe, no checkpoint.
+
+PEAK_LR = 1e-3
+"""Of AdamW, for batches of `LR_BATCH_SIZE` images; with the root of their size for others."""
+LR_BATCH_SIZE = 64
+WEIGHT_DECAY, LABEL_SMOOTHING, CLIP_GRAD_NORM = 0.025, 0.1, 1.0
+
+
+class ShortTraining:
+    """A network in training."""
+
+    def __init__(self, network: nn.Module, *, batch_size: int, share_of_peak: Callable[[int], float]) -> None:
+        """`share_of_peak` is the learning rate of an update, 0 the first, over its peak."""
+        self._network = network.train()
+        parameters = list(network.parameters())
+        self._optimizer = torch.optim.AdamW(
+            [
+                {"params": [one for one in parameters if one.ndim > 1], "weight_decay": WEIGHT_DECAY},
+                {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=PEAK_LR * math.sqrt(batch_size / LR_BATCH_SIZE),
+        )
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, share_of_peak)
+
+    def update(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Learns from a batch, (B, 3, R, R) and (B,); the network must be in train mode.
+
+        What it answered before: logits, (B, classes).
+        """
+        self._optimizer.zero_grad(set_to_none=True)
+        logits: torch.Tensor = self._network(images).float()
+        F.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING).backward()
+        nn.utils.clip_grad_norm_(self._network.parameters(), CLIP_GRAD_NORM)
+        self._optimizer.step()
+        self._schedule.step()
+        return logits.detach()

@@ -18,7 +18,7 @@ from hwnas.data.randomness import isolated
 from hwnas.errors import FileFormatError
 from hwnas.space import ArchSpec
 from hwnas.train import distillation
-from hwnas.train.callbacks import FinishedEpoch, Observer, Progress, TrainingFailed, listed
+from hwnas.train.callbacks import Callback, FinishedEpoch, Progress, TrainingFailed, listed
 from hwnas.train.checkpoint import BEST, LAST, Checkpoint, EpochRecord, Saved, TrainingState
 from hwnas.train.distillation import Teacher
 from hwnas.train.distributed import Group
@@ -81,13 +81,13 @@ class Updates(ABC, Generic[Network, BatchT]):
         steps: int,
         device: str,
         clock: Callable[[], float],
-        observer: Observer,
+        callback: Callback,
         group: Group,
     ) -> None:
         """`network` lies on `device` and has its first weights; `steps` updates are an epoch."""
         averaging = plugins.require("timm.utils", extra="torch")
         self.network, self.steps, self.device = network, steps, device
-        self.clock, self.observer, self.group = clock, observer, group
+        self.clock, self.callback, self.group = clock, callback, group
         self._recipe = recipe
         self.optimizer = make_optimizer(network, recipe)
         self.schedule = make_schedule(self.optimizer, recipe, steps)
@@ -144,7 +144,7 @@ class Updates(ABC, Generic[Network, BatchT]):
                     mean = float(totals[0] / totals[1].clamp(min=1))
                     if not math.isfinite(mean):
                         raise TrainingFailed.because(number, "training loss", mean)
-                    self.observer.step(
+                    self.callback.step(
                         Progress.after(
                             step,
                             steps=self.steps,
@@ -220,7 +220,7 @@ class Trainer(Updates[nn.Module, Batch]):
         device: str,
         builder: Callable[[ArchSpec], nn.Module],
         clock: Callable[[], float],
-        observer: Observer,
+        callback: Callback,
         group: Group,
         teacher: Teacher | None,
         initialise: Callable[[nn.Module], None] | None = None,
@@ -234,7 +234,7 @@ class Trainer(Updates[nn.Module, Batch]):
             if teacher is not None:
                 distillation.give_second_head(network)
         network = network.to(device).to(memory_format=torch.channels_last)
-        super().__init__(network, recipe, steps, device, clock, observer, group)
+        super().__init__(network, recipe, steps, device, clock, callback, group)
         self.forward: Callable[[Tensor], Tensor] = (
             cast(Any, torch.compile(network)) if recipe.compile else network
         )
@@ -321,7 +321,7 @@ class Trainable(Protocol[AnySaved, BatchesT, Record]):
         """What is said of images that could not be used, as in '3 images left out'."""
 
     clock: Callable[[], float]
-    observer: Observer
+    callback: Callback
     group: Group
 
     def epoch(self, number: int, batches: BatchesT) -> tuple[float, float, Sequence[tuple[str, str]]]:
@@ -358,7 +358,7 @@ def all_epochs(
         bad = [item for item in (*unused, *unjudged) if item[0] not in known_bad]
         if bad:
             known_bad.update(file for file, _ in bad)
-            trainer.observer.note(listed(trainer.left_out, bad))
+            trainer.callback.note(listed(trainer.left_out, bad))
         is_best = all(trainer.score(record) > trainer.score(earlier) for earlier in history)
         history = (*history, record)
         if trainer.group.is_first:
@@ -367,5 +367,5 @@ def all_epochs(
                 save(dataclasses.replace(current, training=None), out / BEST)
             save(current, out / LAST)
             write_history(out, history)
-        trainer.observer.epoch(record)
+        trainer.callback.epoch(record)
     return history

@@ -27,7 +27,7 @@ from hwnas.errors import UsageError
 from hwnas.io.atomic import write_whole
 from hwnas.space import ArchSpec
 from hwnas.train import checkpoint as checkpoints
-from hwnas.train.callbacks import Observer, Progress, Silent, TrainingFailed, listed
+from hwnas.train.callbacks import Callback, NullCallback, Progress, TrainingFailed, listed
 from hwnas.train.checkpoint import Checkpoint, EpochRecord
 from hwnas.train.distillation import load_teacher
 from hwnas.train.distributed import Group, joined
@@ -36,7 +36,7 @@ from hwnas.train.init_weights import Start, initialise
 from hwnas.train.recipe import Recipe
 from hwnas.train.trainer import Trainer, all_epochs
 
-__all__ = ["Observer", "Progress", "TrainingFailed", "TrainingResult", "train"]
+__all__ = ["Callback", "Progress", "TrainingFailed", "TrainingResult", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def train(
     limit: int | None = None,
     device: str = "cpu",
     builder: Callable[[ArchSpec], nn.Module] | None = None,
-    observer: Observer | None = None,
+    callback: Callback | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainingResult:
     """Train `arch`, adapted to the images of `data`, into the folder `out`.
@@ -85,12 +85,12 @@ def train(
     finished epoch is on the disk.
     """
     with joined(device, recipe.batch_size) as group:
-        observer = observer if observer is not None and group.is_first else Silent()
+        callback = callback if callback is not None and group.is_first else NullCallback()
         images = data if isinstance(data, Images) else open_images(data)
         if images.empty:
-            observer.note(listed("empty files left out", [(file, "0 bytes") for file in images.empty]))
+            callback.note(listed("empty files left out", [(file, "0 bytes") for file in images.empty]))
         start = _question(arch, images, recipe, name, limit)
-        before = prepared_folder(out, start, resume, observer, checkpoints.resume_point, group)
+        before = prepared_folder(out, start, resume, callback, checkpoints.resume_point, group)
         init = None if before is not None else init
         training, evaluation = _batches(images, start, device, group)
         trainer = Trainer(
@@ -100,10 +100,10 @@ def train(
             device,
             builder or _default_builder(),
             clock,
-            observer,
+            callback,
             group,
             load_teacher(recipe.teacher, start.classes_names).to(device) if recipe.teacher else None,
-            None if init is None else partial(initialise, asked=init, arch=start.arch, observer=observer),
+            None if init is None else partial(initialise, asked=init, arch=start.arch, callback=callback),
         )
         if before is not None:
             trainer.restore(before)
