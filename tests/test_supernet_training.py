@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import random
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -29,11 +31,12 @@ from hwnas.supernet import Calibration, Settings, SubnetEvaluator, find_start, t
 from hwnas.supernet.checkpoint import load, resume_point
 from hwnas.supernet.images import split_images, training_images
 from hwnas.supernet.sandwich import Sandwich
-from hwnas.supernet.trainer import Trainer
+from hwnas.supernet.trainer import SubnetBatch, SupernetTrainer
 from hwnas.supernet.weights import SharedWeights, SubnetCache
 from hwnas.train.callbacks import FinishedEpoch, NullCallback
 from hwnas.train.init_weights import initialise
 from hwnas.train.training import train as train_alone
+from hwnas.train.trainer import Context
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +147,7 @@ def test_a_resumed_training_ends_with_the_bits_of_an_uninterrupted_one(data: Pat
             train(SPACE, data, SETTINGS, tmp_path / "cut", resume=True, callback=StopAfter(last), **options)
     resumed = train(SPACE, data, SETTINGS, tmp_path / "cut", resume=True, **options)
     assert resumed.history == whole.history and len(whole.history) == 3
-    one, other = load(tmp_path / "whole").tensors, load(tmp_path / "cut").tensors
+    one, other = load(tmp_path / "whole").state_dict, load(tmp_path / "cut").state_dict
     assert one.keys() == other.keys()
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
     with pytest.raises(UsageError, match="already holds a training: add --resume"):
@@ -165,14 +168,14 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(data: Path, tmp_p
 
 
 def test_one_update_moves_the_weights_that_its_networks_use_and_no_others(data: Path) -> None:
-    pixels, _ = split_images(open_images(data), side=16, limit=None, held_back=9, calibration=12, seed=0)
+    pixels, held = split_images(open_images(data), side=16, limit=None, held_back=9, calibration=12, seed=0)
     weights = SharedWeights.fresh(SPACE, seed=0)
-    trainer = Trainer(weights, Sandwich(SPACE), SETTINGS, pixels, NullCallback())
+    trainer = SupernetTrainer(weights, Sandwich(SPACE), SETTINGS, 5, held, Context())
     before = {name: tensor.detach().clone() for name, tensor in weights.tensors.items()}
     images, labels = next(pixels.training_batches(12, seed=0, epoch=1))
     largest, smallest = Sandwich(SPACE).largest[0], Sandwich(SPACE).smallest[0]  # of reuse attention
     trainer.schedule.step_update(5)
-    trainer.update(images, labels, [largest, smallest])
+    trainer.update(SubnetBatch(images, labels, (largest, smallest)))
     moved = {name for name, tensor in weights.tensors.items() if not torch.equal(tensor, before[name])}
     assert any("[reuse]" in name for name in moved) and "head.linear.weight" in moved
     assert not any(
@@ -206,14 +209,14 @@ def test_bfloat16_trains_too(data: Path, tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, epochs=1, precision="bf16")
     done = train(SPACE, data, settings, tmp_path, limit=48)
     assert 0 < done.history[0].loss < 5
-    assert all(tensor.dtype == torch.float32 for tensor in load(tmp_path).tensors.values())
+    assert all(tensor.dtype == torch.float32 for tensor in load(tmp_path).state_dict.values())
 
 
 def test_every_mistake_in_the_settings_is_said() -> None:
     with pytest.raises(UsageError) as error:
         Settings(epochs=0, teacher_share=2, precision="fp64", lr=float("nan"))
     assert [line.split(":")[1].strip() for line in str(error.value).splitlines()] == [
-        "epochs", "teacher_share", "warmup_epochs", "lr", "precision",
+        "epochs", "lr", "warmup_epochs", "precision", "teacher_share",
     ]  # fmt: skip
 
 
@@ -399,6 +402,31 @@ def test_a_training_from_a_supernet_starts_exactly_at_the_subnets_output(
     assert result.arch == arch and result.history[0].top1_percent > 50, "of nine classes"
     with pytest.raises(UsageError, match="must be one of the space"):
         train_alone(preset("uniform-t"), nine, still, tmp_path / "no", init=start)
+
+
+# --- files of format 1, by the code before supernets shared the trainer of classifiers ---------
+
+OLD = Path(__file__).parent / "supernet_format_1"
+
+
+def test_a_folder_of_format_1_is_evaluated_as_the_code_that_wrote_it_did(tmp_path: Path) -> None:
+    expected = json.loads((OLD / "expected.json").read_text())
+    evaluator = SubnetEvaluator.load(OLD / "run")
+    sandwich = Sandwich(load(OLD / "run").space)
+    found = evaluator.evaluate([*sandwich.largest, *sandwich.smallest])
+    assert [one.loss for one in found] == pytest.approx(expected["losses_after_2_epochs"], rel=1e-4)
+
+
+def test_a_folder_of_format_1_resumes_to_the_epoch_that_its_own_code_trained(tmp_path: Path) -> None:
+    expected = json.loads((OLD / "expected.json").read_text())["history"]
+    out = tmp_path / "run"
+    shutil.copytree(OLD / "run", out)
+    saved = load(out)
+    done = train(saved.space, OLD / "squares.tar.gz", saved.recipe, out, resume=True, clock=lambda: 0.0)
+    assert len(done.history) == 3
+    for record, old in zip(done.history, expected, strict=True):
+        assert record.loss == pytest.approx(old["loss"], rel=1e-4)
+        assert record.lr == pytest.approx(old["lr"]) and record.largest_percent == old["largest_percent"]
 
 
 # --- files -----------------------------------------------------------------------------------

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import socket
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("timm")
+pytest.importorskip("pycocotools")
 
 import torch
+from dense_samples import ARCH as DENSE_ARCH
+from dense_samples import RECIPE as DENSE_RECIPE
+from dense_samples import shapes
+from supernet_samples import SETTINGS, SPACE
 from test_train_loop import Watcher, assert_same_training
-from train_samples import ARCH, PLAIN_RECIPE, squares
+from train_samples import ARCH, PLAIN_RECIPE, launched, squares
 
+from hwnas.dense.checkpoint import resume_point as resume_dense
+from hwnas.dense.trainer import train as train_dense
 from hwnas.errors import UsageError
 from hwnas.nn import build
+from hwnas.supernet.checkpoint import Checkpoint as SupernetCheckpoint
+from hwnas.supernet.checkpoint import load as load_supernet
+from hwnas.supernet.trainer import SubnetBatch, SupernetTrainer
+from hwnas.supernet.trainer import train as train_supernet
+from hwnas.supernet.weights import SharedWeights
 from hwnas.train.checkpoint import load, resume_point
 from hwnas.train.distributed import Group, joined
 from hwnas.train.optim import make_optimizer
@@ -32,32 +39,6 @@ RECIPE = dataclasses.replace(PLAIN_RECIPE, epochs=2, ema_decay=0.0)
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return squares(tmp_path_factory.mktemp("squares") / "data")
-
-
-def launched(script: str, *arguments: str) -> None:
-    """Two processes with the environment that torchrun gives them."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    root = Path(__file__).parents[1]
-    paths = os.pathsep.join([str(root), str(root / "tests")])
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(script), *arguments],
-            env={
-                **os.environ,
-                "PYTHONPATH": paths,
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": "2",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "OMP_NUM_THREADS": "1",
-            },
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(120) for process in running] == [0, 0]
 
 
 def test_two_processes_do_what_one_does_in_two_parts(data: Path, tmp_path: Path) -> None:
@@ -84,6 +65,92 @@ def test_two_processes_do_what_one_does_in_two_parts(data: Path, tmp_path: Path)
 
     assert distance(parts.training.model) < 0.2 * distance(whole.training.model)
     train(ARCH, data, RECIPE, tmp_path / "two", resume=True)  # finished: one process agrees with two
+
+
+class InTwoParts(SupernetTrainer):
+    """What two processes do, one after the other: the mean of the gradients of both halves of a batch."""
+
+    def backward(self, batch: SubnetBatch) -> torch.Tensor:
+        half = len(batch.labels) // 2
+        losses = [
+            super(InTwoParts, self).backward(
+                SubnetBatch(batch.images[part], batch.labels[part], batch.subnets)
+            )
+            for part in (slice(half), slice(half, None))
+        ]
+        for parameter in self.network.parameters():
+            if parameter.grad is not None:
+                parameter.grad /= 2
+        return (losses[0] + losses[1]) / 2
+
+
+def test_two_processes_train_a_supernet_as_one_does_in_two_parts(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = """
+        import sys
+        from pathlib import Path
+        from supernet_samples import SETTINGS, SPACE
+        from hwnas.supernet import train
+        train(SPACE, Path(sys.argv[1]), SETTINGS, Path(sys.argv[2]))
+    """
+    launched(script, str(data), str(tmp_path / "two"))
+    train_supernet(SPACE, data, SETTINGS, tmp_path / "whole")
+    monkeypatch.setattr("hwnas.supernet.trainer.SupernetTrainer", InTwoParts)
+    train_supernet(SPACE, data, SETTINGS, tmp_path / "parts")
+    two, parts, whole = (load_supernet(tmp_path / run) for run in ("two", "parts", "whole"))
+    for one, other in zip(two.history, parts.history, strict=True):
+        assert one.loss == pytest.approx(other.loss, abs=2e-3)
+    start = SharedWeights.fresh(SPACE, seed=SETTINGS.seed).tensors
+
+    def distance(one: SupernetCheckpoint, other: dict[str, torch.Tensor]) -> float:
+        return float(sum((one.state_dict[name] - other[name]).square().sum() for name in start) ** 0.5)
+
+    trained = distance(parts, {name: tensor.detach() for name, tensor in start.items()})
+    assert distance(two, parts.state_dict) < 0.02 * trained
+    assert distance(two, parts.state_dict) < 0.2 * distance(two, whole.state_dict)
+    assert sorted(file.name for file in (tmp_path / "two").iterdir()) == sorted(
+        file.name for file in (tmp_path / "whole").iterdir()
+    )
+
+
+def test_two_processes_train_a_detector(tmp_path: Path) -> None:
+    photos = shapes(tmp_path / "photos", train=16, val=2)
+    script = """
+        import dataclasses, sys
+        from pathlib import Path
+        from dense_samples import ARCH, RECIPE
+        from hwnas.dense import train
+        recipe = dataclasses.replace(RECIPE, ema_decay=0.9)
+        train(ARCH, "detect", Path(sys.argv[1]), recipe, Path(sys.argv[2]))
+    """
+    launched(script, str(photos), str(tmp_path / "two"))
+    recipe = dataclasses.replace(DENSE_RECIPE, ema_decay=0.9)
+    alone = train_dense(DENSE_ARCH, "detect", photos, recipe, tmp_path / "one")
+    two = resume_dense(tmp_path / "two")
+    assert [record.lr for record in two.history] == [record.lr for record in alone.history]
+    for one, other in zip(two.history, alone.history, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=0.1), "BatchNorm sees half a batch"
+    # one process goes on where two ended: nothing is left to do, and nothing differs
+    again = train_dense(DENSE_ARCH, "detect", photos, recipe, tmp_path / "two", resume=True)
+    assert again.history == two.history
+
+
+def test_gradients_are_averaged_over_processes_and_stay_absent_where_no_process_has_one(
+    tmp_path: Path,
+) -> None:
+    script = """
+        import torch
+        from hwnas.train.distributed import joined
+        network = torch.nn.ModuleList([torch.nn.Linear(1, 1, bias=False) for _ in range(3)])
+        with joined("cpu", 4) as group:
+            network[0].weight.grad = torch.full((1, 1), float(group.rank + 1))
+            if group.is_first:
+                network[1].weight.grad = torch.full((1, 1), 4.0)
+            group.average_gradients(network)
+        assert [None if p.grad is None else p.grad.item() for p in network.parameters()] == [1.5, 2.0, None]
+    """
+    launched(script)
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,8 +36,8 @@ def collected(work: Path) -> dict[str, Any]:
     saved = load(work / "supernet")
     started = sorted(work.glob("started-*.json"))
     return {
-        "settings": saved.settings.to_dict(),
-        "parameters": sum(tensor.numel() for tensor in saved.tensors.values()),
+        "settings": saved.recipe.to_dict(),
+        "parameters": sum(tensor.numel() for tensor in saved.state_dict.values()),
         "history": [asdict(record) for record in saved.history],
         "estimates": json.loads((work / "estimates.json").read_text()),
         "training_images": [json.loads(file.read_text()) for file in started],

@@ -292,7 +292,7 @@ def _before(folder: Path, resume: bool) -> tuple[Settings, SearchSpace | str, in
     if not resume or not any((folder / file).exists() for file in (LAST, PREVIOUS)):
         return Settings(), "default", None
     saved = load(folder)
-    return saved.settings, saved.space, saved.data.get("limit")
+    return saved.recipe, saved.space, saved.data.get("limit")
 
 
 def _changed(settings: Settings, changes: dict[str, Any], fields: list[str]) -> Settings:

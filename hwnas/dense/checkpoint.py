@@ -15,9 +15,10 @@ from hwnas import __version__
 from hwnas.dense.evaluation import LEADING
 from hwnas.dense.networks import DenseNetwork, build_dense
 from hwnas.dense.recipe import DenseRecipe
-from hwnas.train.checkpoint import Kind, Saved
+from hwnas.train.checkpoint import Kind, SavedNetwork
 
 __all__ = [
+    "KIND",
     "DenseCheckpoint",
     "DenseRecord",
     "load",
@@ -50,16 +51,16 @@ class DenseRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class DenseCheckpoint(Saved[DenseRecipe, DenseRecord]):
+class DenseCheckpoint(SavedNetwork[DenseRecipe, DenseRecord]):
     """A trained detector or segmentation network and how it came about; label 1 is the first class."""
 
     task: str = field(kw_only=True)
     """detect, instance or segment."""
 
 
-_KIND = Kind("hwnas dense checkpoint", DenseCheckpoint, DenseRecipe, DenseRecord, more=("task",))
+KIND = Kind("hwnas dense checkpoint", DenseCheckpoint, DenseRecipe, DenseRecord, more=("task",))
 
-save, load, resume_point = _KIND.save, _KIND.load, _KIND.resume_point
+save, load, resume_point = KIND.save, KIND.load, KIND.resume_point
 
 
 def trained_network(checkpoint: DenseCheckpoint) -> DenseNetwork:

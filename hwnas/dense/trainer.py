@@ -1,4 +1,7 @@
-"""DenseTrainer: a detector or a segmentation network, its losses, and what is kept of it."""
+"""Training a detector or a segmentation network: losses, initial weights, from a data folder to a result.
+
+Folder, checkpoints, optimiser, randomness and several processes are those of `hwnas.train`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,8 +21,7 @@ from torch import Tensor
 from hwnas import plugins
 from hwnas.data.loader import worker_count
 from hwnas.data.randomness import deterministic, isolated
-from hwnas.dense import checkpoint as checkpoints
-from hwnas.dense.checkpoint import DenseCheckpoint, DenseRecord, load, result_document
+from hwnas.dense.checkpoint import KIND, DenseCheckpoint, DenseRecord, load, result_document, trained_network
 from hwnas.dense.coco import CocoData, Photo, open_coco, some_of
 from hwnas.dense.data import MAX_CLASSES, DenseBatch, DenseBatches
 from hwnas.dense.evaluation import LEADING, DenseEvaluation, evaluate
@@ -29,11 +31,11 @@ from hwnas.errors import FileFormatError, UsageError
 from hwnas.io.atomic import write_whole
 from hwnas.io.tensors import below
 from hwnas.space import ArchSpec
-from hwnas.train.callbacks import Callback, NullCallback, listed
-from hwnas.train.distributed import Group, joined
+from hwnas.train.callbacks import Callback, listed
+from hwnas.train.distributed import joined
 from hwnas.train.folder import prepared_folder
 from hwnas.train.init_weights import Start, fitted, initialise
-from hwnas.train.trainer import Updates, all_epochs
+from hwnas.train.trainer import Context, Skipped, Trainer
 
 __all__ = [
     "DenseResult",
@@ -44,26 +46,24 @@ __all__ = [
 ]
 
 
-class DenseTrainer(Updates[DenseNetwork, DenseBatch]):
-    """Updates by the sum of torchvision's losses for the task."""
+class DenseTrainer(Trainer[DenseNetwork, DenseBatch, DenseCheckpoint, DenseRecord]):
+    """Trains by the sum of torchvision's losses for the task."""
 
     def __init__(
         self,
         start: DenseCheckpoint,
         steps: int,
-        device: str,
-        clock: Callable[[], float],
-        callback: Callback,
-        group: Group,
+        evaluation: DenseBatches,
+        context: Context,
+        *,
         initialise: Callable[[DenseNetwork], None] | None = None,
     ) -> None:
-        recipe = start.recipe
-        self.task, self.classes = start.task, len(start.classes_names)
-        with isolated(recipe.seed, "weights"):
-            network = build_dense(start.arch, start.task, self.classes, recipe)
+        self.task, self.classes, self.evaluation = start.task, len(start.classes_names), evaluation
+        with isolated(start.recipe.seed, "weights"):
+            network = build_dense(start.arch, start.task, self.classes, start.recipe)
             if initialise is not None:
                 initialise(network)
-        super().__init__(network.to(device), recipe, steps, device, clock, callback, group)
+        super().__init__(network.to(context.device), start.recipe, steps, context)
 
     def usable(self, batch: DenseBatch) -> int:
         """All images that could be read."""
@@ -82,26 +82,21 @@ class DenseTrainer(Updates[DenseNetwork, DenseBatch]):
         self.scaler.scale(loss).backward()
         return loss.detach()
 
-    def none_usable(self, unreadable: Sequence[tuple[str, str]]) -> str:
+    def none_usable(self, unreadable: Skipped) -> str:
         """Names the first one, and its reason."""
         name, reason = unreadable[0]
         return f"none of the {len(unreadable)} training images can be used, '{name}' first: {reason}"
 
-    def judge(
-        self, number: int, loss: float, lr: float, batches: DenseBatches, began: float
-    ) -> tuple[DenseRecord, tuple[tuple[str, str], ...]]:
-        """The scores of the judged network, in float32; and what could not be judged on."""
-        found = evaluate(self.judged, batches, self.task, self.classes, device=self.device, clock=self.clock)
-        return DenseRecord(number, loss, found.scores, lr, self.clock() - began), tuple(found.unreadable)
+    def evaluate(self, number: int, loss: float, lr: float, began: float) -> tuple[DenseRecord, Skipped]:
+        """The task's scores on the evaluation photos, in float32."""
+        found = evaluate(
+            self.evaluated, self.evaluation, self.task, self.classes, device=self.device, clock=self.clock
+        )
+        return DenseRecord(number, loss, found.scores, lr, self.clock() - began), found.unreadable
 
     def score(self, record: DenseRecord) -> float:
         """The task's leading score."""
         return record.scores[LEADING[self.task]]
-
-    def checkpoint(self, start: DenseCheckpoint, history: tuple[DenseRecord, ...]) -> DenseCheckpoint:
-        """The state after the last record of `history`."""
-        weights = dict(self.judged.state_dict())
-        return dataclasses.replace(start, state_dict=weights, history=history, training=self.state())
 
 
 # --- initial weights: an image classifier's for the backbone, or another dense network's ------
@@ -143,9 +138,6 @@ def initialise_dense(
 
 
 # --- a training, from a data folder to a result -----------------------------------------------
-# As `hwnas.train.train`, whose folder, checkpoints, optimiser and randomness it shares: what is kept is the
-# last finished epoch, and a resumed training ends, on a CPU with as many threads, with the very bits of an
-# uninterrupted one.
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,16 +186,16 @@ def train(
     """
     plugins.require("pycocotools", extra="dense")
     with joined(device, recipe.batch_size) as group:
-        callback = callback if callback is not None and group.is_first else NullCallback()
+        context = Context.of(device, group, callback, clock)
         photos = _opened(data, task)
         if photos.left_out:
-            callback.note(listed("annotations left out", list(photos.left_out)))
+            context.callback.note(listed("annotations left out", list(photos.left_out)))
         if limit is not None:
             photos = some_of(photos, limit, recipe.seed)
-        start = _question(arch, task, photos, recipe, name, limit)
+        start = _requested(arch, task, photos, recipe, name, limit)
         if len(photos.train) < 2 * group.size:
             raise UsageError(f"each process needs 2 images to train on, got {len(photos.train)} in all")
-        before = prepared_folder(out, start, resume, callback, checkpoints.resume_point, group)
+        before = prepared_folder(out, start, KIND, resume=resume, callback=context.callback, group=group)
         workers = worker_count(recipe.workers, group.size)
         share = (group.rank, group.size)
         training = DenseBatches(photos.train, task, recipe, training=True, workers=workers, share=share)
@@ -211,19 +203,16 @@ def train(
         trainer = DenseTrainer(
             start,
             len(training),
-            device,
-            clock,
-            callback,
-            group,
-            None
+            evaluation,
+            context,
+            initialise=None
             if init is None or before is not None
-            else partial(initialise_dense, asked=init, arch=start.arch, callback=callback),
+            else partial(initialise_dense, asked=init, arch=start.arch, callback=context.callback),
         )
         if before is not None:
             trainer.restore(before)
-        history = () if before is None else before.history
         with deterministic(device):
-            history = all_epochs(trainer, start, history, training, evaluation, out, checkpoints.save)
+            history = trainer.fit(start, () if before is None else before.history, training, KIND, out)
         document = result_document(dataclasses.replace(start, history=history), device=device)
         if group.is_first:
             write_whole(out / "result.json", json.dumps(document, indent=2) + "\n")
@@ -246,7 +235,7 @@ def evaluate_checkpoint(checkpoint: DenseCheckpoint, data: Path, *, device: str 
     batches = DenseBatches(
         photos.evaluation, checkpoint.task, recipe, training=False, workers=worker_count(recipe.workers)
     )
-    network = checkpoints.trained_network(checkpoint).to(device)
+    network = trained_network(checkpoint).to(device)
     return evaluate(network, batches, checkpoint.task, len(photos.classes), device=device)
 
 
@@ -259,10 +248,10 @@ def _opened(data: Path, task: str) -> CocoData:
     return photos
 
 
-def _question(
+def _requested(
     arch: ArchSpec, task: str, photos: CocoData, recipe: DenseRecipe, name: str, limit: int | None
 ) -> DenseCheckpoint:
-    """What is asked for, as a checkpoint without weights."""
+    """The requested training, as a checkpoint without weights."""
     return DenseCheckpoint(
         arch=arch.adapted(resolution=recipe.image_size, stem_stride=recipe.stem_stride or None),
         task=task,

@@ -150,10 +150,10 @@ class SubnetEvaluator:
             count = UPDATES if updates is None else updates
             tuning = Tuning.of(saved, open_images(Path(data)), updates=count)
         return cls(
-            SharedWeights(saved.tensors).to(device),
+            SharedWeights(saved.state_dict).to(device),
             read_evaluation_images(path if path.is_dir() else path.parent),
-            Sandwich(saved.space, saved.settings.random_networks, saved.settings.max_macs),
-            precision=saved.settings.precision,
+            Sandwich(saved.space, saved.recipe.random_networks, saved.recipe.max_macs),
+            precision=saved.recipe.precision,
             tuning=tuning,
         )
 

@@ -48,7 +48,7 @@ class Tuning:
         """
         if updates < 1:
             raise UsageError(f"a network is tuned for at least 1 update, got {updates}")
-        limit, settings = saved.data.get("limit"), saved.settings
+        limit, settings = saved.data.get("limit"), saved.recipe
         every = selected(images, limit, settings.seed)
         if described_data(images, every, ())["digest"] != saved.data.get("digest"):
             raise UsageError(

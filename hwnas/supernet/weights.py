@@ -25,19 +25,25 @@ __all__ = [
 ]
 
 
-class SharedWeights:
-    """What all networks of a space are cut from.
+class SharedWeights(nn.Module):
+    """The parameters of all subnets of a space; each subnet has a slice of some of them.
 
-    A network's weights are copied out of it (`state_dict`, `load_into`), and what its backward pass
-    gave is added to the gradients of just those slices (`add_gradients`). So a network is built by
-    `hwnas.nn` as any other, and knows nothing of sharing.
+    A subnet's weights are copied out of it (`subnet_state_dict`, `load_into`), and the gradients of its
+    backward pass are added to those of its slices (`add_gradients`). So a subnet is built by `hwnas.nn` as
+    any other network, and knows nothing of sharing. It has parameters and no forward pass.
     """
 
     def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        self.tensors: dict[str, nn.Parameter] = {
-            name: nn.Parameter(tensor, requires_grad=True) for name, tensor in tensors.items()
-        }
-        """By slot, as `hwnas.supernet.slices` names them."""
+        """`tensors` by slot, as `hwnas.supernet.slices` names them."""
+        super().__init__()
+        for name, tensor in tensors.items():
+            # not register_parameter: it refuses names with dots, which state_dict() gives as they are
+            self._parameters[name] = nn.Parameter(tensor)
+
+    @property
+    def tensors(self) -> dict[str, nn.Parameter]:
+        """The parameters by slot, in the order of `fresh`."""
+        return cast(dict[str, nn.Parameter], self._parameters)
 
     @classmethod
     def fresh(cls, space: SearchSpace, *, seed: int, branch_weight: float = 0.0) -> SharedWeights:
@@ -65,9 +71,18 @@ class SharedWeights:
         """Where the weights are."""
         return next(iter(self.tensors.values())).device
 
-    def to(self, device: str) -> SharedWeights:
-        """The same weights on another device."""
-        return SharedWeights({name: tensor.detach().to(device) for name, tensor in self.tensors.items()})
+    @torch.no_grad()
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Copies the values of all slots; raises RuntimeError when slots or shapes differ."""
+        own = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
+        given = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
+        if own != given:
+            different = sorted(dict(own.items() ^ given.items()))
+            raise RuntimeError(f"{len(different)} shared tensors differ, '{different[0]}' first")
+        for name, tensor in self.tensors.items():
+            tensor.copy_(state_dict[name])
 
     def lacks(self, arch: ArchSpec) -> tuple[str, ...]:
         """What the network needs and these weights do not have; empty where it can be cut from them."""
@@ -90,7 +105,7 @@ class SharedWeights:
                 f"{len(missing)} parameters that it does not share; the first: {missing[0]}"
             )
 
-    def state_dict(self, arch: ArchSpec) -> dict[str, torch.Tensor]:
+    def subnet_state_dict(self, arch: ArchSpec) -> dict[str, torch.Tensor]:
         """Copies of the network's parameters by the names of `hwnas.nn.build(arch)`.
 
         BatchNorm's running statistics are not among them: they belong to one network, see

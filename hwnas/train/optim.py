@@ -1,19 +1,19 @@
-"""Optimiser and learning-rate schedule of a recipe, both timm's, and what is computed in lower precision."""
+"""Optimiser, learning-rate schedule and precision of a recipe; and short trainings without a recipe."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from hwnas import plugins
+from hwnas.train.recipe import TrainingRecipe
 
 __all__ = [
-    "OptimisationRecipe",
     "ShortTraining",
     "decay_groups",
     "make_optimizer",
@@ -22,37 +22,24 @@ __all__ = [
 ]
 
 
-class OptimisationRecipe(Protocol):
-    """The fields of a recipe that are read here; `hwnas.train.recipe.Recipe` says what each is."""
+def make_optimizer(
+    network: nn.Module, recipe: TrainingRecipe, *, fused: bool = False
+) -> torch.optim.Optimizer:
+    """The recipe's optimiser over the network's parameters, at its peak learning rate.
 
-    @property
-    def epochs(self) -> int: ...
-    @property
-    def optimizer(self) -> str: ...
-    @property
-    def peak_lr(self) -> float: ...
-    @property
-    def min_lr(self) -> float: ...
-    @property
-    def warmup_epochs(self) -> float: ...
-    @property
-    def warmup_lr(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-
-
-def make_optimizer(network: nn.Module, recipe: OptimisationRecipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser over the network's parameters, at its peak learning rate."""
+    `fused` makes one pass over each tensor instead of several: faster for large tensors, other rounding.
+    """
     timm_optim: Any = plugins.require("timm.optim", extra="torch")
     optimizer: torch.optim.Optimizer = timm_optim.create_optimizer_v2(
         decay_groups(network, recipe.weight_decay),
         opt=recipe.optimizer,
         lr=recipe.peak_lr,
+        **({"fused": True} if fused else {}),
     )
     return optimizer
 
 
-def make_schedule(optimizer: torch.optim.Optimizer, recipe: OptimisationRecipe, steps: int) -> Any:
+def make_schedule(optimizer: torch.optim.Optimizer, recipe: TrainingRecipe, steps: int) -> Any:
     """Linear warm-up, then a cosine, by updates; `steps` is the updates of an epoch."""
     timm_scheduler: Any = plugins.require("timm.scheduler", extra="torch")
     warmup = round(recipe.warmup_epochs * steps)
@@ -67,18 +54,12 @@ def make_schedule(optimizer: torch.optim.Optimizer, recipe: OptimisationRecipe, 
 
 
 def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters with and without weight decay: kernels and matrices have it; biases, norms, scalars
-    and tables of attention biases don't (as in DeiT)."""
-    biases = {
-        f"{path}.{name}" if path else name
-        for path, module in network.named_modules()
-        for name, _ in module.named_parameters(recurse=False)
-        if type(module).__name__ == "AttentionBias"
-    }
+    """Parameters with and without weight decay, as in DeiT: kernels and matrices decay; biases, norms,
+    scalars and tables of attention biases (`...bias.table`) do not."""
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
-        (decayed if parameter.ndim > 1 and name not in biases else plain).append(parameter)
+        (decayed if parameter.ndim > 1 and not name.endswith("bias.table") else plain).append(parameter)
     return [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": plain, "weight_decay": 0.0},

@@ -26,15 +26,14 @@ from hwnas.data.sources import open_images
 from hwnas.errors import UsageError
 from hwnas.io.atomic import write_whole
 from hwnas.space import ArchSpec
-from hwnas.train import checkpoint as checkpoints
-from hwnas.train.callbacks import Callback, NullCallback, Progress, TrainingFailed, listed
-from hwnas.train.checkpoint import Checkpoint, EpochRecord
+from hwnas.train.callbacks import Callback, Progress, TrainingFailed, listed
+from hwnas.train.checkpoint import KIND, Checkpoint, EpochRecord
 from hwnas.train.distillation import load_teacher
 from hwnas.train.distributed import Group, joined
 from hwnas.train.folder import described_data, prepared_folder, result_document
 from hwnas.train.init_weights import Start, initialise
 from hwnas.train.recipe import Recipe
-from hwnas.train.trainer import Trainer, all_epochs
+from hwnas.train.trainer import ClassifierTrainer, Context
 
 __all__ = ["Callback", "Progress", "TrainingFailed", "TrainingResult", "train"]
 
@@ -85,31 +84,31 @@ def train(
     finished epoch is on the disk.
     """
     with joined(device, recipe.batch_size) as group:
-        callback = callback if callback is not None and group.is_first else NullCallback()
+        context = Context.of(device, group, callback, clock)
         images = data if isinstance(data, Images) else open_images(data)
         if images.empty:
-            callback.note(listed("empty files left out", [(file, "0 bytes") for file in images.empty]))
-        start = _question(arch, images, recipe, name, limit)
-        before = prepared_folder(out, start, resume, callback, checkpoints.resume_point, group)
+            context.callback.note(
+                listed("empty files left out", [(file, "0 bytes") for file in images.empty])
+            )
+        start = _requested(arch, images, recipe, name, limit)
+        before = prepared_folder(out, start, KIND, resume=resume, callback=context.callback, group=group)
         init = None if before is not None else init
         training, evaluation = _batches(images, start, device, group)
-        trainer = Trainer(
-            start.arch,
-            recipe,
+        trainer = ClassifierTrainer(
+            start,
             len(training),
-            device,
-            builder or _default_builder(),
-            clock,
-            callback,
-            group,
-            load_teacher(recipe.teacher, start.classes_names).to(device) if recipe.teacher else None,
-            None if init is None else partial(initialise, asked=init, arch=start.arch, callback=callback),
+            evaluation,
+            context,
+            builder=builder or _default_builder(),
+            teacher=load_teacher(recipe.teacher, start.classes_names).to(device) if recipe.teacher else None,
+            initialise=None
+            if init is None
+            else partial(initialise, asked=init, arch=start.arch, callback=context.callback),
         )
         if before is not None:
             trainer.restore(before)
-        history = () if before is None else before.history
         with deterministic(device):
-            history = all_epochs(trainer, start, history, training, evaluation, out, checkpoints.save)
+            history = trainer.fit(start, () if before is None else before.history, training, KIND, out)
         finished = dataclasses.replace(start, history=history)
         document = result_document(finished, device=device, evaluation_split=images.evaluation_split())
         if group.is_first:
@@ -117,8 +116,8 @@ def train(
         return TrainingResult(out, start.arch, history, document)
 
 
-def _question(arch: ArchSpec, images: Images, recipe: Recipe, name: str, limit: int | None) -> Checkpoint:
-    """What is asked for, as a checkpoint without weights."""
+def _requested(arch: ArchSpec, images: Images, recipe: Recipe, name: str, limit: int | None) -> Checkpoint:
+    """The requested training, as a checkpoint without weights."""
     classes = images.classes()
     arch = arch.adapted(
         resolution=recipe.image_size or None, classes=len(classes), stem_stride=recipe.stem_stride or None
