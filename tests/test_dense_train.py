@@ -45,13 +45,13 @@ def one_thread() -> Any:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shapes(tmp_path_factory.mktemp("shapes"), train=120)
+    return shapes(tmp_path_factory.mktemp("shapes"), train=120, val=8)
 
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """For what needs no learning: 16 images to train on, 4 to evaluate on."""
-    return shapes(tmp_path_factory.mktemp("few"), train=16, val=4)
+    """For what needs no learning: 16 images to train on, 2 to evaluate on."""
+    return shapes(tmp_path_factory.mktemp("few"), train=16, val=2)
 
 
 class Listener:
@@ -92,7 +92,7 @@ def test_it_learns(data: Path, tmp_path: Path, task: str) -> None:
     assert last.scores[score] > before[score] + 30, (before, last.scores)
     again = evaluate_checkpoint(load(tmp_path / "run"), data)
     assert again.scores == result.best.scores
-    assert again.images == 16
+    assert again.images == 8
 
 
 @pytest.mark.parametrize("task", ["detect", "instance", "segment"])
@@ -192,27 +192,6 @@ def test_it_learns_in_bfloat16_and_every_loss_stays_a_number(few: Path, tmp_path
         assert result.history[-1].loss < result.history[0].loss
 
 
-@pytest.mark.slow
-def test_two_processes_train_one_network(few: Path, tmp_path: Path) -> None:
-    from test_train_processes import launched
-
-    script = """
-        import dataclasses, json, os, sys
-        from pathlib import Path
-        from dense_samples import ARCH, RECIPE
-        from hwnas.dense.trainer import train
-        recipe = dataclasses.replace(RECIPE, epochs=3)
-        result = train(ARCH, "segment", Path(sys.argv[1]), recipe, Path(sys.argv[2], "run"))
-        said = [(record.loss, dict(record.scores)) for record in result.history]
-        Path(sys.argv[2], os.environ["RANK"]).write_text(json.dumps(said))
-    """
-    launched(script, str(few), str(tmp_path))
-    first, second = (json.loads((tmp_path / rank).read_text()) for rank in "01")
-    assert first == second, "both have the same weights, and so the same scores"
-    assert first[-1][0] < first[0][0]
-    assert resume_point(tmp_path / "run").epoch == 3
-
-
 def test_unusable_images_are_named_once_and_training_goes_on(tmp_path: Path) -> None:
     root = shapes(tmp_path / "data", train=16, val=4)
     (root / "train" / "images" / "0003.png").write_bytes(b"not a picture")
@@ -278,7 +257,7 @@ def test_train_then_evaluate(inputs: Path, capsys: pytest.CaptureFixture[str]) -
     assert command("dense evaluate trainings/tiny-1 --data data --device cpu --json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["scores_percent"] == document["best_scores_percent"]
-    assert found["images"] == 4
+    assert found["images"] == 2
     assert command("dense evaluate trainings/tiny-1 --data data --device cpu") == 0
     assert "tiny, segment, epoch 1: miou" in capsys.readouterr().out
 

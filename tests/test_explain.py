@@ -275,9 +275,7 @@ def trained(tmp_path: Path) -> Path:
     """A checkpoint for three colours."""
     arch = ARCH.adapted(classes=3)
     network = randomise(build(arch), seed=3)
-    saved = Checkpoint(
-        arch, dict(network.state_dict()), tuple(sorted(COLOURS)), RECIPE, (), name="mine", data={}
-    )
+    saved = Checkpoint(dict(network.state_dict()), tuple(sorted(COLOURS)), RECIPE, (), arch=arch, name="mine")
     (tmp_path / "trained").mkdir()
     checkpoint.save(saved, tmp_path / "trained" / checkpoint.BEST)
     return tmp_path / "trained"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,6 @@ from hwnas.dense.checkpoint import resume_point as resume_dense
 from hwnas.dense.trainer import train as train_dense
 from hwnas.errors import UsageError
 from hwnas.nn import build
-from hwnas.supernet.checkpoint import Checkpoint as SupernetCheckpoint
 from hwnas.supernet.checkpoint import load as load_supernet
 from hwnas.supernet.trainer import SubnetBatch, SupernetTrainer
 from hwnas.supernet.trainer import train as train_supernet
@@ -34,6 +34,8 @@ from hwnas.train.recipe import OPTIMIZERS
 from hwnas.train.training import train
 
 RECIPE = dataclasses.replace(PLAIN_RECIPE, epochs=2, ema_decay=0.0)
+SUPERNET = dataclasses.replace(SETTINGS, epochs=2)
+DENSE = dataclasses.replace(DENSE_RECIPE, ema_decay=0.9)
 
 
 @pytest.fixture(scope="module")
@@ -41,30 +43,62 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return squares(tmp_path_factory.mktemp("squares") / "data")
 
 
-def test_two_processes_do_what_one_does_in_two_parts(data: Path, tmp_path: Path) -> None:
+SCRIPT = """
+    import dataclasses, json, sys
+    from pathlib import Path
+    import torch
+    from dense_samples import ARCH as DENSE_ARCH
+    from supernet_samples import SPACE
+    from test_train_processes import ARCH, DENSE, RECIPE, SUPERNET
+    from hwnas import dense, supernet
+    from hwnas.train.distributed import joined
+    from hwnas.train.train import train
+
+    data, photos, out = map(Path, sys.argv[1:])
+    with joined("cpu", 4) as group:
+        train(ARCH, data, RECIPE, out / "classifier", name="tiny")
+        supernet.train(SPACE, data, SUPERNET, out / "supernet")
+        result = dense.train(DENSE_ARCH, "detect", photos, DENSE, out / "dense")
+        network = torch.nn.ModuleList([torch.nn.Linear(1, 1, bias=False) for _ in range(3)])
+        network[0].weight.grad = torch.full((1, 1), float(group.rank + 1))
+        if group.is_first:
+            network[1].weight.grad = torch.full((1, 1), 4.0)
+        group.average_gradients(network)
+        said = {
+            "dense": [(record.loss, dict(record.scores)) for record in result.history],
+            "gradients": [None if p.grad is None else p.grad.item() for p in network.parameters()],
+        }
+        (out / f"{group.rank}.json").write_text(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shapes(tmp_path_factory.mktemp("shapes") / "photos", train=16, val=2)
+
+
+@pytest.fixture(scope="module")
+def two(data: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes trained: a classifier, a supernet and a detector, a folder each."""
+    out = tmp_path_factory.mktemp("two")
+    launched(SCRIPT, str(data), str(photos), str(out))
+    return out
+
+
+def test_two_processes_train_a_classifier_as_one_does_in_two_parts(
+    data: Path, two: Path, tmp_path: Path
+) -> None:
     """Halves of a batch in two processes, or one after the other: BatchNorm and gradients see the same."""
-    script = """
-        import sys
-        from pathlib import Path
-        from test_train_processes import ARCH, RECIPE
-        from hwnas.train.training import train
-        train(ARCH, Path(sys.argv[1]), RECIPE, Path(sys.argv[2]), name="tiny")
-    """
-    launched(script, str(data), str(tmp_path / "two"))
     train(ARCH, data, dataclasses.replace(RECIPE, accumulate=2), tmp_path / "parts")
     train(ARCH, data, RECIPE, tmp_path / "whole")
-    two, parts, whole = (resume_point(tmp_path / run) for run in ("two", "parts", "whole"))
-    assert two.training is not None and parts.training is not None and whole.training is not None
-    assert two.history[0].loss == pytest.approx(parts.history[0].loss, abs=2e-3)
-    learnt = [name for name, _ in build(two.arch).named_parameters()]
-
-    def distance(other: dict[str, torch.Tensor]) -> float:
-        assert two.training is not None
-        mine = two.training.model
-        return float(torch.cat([(mine[name] - other[name]).flatten() for name in learnt]).norm())
-
-    assert distance(parts.training.model) < 0.2 * distance(whole.training.model)
-    train(ARCH, data, RECIPE, tmp_path / "two", resume=True)  # finished: one process agrees with two
+    both, parts, whole = map(resume_point, (two / "classifier", tmp_path / "parts", tmp_path / "whole"))
+    assert both.training is not None and parts.training is not None and whole.training is not None
+    assert both.history[0].loss == pytest.approx(parts.history[0].loss, abs=2e-3)
+    learnt = [name for name, _ in build(both.arch).named_parameters()]
+    mine = both.training.model
+    to_parts = distance({name: mine[name] for name in learnt}, parts.training.model)
+    assert to_parts < 0.2 * distance({name: mine[name] for name in learnt}, whole.training.model)
+    train(ARCH, data, RECIPE, two / "classifier", resume=True)  # finished: one process agrees with two
 
 
 class InTwoParts(SupernetTrainer):
@@ -85,72 +119,47 @@ class InTwoParts(SupernetTrainer):
 
 
 def test_two_processes_train_a_supernet_as_one_does_in_two_parts(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = """
-        import sys
-        from pathlib import Path
-        from supernet_samples import SETTINGS, SPACE
-        from hwnas.supernet import train
-        train(SPACE, Path(sys.argv[1]), SETTINGS, Path(sys.argv[2]))
-    """
-    launched(script, str(data), str(tmp_path / "two"))
-    train_supernet(SPACE, data, SETTINGS, tmp_path / "whole")
+    """Each update trains the same subnets in both, or weights and losses would differ."""
+    train_supernet(SPACE, data, SUPERNET, tmp_path / "whole")
     monkeypatch.setattr("hwnas.supernet.trainer.SupernetTrainer", InTwoParts)
-    train_supernet(SPACE, data, SETTINGS, tmp_path / "parts")
-    two, parts, whole = (load_supernet(tmp_path / run) for run in ("two", "parts", "whole"))
-    for one, other in zip(two.history, parts.history, strict=True):
+    train_supernet(SPACE, data, SUPERNET, tmp_path / "parts")
+    both, parts, whole = map(load_supernet, (two / "supernet", tmp_path / "parts", tmp_path / "whole"))
+    for one, other in zip(both.history, parts.history, strict=True):
         assert one.loss == pytest.approx(other.loss, abs=2e-3)
-    start = SharedWeights.fresh(SPACE, seed=SETTINGS.seed).tensors
+    fresh = SharedWeights.fresh(SPACE, seed=SUPERNET.seed).state_dict()
+    to_parts = distance(both.state_dict, parts.state_dict)
+    assert to_parts < 0.02 * distance(both.state_dict, fresh)
+    assert to_parts < 0.2 * distance(both.state_dict, whole.state_dict)
+    files = [
+        sorted(file.name for file in folder.iterdir()) for folder in (two / "supernet", tmp_path / "whole")
+    ]
+    assert files[0] == files[1], "the first process alone writes, and all there is to write"
+    train_supernet(SPACE, data, SUPERNET, two / "supernet", resume=True)  # one process agrees with two
 
-    def distance(one: SupernetCheckpoint, other: dict[str, torch.Tensor]) -> float:
-        return float(sum((one.state_dict[name] - other[name]).square().sum() for name in start) ** 0.5)
 
-    trained = distance(parts, {name: tensor.detach() for name, tensor in start.items()})
-    assert distance(two, parts.state_dict) < 0.02 * trained
-    assert distance(two, parts.state_dict) < 0.2 * distance(two, whole.state_dict)
-    assert sorted(file.name for file in (tmp_path / "two").iterdir()) == sorted(
-        file.name for file in (tmp_path / "whole").iterdir()
+def test_two_processes_train_a_detector(photos: Path, two: Path, tmp_path: Path) -> None:
+    alone = train_dense(DENSE_ARCH, "detect", photos, DENSE, tmp_path / "one")
+    both = resume_dense(two / "dense")
+    assert [record.lr for record in both.history] == [record.lr for record in alone.history]
+    for one, other in zip(both.history, alone.history, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=0.1), "BatchNorm sees half a batch"
+    first, second = (json.loads((two / f"{rank}.json").read_text())["dense"] for rank in range(2))
+    assert first == second, "both have the same weights, and so the same scores"
+    assert (
+        train_dense(DENSE_ARCH, "detect", photos, DENSE, two / "dense", resume=True).history == both.history
     )
 
 
-def test_two_processes_train_a_detector(tmp_path: Path) -> None:
-    photos = shapes(tmp_path / "photos", train=16, val=2)
-    script = """
-        import dataclasses, sys
-        from pathlib import Path
-        from dense_samples import ARCH, RECIPE
-        from hwnas.dense import train
-        recipe = dataclasses.replace(RECIPE, ema_decay=0.9)
-        train(ARCH, "detect", Path(sys.argv[1]), recipe, Path(sys.argv[2]))
-    """
-    launched(script, str(photos), str(tmp_path / "two"))
-    recipe = dataclasses.replace(DENSE_RECIPE, ema_decay=0.9)
-    alone = train_dense(DENSE_ARCH, "detect", photos, recipe, tmp_path / "one")
-    two = resume_dense(tmp_path / "two")
-    assert [record.lr for record in two.history] == [record.lr for record in alone.history]
-    for one, other in zip(two.history, alone.history, strict=True):
-        assert one.loss == pytest.approx(other.loss, rel=0.1), "BatchNorm sees half a batch"
-    # one process goes on where two ended: nothing is left to do, and nothing differs
-    again = train_dense(DENSE_ARCH, "detect", photos, recipe, tmp_path / "two", resume=True)
-    assert again.history == two.history
+def test_gradients_are_averaged_and_stay_absent_where_no_process_has_one(two: Path) -> None:
+    for rank in range(2):
+        assert json.loads((two / f"{rank}.json").read_text())["gradients"] == [1.5, 2.0, None]
 
 
-def test_gradients_are_averaged_over_processes_and_stay_absent_where_no_process_has_one(
-    tmp_path: Path,
-) -> None:
-    script = """
-        import torch
-        from hwnas.train.distributed import joined
-        network = torch.nn.ModuleList([torch.nn.Linear(1, 1, bias=False) for _ in range(3)])
-        with joined("cpu", 4) as group:
-            network[0].weight.grad = torch.full((1, 1), float(group.rank + 1))
-            if group.is_first:
-                network[1].weight.grad = torch.full((1, 1), 4.0)
-            group.average_gradients(network)
-        assert [None if p.grad is None else p.grad.item() for p in network.parameters()] == [1.5, 2.0, None]
-    """
-    launched(script)
+def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    """Euclidean, over the tensors of `one`."""
+    return float(torch.cat([(tensor - other[name]).flatten() for name, tensor in one.items()]).norm())
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

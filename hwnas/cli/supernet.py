@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -118,7 +119,8 @@ def train(
     }
     on = training_device(device)
     callback = Terminal()
-    callback.note(f"training a supernet for the space '{asked.name}' on {on} into {folder}")
+    if int(os.environ.get("RANK", "0")) == 0:
+        callback.note(f"training a supernet for the space '{asked.name}' on {on} into {folder}")
     try:
         result = train_supernet(
             asked,
@@ -134,6 +136,8 @@ def train(
         callback.note("interrupted; the last finished epoch is kept. To go on:")
         callback.note(f"  {resume_command('supernet train', None, data, folder, options)}")
         raise
+    if int(os.environ.get("RANK", "0")):  # of several processes, the first one speaks
+        return
     last = result.history[-1]
     if as_json:
         emit_json(
