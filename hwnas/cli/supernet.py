@@ -1,4 +1,4 @@
-"""`hwnas supernet`: train shared weights for a space, judge networks with them, calibrate that."""
+"""`hwnas supernet`: train shared weights for a space, evaluate networks with them, calibrate that."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ __all__ = [
 # is done for the rest:
 #
 #     convolutions, FFNs, merges     slide: nothing
-#     single-head                    every position sees every other and none is told where it is: nothing,
+#     single-head                    every position sees every other, without position information: nothing,
 #                                    but the work grows with the square of the positions
 #     reuse, cascaded-group          look within windows with a learnt bias for each distance in them. The
 #                                    windows keep their side, as many as cover the map, rows and columns
@@ -108,7 +108,7 @@ class Backbone(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """A backbone with torchvision's feature pyramid: all maps of one width, each told what coarser ones see.
+    """A backbone with torchvision's feature pyramid: maps of one width, mixed with coarser ones.
 
     `above` says what comes on top: "pool" (one more map, as Mask R-CNN has it), "convs" (two more, as
     RetinaNet has them) or "nothing".

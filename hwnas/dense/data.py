@@ -37,7 +37,7 @@ __all__ = [
 # --- outlines of annotations <-> masks of pixels, both by COCO's own code ---------------------
 
 IGNORED = 255
-"""In a semantic map: a pixel that is neither learnt from nor judged."""
+"""In a semantic map: a pixel that is neither trained on nor evaluated."""
 
 
 def filled(outline: Outline, *, height: int, width: int) -> np.ndarray:

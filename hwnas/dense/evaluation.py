@@ -86,7 +86,7 @@ class InstanceScores:
 
     def percent(self) -> dict[str, float]:
         api: Any = plugins.require("pycocotools.coco", extra="dense")
-        judge: Any = plugins.require("pycocotools.cocoeval", extra="dense")
+        coco: Any = plugins.require("pycocotools.cocoeval", extra="dense")
         names = {"bbox": "box", "segm": "mask"}
         scores: dict[str, float] = {}
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
@@ -96,15 +96,15 @@ class InstanceScores:
             for kind in self.kinds:
                 values = np.zeros(2)
                 if self._found:
-                    other = "segmentation" if kind == "bbox" else "bbox"  # an area is of what is judged
+                    other = "segmentation" if kind == "bbox" else "bbox"  # an area is of what is evaluated
                     found = truth.loadRes(
                         [{key: value for key, value in one.items() if key != other} for one in self._found]
                     )
-                    judged = judge.COCOeval(truth, found, kind)
-                    judged.evaluate()
-                    judged.accumulate()
-                    judged.summarize()
-                    values = np.maximum(judged.stats[:2], 0.0)  # -1 where there is nothing to find
+                    coco_eval = coco.COCOeval(truth, found, kind)
+                    coco_eval.evaluate()
+                    coco_eval.accumulate()
+                    coco_eval.summarize()
+                    values = np.maximum(coco_eval.stats[:2], 0.0)  # -1 where there is nothing to find
                 scores[f"{names[kind]}_ap"], scores[f"{names[kind]}_ap50"] = (100 * values).tolist()
         return scores
 
@@ -147,8 +147,8 @@ class PixelScores:
 
     def add(self, photo: Photo, predicted: Mapping[str, Tensor]) -> None:
         truth = semantic_map(photo)
-        judged = truth != IGNORED
-        pairs = truth[judged] * self._size + predicted["map"][judged]
+        counted = truth != IGNORED
+        pairs = truth[counted] * self._size + predicted["map"][counted]
         self._counts += torch.bincount(pairs, minlength=self._size**2).view(self._size, self._size)
 
     def percent(self) -> dict[str, float]:

@@ -106,20 +106,20 @@ _BODY = "inner.backbone.body.network."
 
 def initialise_dense(
     network: DenseNetwork,
-    asked: Path | str | Callable[[ArchSpec], Start],
+    requested: Path | str | Callable[[ArchSpec], Start],
     arch: ArchSpec,
     callback: Callback,
 ) -> None:
-    """Start from the weights that `--init` names, or that `asked` finds, where they fit; says which did.
+    """Start from the weights that `--init` names, or that `requested` finds, where they fit; says which did.
 
     A dense training gives what has the same name and shape, heads of as many classes included; anything
     else that `hwnas.train.init_weights` knows gives the backbone. Biases within windows are resized.
 
     Raises UsageError when nothing fits or goes by that name, FileFormatError when a file is damaged.
     """
-    if not callable(asked) and Path(asked).exists():
+    if not callable(requested) and Path(requested).exists():
         try:
-            other = load(asked)
+            other = load(requested)
         except FileFormatError:
             other = None  # a classifier's, or damaged: what follows says so
         if other is not None:
@@ -132,9 +132,9 @@ def initialise_dense(
             backbone = fitted(below(own, _BODY), below(other.state_dict, _BODY))
             taken |= {f"{_BODY}{name}": weight for name, weight in backbone.items()}
             network.load_state_dict(taken, strict=False)
-            callback.note(f"{asked} ({other.task}): {len(taken)} of {len(own)} tensors taken")
+            callback.note(f"{requested} ({other.task}): {len(taken)} of {len(own)} tensors taken")
             return
-    initialise(network.backbone.network, asked, arch, callback)
+    initialise(network.backbone.network, requested, arch, callback)
 
 
 # --- a training, from a data folder to a result -----------------------------------------------
@@ -207,7 +207,7 @@ def train(
             context,
             initialise=None
             if init is None or before is not None
-            else partial(initialise_dense, asked=init, arch=start.arch, callback=context.callback),
+            else partial(initialise_dense, requested=init, arch=start.arch, callback=context.callback),
         )
         if before is not None:
             trainer.restore(before)

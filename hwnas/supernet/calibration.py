@@ -29,7 +29,7 @@ __all__ = [
 
 FORMAT = 2  # 1: of the accuracy with shared weights; 2: of the loss
 LEAST = 4
-"""Trainings that a line and its spread are told from."""
+"""Fewest trainings for a line and its spread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Calibration:
 
     @staticmethod
     def require_enough(networks: int) -> None:
-        """Raises UsageError when a line and its spread cannot be told from so many networks."""
+        """Raises UsageError when `networks` are too few for a line and its spread."""
         if networks < LEAST:
             raise UsageError(f"a supernet is calibrated on at least {LEAST} trained networks, got {networks}")
 

@@ -1,4 +1,4 @@
-"""SubnetEvaluator: how accurate networks are with the shared weights, a few seconds each."""
+"""SubnetEvaluator: the accuracy of subnets with the shared weights, a few seconds each."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class EvaluatedSubnet:
     """What a network came to with the shared weights."""
 
     arch: ArchSpec
-    """As judged: adapted to the supernet's images and classes."""
+    """As evaluated: adapted to the supernet's images and classes."""
     right: int
     """Held-back images classified right."""
     images: int
@@ -81,7 +81,7 @@ class EvaluatedSubnet:
     loss_std: float
     """Standard deviation of `loss` when it is compared with another network's on the same images: by where
     the largest and the smallest network differ, image by image. What is hard for both says nothing. The
-    same for all networks: were it told from some networks, a search would prefer those like them."""
+    same for all subnets: a deviation estimated from some of them would make a search prefer similar ones."""
     seconds: float
 
     @property
@@ -98,7 +98,7 @@ class EvaluatedSubnet:
 
 
 class SubnetEvaluator:
-    """Shared weights, which must not change meanwhile, with the images that networks are judged on."""
+    """Shared weights, which must not change meanwhile, with the images that subnets are evaluated on."""
 
     def __init__(
         self,
@@ -159,11 +159,11 @@ class SubnetEvaluator:
 
     @property
     def updates(self) -> int:
-        """That a network has alone before it is judged."""
+        """Number of updates that a subnet gets on its own before it is evaluated; 0 without tuning."""
         return 0 if self._tuning is None else self._tuning.updates
 
     def adapted(self, arch: ArchSpec) -> ArchSpec:
-        """The network as it is judged: with the supernet's classes, and with its image size and its stem
+        """The network as it is evaluated: with the supernet's classes, and with its image size and its stem
         where the space has no such ones.
 
         Raises UsageError for a network that cannot be cut from the shared weights.
@@ -199,7 +199,7 @@ class SubnetEvaluator:
             return recalibrate(network, (resized(some, arch.resolution) for some in self._calibration))
 
     def top1_percent(self, arch: ArchSpec) -> float:
-        """On the held-back images: what `judged` tells, without how its loss compares with others'.
+        """On the held-back images: the accuracy that `evaluate` gives, without the deviation of its loss.
 
         Raises UsageError as `adapted`.
         """

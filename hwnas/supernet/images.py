@@ -1,7 +1,7 @@
 """The images of a supernet: trained on, held back to tell accuracy by, and to take BatchNorm's statistics on.
 
 All are training images; those of val and test stay unseen, for the networks that are chosen in the end.
-What a trained supernet is judged with lies beside its weights, so that it needs no data folder any more.
+The images for evaluation are stored beside the weights, so that a trained supernet needs no data folder.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAX_BYTES = 16 * 1024**3
 
 @dataclass(frozen=True, slots=True)
 class EvaluationImages:
-    """What networks are judged with."""
+    """The images that subnets are evaluated on, and those that BatchNorm is recalibrated on."""
 
     held_back: Pixels
     calibration: Pixels
@@ -57,7 +57,7 @@ def selected(images: Images, limit: int | None, seed: int) -> tuple[Image, ...]:
 def split_images(
     images: Images, *, side: int, limit: int | None, held_back: int, calibration: int, seed: int
 ) -> tuple[Pixels, EvaluationImages]:
-    """(what is trained on, what is judged with), decoded at `side` pixels.
+    """(training images, evaluation images), decoded at `side` pixels.
 
     `limit` keeps that many of the training images, `held_back` is how many of these are not trained on;
     both equally many of each class, drawn by `seed`. The images for BatchNorm are among those trained on.

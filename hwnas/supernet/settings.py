@@ -42,7 +42,7 @@ class Settings:
     max_macs: float = 0.0
     """No network beyond so many MACs (at the supernet's image size) is trained; 0 is without a limit."""
     held_back: int = 1000
-    """Training images that are not trained on, equally many of each class: accuracy is told by them."""
+    """Training images that are not trained on, equally many of each class: accuracy is measured on them."""
     calibration_images: int = 512
     """Training images that BatchNorm's statistics are taken on, for each network anew."""
     precision: str = "mixed"

@@ -1,4 +1,4 @@
-"""Tuning: a few updates of a network alone, from its slices of the shared weights, before it is judged.
+"""Tuning: a few updates of a network alone, from its slices of the shared weights, before it is evaluated.
 
 As they are, shared weights answer for all networks much alike. How far a network gets from them in some
 hundred updates of its own says far more of what it comes to when trained alone; as many updates from fresh

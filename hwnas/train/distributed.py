@@ -1,4 +1,4 @@
-"""Processes: a training in several processes, a GPU each, as torchrun starts them.
+"""Group: a training in several processes, a GPU each, as torchrun starts them.
 
     torchrun --nproc-per-node 4 -m hwnas train uniform-t --data DATA
 

@@ -103,7 +103,7 @@ def train(
             teacher=load_teacher(recipe.teacher, start.classes_names).to(device) if recipe.teacher else None,
             initialise=None
             if init is None
-            else partial(initialise, asked=init, arch=start.arch, callback=context.callback),
+            else partial(initialise, requested=init, arch=start.arch, callback=context.callback),
         )
         if before is not None:
             trainer.restore(before)
