@@ -35,8 +35,8 @@ from hwnas.supernet.trainer import SubnetBatch, SupernetTrainer
 from hwnas.supernet.weights import SharedWeights, SubnetCache
 from hwnas.train.callbacks import FinishedEpoch, NullCallback
 from hwnas.train.init_weights import initialise
-from hwnas.train.training import train as train_alone
 from hwnas.train.trainer import Context
+from hwnas.train.training import train as train_alone
 
 
 @pytest.fixture(scope="module")

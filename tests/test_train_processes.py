@@ -52,7 +52,7 @@ SCRIPT = """
     from test_train_processes import ARCH, DENSE, RECIPE, SUPERNET
     from hwnas import dense, supernet
     from hwnas.train.distributed import joined
-    from hwnas.train.train import train
+    from hwnas.train.training import train
 
     data, photos, out = map(Path, sys.argv[1:])
     with joined("cpu", 4) as group:
