@@ -90,7 +90,7 @@ def hwnas_round(name: str, images: Images, recipe: Recipe, updates: int, device:
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder, waiting() as waits:
         limit = updates * recipe.batch_size
-        train(preset(name), images, recipe, Path(folder), limit=limit, device=device, observer=watch)
+        train(preset(name), images, recipe, Path(folder), limit=limit, device=device, callback=watch)
     counted = waits[SETTLING:updates]  # after them come batches to evaluate on
     return watch.seconds(), sum(counted) / len(counted) / watch.seconds()
 

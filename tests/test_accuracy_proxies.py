@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hwnas.nn import build
 from hwnas.nn.attention._windows import Windows
-from hwnas.nn.awakening import awakened
+from hwnas.nn.blocks import open_branches
 from hwnas.predictors.accuracy.proxies import (
     dss,
     expressivity,
@@ -53,7 +53,7 @@ def random_batches(
 
 def fresh(arch: ArchSpec) -> nn.Module:
     torch.manual_seed(0)
-    return awakened(build(arch))
+    return open_branches(build(arch))
 
 
 def linear(rows: Sequence[Sequence[float]]) -> nn.Linear:
@@ -62,7 +62,7 @@ def linear(rows: Sequence[Sequence[float]]) -> nn.Linear:
     return layer
 
 
-# --- awakened ---
+# --- open_branches ---
 
 
 @pytest.mark.parametrize("name", nn_archs.SMALL)
@@ -71,7 +71,7 @@ def test_a_fresh_network_passes_by_its_branches_and_an_awakened_one_does_not(nam
     torch.manual_seed(0)
     asleep = build(arch)
     torch.manual_seed(0)
-    awake = awakened(build(arch))
+    awake = open_branches(build(arch))
     idle = {}
     for label, network in (("asleep", asleep), ("awake", awake)):
         for op in network.ops:

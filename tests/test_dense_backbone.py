@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from dense_samples import ARCH, RECIPE
 from torch import Tensor, nn
 
-from hwnas.dense.any_shape import run_op
-from hwnas.dense.backbone import Backbone, Pyramid
+from hwnas.dense.backbone import Backbone, Pyramid, run_op
 from hwnas.dense.networks import TASKS, build_dense
 from hwnas.errors import UsageError
 from hwnas.export.timing.random_weights import randomise
@@ -24,7 +23,7 @@ from hwnas.nn.network import build_op
 from hwnas.space import ArchSpec, OpSpec, preset
 from hwnas.space.arch import CascadedGroup, ElementWise, Reuse, SingleHead, Stage, Stem
 from hwnas.train import init_weights as start
-from hwnas.train.callbacks import Silent
+from hwnas.train.callbacks import NullCallback
 
 SIDE = 12
 ATTENTIONS = {
@@ -145,7 +144,7 @@ def test_biases_of_another_image_size_are_resized_and_the_rest_is_taken(
     other = Backbone(ARCH.adapted(resolution=160)).network
     given = start.Start("a classifier", small.state_dict())
     monkeypatch.setattr(start, "find_start", lambda asked, arch: given)
-    start.initialise(other, "a classifier", ARCH, Silent())
+    start.initialise(other, "a classifier", ARCH, NullCallback())
     own, path = other.state_dict(), "stages.2.blocks.0.attention.bias.table"
     assert given.weights[path].shape == (2, 3 * 3)
     assert own[path].shape == (2, 7 * 7), "windows of 7 in a map of 10"

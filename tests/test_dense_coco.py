@@ -20,10 +20,8 @@ import torch
 from dense_samples import RECIPE, changed, circle, shapes, write_set
 from PIL import Image
 
-from hwnas.dense.annotations import Photo, Thing
-from hwnas.dense.coco import open_coco, some_of
-from hwnas.dense.data import DenseBatches
-from hwnas.dense.masks import IGNORED, encoded, filled, semantic_map
+from hwnas.dense.coco import Photo, Thing, open_coco, some_of
+from hwnas.dense.data import IGNORED, DenseBatches, encoded, filled, semantic_map
 from hwnas.errors import FileFormatError, UsageError
 
 BOX_FILE = "train/annotations.json"

@@ -12,9 +12,9 @@ pytest.importorskip("pycocotools")
 import torch
 from torch import Tensor
 
-from hwnas.dense.annotations import Photo, Thing
-from hwnas.dense.masks import semantic_map
-from hwnas.dense.scores import LEADING, InstanceScores, PixelScores, scores_of
+from hwnas.dense.coco import Photo, Thing
+from hwnas.dense.data import semantic_map
+from hwnas.dense.evaluation import LEADING, InstanceScores, PixelScores, scores_of
 
 
 def thing(key: int, category: int, box: tuple[float, float, float, float], *, crowd: bool = False) -> Thing:

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from train_samples import ARCH, COLOURS, RECIPE, squares
 
 from hwnas.explain import pictures
-from hwnas.explain.attention_maps import attention_places, look
-from hwnas.explain.grad_cam import grad_cam, stage_ends
+from hwnas.explain.attention_maps import attention_places, grad_cam, look, stage_ends
 from hwnas.explain.head_similarity import linear_cka, mean_of_maxima, mean_of_others, similarities
 from hwnas.export.timing.random_weights import randomise
 from hwnas.nn import Network, build
@@ -276,9 +275,7 @@ def trained(tmp_path: Path) -> Path:
     """A checkpoint for three colours."""
     arch = ARCH.adapted(classes=3)
     network = randomise(build(arch), seed=3)
-    saved = Checkpoint(
-        arch, dict(network.state_dict()), tuple(sorted(COLOURS)), RECIPE, (), name="mine", data={}
-    )
+    saved = Checkpoint(dict(network.state_dict()), tuple(sorted(COLOURS)), RECIPE, (), arch=arch, name="mine")
     (tmp_path / "trained").mkdir()
     checkpoint.save(saved, tmp_path / "trained" / checkpoint.BEST)
     return tmp_path / "trained"

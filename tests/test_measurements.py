@@ -107,7 +107,9 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkpoint in tmp_path/mine, which is the working folder's."""
     arch = ARCH.adapted(classes=3)
     network = randomise(build(arch), seed=3)
-    saved = Checkpoint(arch, dict(network.state_dict()), tuple(sorted(COLOURS)), RECIPE, (), name="net#1")
+    saved = Checkpoint(
+        dict(network.state_dict()), tuple(sorted(COLOURS)), RECIPE, (), arch=arch, name="net#1"
+    )
     (tmp_path / "mine").mkdir()
     checkpoint.save(saved, tmp_path / "mine" / checkpoint.BEST)
     monkeypatch.chdir(tmp_path)

@@ -1,10 +1,12 @@
-"""Training shared weights: which networks an update trains, resuming, judging, starting from slices."""
+"""Training shared weights: which networks an update trains, resuming, evaluating, starting from slices."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import random
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -25,15 +27,15 @@ from hwnas.errors import FileFormatError, UsageError
 from hwnas.nn import build
 from hwnas.predictors.accuracy import load_accuracy
 from hwnas.space import ArchSpec, Stage, count_macs, lower, preset
-from hwnas.supernet import Calibration, Judge, Settings, find_start, train
+from hwnas.supernet import Calibration, Settings, SubnetEvaluator, find_start, train
 from hwnas.supernet.checkpoint import load, resume_point
-from hwnas.supernet.images import divided, trained_on
-from hwnas.supernet.networks import Networks
+from hwnas.supernet.images import split_images, training_images
 from hwnas.supernet.sandwich import Sandwich
-from hwnas.supernet.trainer import Trainer
-from hwnas.supernet.weights import SharedWeights
-from hwnas.train.callbacks import FinishedEpoch, Silent
+from hwnas.supernet.trainer import SubnetBatch, SupernetTrainer
+from hwnas.supernet.weights import SharedWeights, SubnetCache
+from hwnas.train.callbacks import FinishedEpoch, NullCallback
 from hwnas.train.init_weights import initialise
+from hwnas.train.trainer import Context
 from hwnas.train.training import train as train_alone
 
 
@@ -57,7 +59,7 @@ def trained(nine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-class StopAfter(Silent):
+class StopAfter(NullCallback):
     """Interrupts the training once an epoch is kept."""
 
     def __init__(self, epoch: int) -> None:
@@ -117,7 +119,7 @@ def test_no_network_beyond_the_limit_is_trained() -> None:
 def test_within_a_limit_what_is_trained_first_cannot_grow_and_brings_every_number_to_its_largest() -> None:
     limit = 0.7 * min(map(macs, Sandwich(SPACE).largest))
     sandwich, rng = Sandwich(SPACE, 0, limit), random.Random(0)
-    assert {arch.id for arch in sandwich.lasting} == {arch.id for arch in sandwich.smallest}
+    assert {arch.id for arch in sandwich.recurring} == {arch.id for arch in sandwich.smallest}
     dearest: dict[str, int] = {}
     for update in range(200):
         first = sandwich.networks(update, rng)[0]
@@ -142,10 +144,10 @@ def test_a_resumed_training_ends_with_the_bits_of_an_uninterrupted_one(data: Pat
     whole = train(SPACE, data, SETTINGS, tmp_path / "whole", **options)
     for last in (1, 2):
         with pytest.raises(KeyboardInterrupt):
-            train(SPACE, data, SETTINGS, tmp_path / "cut", resume=True, observer=StopAfter(last), **options)
+            train(SPACE, data, SETTINGS, tmp_path / "cut", resume=True, callback=StopAfter(last), **options)
     resumed = train(SPACE, data, SETTINGS, tmp_path / "cut", resume=True, **options)
     assert resumed.history == whole.history and len(whole.history) == 3
-    one, other = load(tmp_path / "whole").tensors, load(tmp_path / "cut").tensors
+    one, other = load(tmp_path / "whole").state_dict, load(tmp_path / "cut").state_dict
     assert one.keys() == other.keys()
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
     with pytest.raises(UsageError, match="already holds a training: add --resume"):
@@ -160,20 +162,20 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(data: Path, tmp_p
     last.write_bytes(last.read_bytes()[:-100])
     saved = resume_point(tmp_path)
     assert len(saved.history) == 1 and "damaged or cut off" in saved.skipped[0]
-    assert len(load(tmp_path).history) == 2, "networks are judged with the weights alone"
+    assert len(load(tmp_path).history) == 2, "networks are evaluated with the weights alone"
     resumed = train(SPACE, data, dataclasses.replace(SETTINGS, epochs=2), tmp_path, limit=36, resume=True)
     assert len(resumed.history) == 2 and not resume_point(tmp_path).skipped
 
 
 def test_one_update_moves_the_weights_that_its_networks_use_and_no_others(data: Path) -> None:
-    pixels, _ = divided(open_images(data), side=16, limit=None, held_back=9, calibration=12, seed=0)
+    pixels, held = split_images(open_images(data), side=16, limit=None, held_back=9, calibration=12, seed=0)
     weights = SharedWeights.fresh(SPACE, seed=0)
-    trainer = Trainer(weights, Sandwich(SPACE), SETTINGS, pixels, Silent())
+    trainer = SupernetTrainer(weights, Sandwich(SPACE), SETTINGS, 5, held, Context())
     before = {name: tensor.detach().clone() for name, tensor in weights.tensors.items()}
     images, labels = next(pixels.training_batches(12, seed=0, epoch=1))
     largest, smallest = Sandwich(SPACE).largest[0], Sandwich(SPACE).smallest[0]  # of reuse attention
     trainer.schedule.step_update(5)
-    trainer.update(images, labels, [largest, smallest])
+    trainer.update(SubnetBatch(images, labels, (largest, smallest)))
     moved = {name for name, tensor in weights.tensors.items() if not torch.equal(tensor, before[name])}
     assert any("[reuse]" in name for name in moved) and "head.linear.weight" in moved
     assert not any(
@@ -190,9 +192,9 @@ def test_compiling_is_for_the_networks_that_come_again(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(torch, "compile", compile_)
     sandwich, weights = Sandwich(SPACE, 2), SharedWeights.fresh(SPACE, seed=0)
-    lasting = sandwich.lasting
-    assert lasting == (*sandwich.largest, *sandwich.smallest)
-    networks, plain = Networks(weights, lasting=lasting, compile=True), Networks(weights)
+    recurring = sandwich.recurring
+    assert recurring == (*sandwich.largest, *sandwich.smallest)
+    networks, plain = SubnetCache(weights, recurring=recurring, compile=True), SubnetCache(weights)
     rng, images = random.Random(0), torch.randn(4, 3, 16, 16)
     for update in range(8):
         with torch.no_grad():
@@ -200,57 +202,59 @@ def test_compiling_is_for_the_networks_that_come_again(monkeypatch: pytest.Monke
                 tensor.mul_(0.9)  # what is compiled must see the weights as they are now
         for arch in sandwich.networks(update, rng):
             assert torch.equal(networks.network(arch)[1](images), plain.network(arch)[1](images))
-    assert sorted(compiled) == sorted(arch.id for arch in lasting), "each once"
+    assert sorted(compiled) == sorted(arch.id for arch in recurring), "each once"
 
 
 def test_bfloat16_trains_too(data: Path, tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, epochs=1, precision="bf16")
     done = train(SPACE, data, settings, tmp_path, limit=48)
     assert 0 < done.history[0].loss < 5
-    assert all(tensor.dtype == torch.float32 for tensor in load(tmp_path).tensors.values())
+    assert all(tensor.dtype == torch.float32 for tensor in load(tmp_path).state_dict.values())
 
 
 def test_every_mistake_in_the_settings_is_said() -> None:
     with pytest.raises(UsageError) as error:
         Settings(epochs=0, teacher_share=2, precision="fp64", lr=float("nan"))
     assert [line.split(":")[1].strip() for line in str(error.value).splitlines()] == [
-        "epochs", "teacher_share", "warmup_epochs", "lr", "precision",
+        "epochs", "lr", "warmup_epochs", "precision", "teacher_share",
     ]  # fmt: skip
 
 
 def test_held_back_images_are_not_trained_on(data: Path) -> None:
-    pixels, judging = divided(open_images(data), side=16, limit=90, held_back=30, calibration=24, seed=3)
-    assert (len(pixels), len(judging.held_back), len(judging.calibration)) == (60, 30, 24)
-    assert torch.bincount(judging.held_back.labels).tolist() == [10, 10, 10]
+    pixels, evaluated_on = split_images(
+        open_images(data), side=16, limit=90, held_back=30, calibration=24, seed=3
+    )
+    assert (len(pixels), len(evaluated_on.held_back), len(evaluated_on.calibration)) == (60, 30, 24)
+    assert torch.bincount(evaluated_on.held_back.labels).tolist() == [10, 10, 10]
 
     def contents(images: torch.Tensor) -> set[bytes]:
         return {image.numpy().tobytes() for image in images}
 
-    assert not contents(pixels.images) & contents(judging.held_back.images)
-    assert contents(judging.calibration.images) <= contents(pixels.images)
+    assert not contents(pixels.images) & contents(evaluated_on.held_back.images)
+    assert contents(evaluated_on.calibration.images) <= contents(pixels.images)
     with pytest.raises(UsageError, match="at most half .* can be held back, got 80 of 90"):
-        divided(open_images(data), side=16, limit=90, held_back=80, calibration=24, seed=3)
+        split_images(open_images(data), side=16, limit=90, held_back=80, calibration=24, seed=3)
 
 
 def test_networks_are_tuned_on_what_the_supernet_was_trained_on(data: Path) -> None:
     split = {"side": 16, "limit": 90, "held_back": 30, "seed": 3}
-    pixels, _ = divided(open_images(data), calibration=24, **split)
-    every = trained_on(open_images(data), most=60, **split)
+    pixels, _ = split_images(open_images(data), calibration=24, **split)
+    every = training_images(open_images(data), most=60, **split)
     assert torch.equal(every.images, pixels.images) and torch.equal(every.labels, pixels.labels)
-    some = trained_on(open_images(data), most=24, **split)
+    some = training_images(open_images(data), most=24, **split)
     assert torch.bincount(some.labels).tolist() == [8, 8, 8]
     known = {image.numpy().tobytes() for image in pixels.images}
     assert {image.numpy().tobytes() for image in some.images} <= known
 
 
-# --- judging ---------------------------------------------------------------------------------
+# --- evaluation ---------------------------------------------------------------------------------
 
 
 def test_a_trained_supernet_has_learnt_and_ranks_a_nearly_empty_network_below(trained: Path) -> None:
-    sandwich, judge = Sandwich(WITH_BOTTLENECKS), Judge.load(trained)
+    sandwich, evaluator = Sandwich(WITH_BOTTLENECKS), SubnetEvaluator.load(trained)
     first, last = (Stage(width=width, blocks=(None,), layout="dw-attention-ffn") for width in (8, 2))
     nearly_empty = dataclasses.replace(sandwich.smallest[0], stages=(first, last))
-    *largest, least = judge.judged([*sandwich.largest, nearly_empty])
+    *largest, least = evaluator.evaluate([*sandwich.largest, nearly_empty])
     mean = sum(one.top1_percent for one in largest) / len(largest)
     assert mean > 80, "of nine classes"
     assert least.top1_percent < mean - 15, "two channels tell few of nine classes"
@@ -260,11 +264,11 @@ def test_a_trained_supernet_has_learnt_and_ranks_a_nearly_empty_network_below(tr
 def test_the_estimate_is_the_loss_on_held_back_images_as_sure_as_networks_differ_on_them(
     trained: Path,
 ) -> None:
-    judge, sandwich = Judge.load(trained), Sandwich(WITH_BOTTLENECKS)
+    evaluator, sandwich = SubnetEvaluator.load(trained), Sandwich(WITH_BOTTLENECKS)
 
     def losses(arch: ArchSpec) -> torch.Tensor:
-        network = judge.network(arch)
-        each = [F.cross_entropy(network(x), y, reduction="none") for x, y in judge._held_back]
+        network = evaluator.network(arch)
+        each = [F.cross_entropy(network(x), y, reduction="none") for x, y in evaluator._held_back]
         return torch.cat(each).detach()
 
     arch = sandwich.largest[1]
@@ -279,37 +283,38 @@ def test_the_estimate_is_the_loss_on_held_back_images_as_sure_as_networks_differ
 def test_a_few_updates_of_its_own_lower_what_a_network_loses_and_leave_the_shared_weights_alone(
     trained: Path, nine: Path, data: Path
 ) -> None:
-    shared, tuned = Judge.load(trained), Judge.load(trained, data=nine, updates=30)
+    shared, tuned = SubnetEvaluator.load(trained), SubnetEvaluator.load(trained, data=nine, updates=10)
     before = {name: tensor.detach().clone() for name, tensor in tuned.weights.tensors.items()}
     archs = Sandwich(WITH_BOTTLENECKS).largest
-    for least, most in zip(tuned.judged(archs), shared.judged(archs), strict=True):
+    of_tuned = tuned.evaluate(archs)
+    for least, most in zip(of_tuned, shared.evaluate(archs), strict=True):
         assert least.loss < most.loss
     assert all(torch.equal(before[name], tensor) for name, tensor in tuned.weights.tensors.items())
-    (again,) = Judge.load(trained, data=nine, updates=30).judged(archs[:1])
-    (once,) = tuned.judged(archs[:1])
+    (again,) = SubnetEvaluator.load(trained, data=nine, updates=10).evaluate(archs[:1])
+    once = of_tuned[0]
     assert (again.loss, again.right, again.loss_std) == (once.loss, once.right, once.loss_std)
     with pytest.raises(UsageError, match="on the images that their supernet was trained on, got others"):
-        Judge.load(trained, data=data)
+        SubnetEvaluator.load(trained, data=data)
     with pytest.raises(UsageError, match="at least 1 update, got 0"):
-        Judge.load(trained, data=nine, updates=0)
+        SubnetEvaluator.load(trained, data=nine, updates=0)
 
 
 def test_a_tuned_network_is_judged_by_held_back_images_and_last_batches(trained: Path, nine: Path) -> None:
     arch = Sandwich(WITH_BOTTLENECKS).largest[0]
-    judge = Judge.load(trained, data=nine, updates=9)
-    assert judge._tuning is not None and judge.updates == 9
-    network = judge.network(arch)
-    last = judge._tuning(network, 16)
+    evaluator = SubnetEvaluator.load(trained, data=nine, updates=9)
+    assert evaluator._tuning is not None and evaluator.updates == 9
+    network = evaluator.network(arch)
+    last = evaluator._tuning(network, 16)
     assert len(last) == 3 * 64 and not network.training, "the last three batches, of nine"
-    held = [F.cross_entropy(network(x), y, reduction="none").detach() for x, y in judge._held_back]
-    (judged,) = judge.judged([arch])
-    assert judged.images == 90
-    assert judged.loss == pytest.approx(torch.cat([last, *held]).mean().item(), rel=1e-5)
+    held = [F.cross_entropy(network(x), y, reduction="none").detach() for x, y in evaluator._held_back]
+    (evaluated,) = evaluator.evaluate([arch])
+    assert evaluated.images == 90
+    assert evaluated.loss == pytest.approx(torch.cat([last, *held]).mean().item(), rel=1e-5)
 
 
 def test_an_estimate_after_updates_has_a_calibration_of_its_own(trained: Path, nine: Path) -> None:
     arch = Sandwich(WITH_BOTTLENECKS).largest[0]
-    (judged,) = Judge.load(trained, data=nine, updates=3).judged([arch])
+    (evaluated,) = SubnetEvaluator.load(trained, data=nine, updates=3).evaluate([arch])
     line = Calibration(intercept=70.0, slope=5.0, std_percent=1.0, trainings=4)
     written = line.write(trained, 3)
     try:
@@ -319,7 +324,7 @@ def test_an_estimate_after_updates_has_a_calibration_of_its_own(trained: Path, n
         )
     finally:
         written.unlink()
-    assert tuned.value == pytest.approx(70 - 5 * judged.loss) and tuned.unit == "%"
+    assert tuned.value == pytest.approx(70 - 5 * evaluated.loss) and tuned.unit == "%"
     assert (shared.unit, more.unit) == ("nats", "nats"), "nothing is known of these"
     with pytest.raises(UsageError, match="updates need the images .* supernet:shared,data=DATA,updates=3"):
         load_accuracy("supernet:shared,updates=3")
@@ -327,21 +332,21 @@ def test_an_estimate_after_updates_has_a_calibration_of_its_own(trained: Path, n
 
 def test_accuracy_with_shared_weights_has_its_binomial_deviation(trained: Path) -> None:
     arch = Sandwich(WITH_BOTTLENECKS).largest[1]
-    judge = Judge.load(trained)
-    network, (judged,) = judge.network(arch), judge.judged([arch])
-    right = sum(int((network(images).argmax(1) == labels).sum()) for images, labels in judge._held_back)
-    assert judged.top1_percent == pytest.approx(100 * right / 90)
+    evaluator = SubnetEvaluator.load(trained)
+    network, (evaluated,) = evaluator.network(arch), evaluator.evaluate([arch])
+    right = sum(int((network(images).argmax(1) == labels).sum()) for images, labels in evaluator._held_back)
+    assert evaluated.top1_percent == pytest.approx(100 * right / 90)
     share = (right + 1) / 92
-    assert judged.binomial_std_percent == pytest.approx(100 * (share * (1 - share) / 90) ** 0.5)
+    assert evaluated.binomial_std_percent == pytest.approx(100 * (share * (1 - share) / 90) ** 0.5)
 
 
 def test_a_network_searched_for_large_images_is_judged_at_the_supernets_size(trained: Path) -> None:
     arch = Sandwich(WITH_BOTTLENECKS).largest[0]
     searched = arch.adapted(resolution=224, stem_stride=16, classes=1000)
-    judge = Judge.load(trained)
-    assert judge.judged([searched])[0].right == judge.judged([arch])[0].right
+    evaluator = SubnetEvaluator.load(trained)
+    assert evaluator.evaluate([searched])[0].right == evaluator.evaluate([arch])[0].right
     with pytest.raises(UsageError, match="must be one of the space that the supernet was trained on"):
-        judge.judged([preset("uniform-t")])
+        evaluator.evaluate([preset("uniform-t")])
 
 
 def test_a_calibrated_supernet_estimates_what_training_alone_gives(trained: Path) -> None:
@@ -387,9 +392,9 @@ def test_a_training_from_a_supernet_starts_exactly_at_the_subnets_output(
     arch = Sandwich(WITH_BOTTLENECKS).largest[2]
     start = functools.partial(find_start, trained)
     network = build(arch).to(memory_format=torch.channels_last)
-    initialise(network, start, arch, Silent())
+    initialise(network, start, arch, NullCallback())
     images = torch.randn(5, 3, 16, 16)
-    expected = Judge.load(trained).network(arch)(images)
+    expected = SubnetEvaluator.load(trained).network(arch)(images)
     assert torch.equal(network.eval()(images), expected)
     still = dataclasses.replace(
         PLAIN_RECIPE, epochs=1, ema_decay=0.0, lr=1e-12, min_lr=0.0, warmup_epochs=0.0, weight_decay=0.0
@@ -398,6 +403,31 @@ def test_a_training_from_a_supernet_starts_exactly_at_the_subnets_output(
     assert result.arch == arch and result.history[0].top1_percent > 50, "of nine classes"
     with pytest.raises(UsageError, match="must be one of the space"):
         train_alone(preset("uniform-t"), nine, still, tmp_path / "no", init=start)
+
+
+# --- files of format 1, by the code before supernets shared the trainer of classifiers ---------
+
+OLD = Path(__file__).parent / "supernet_format_1"
+
+
+def test_a_folder_of_format_1_is_evaluated_as_the_code_that_wrote_it_did(tmp_path: Path) -> None:
+    expected = json.loads((OLD / "expected.json").read_text())
+    evaluator = SubnetEvaluator.load(OLD / "run")
+    sandwich = Sandwich(load(OLD / "run").space)
+    found = evaluator.evaluate([*sandwich.largest, *sandwich.smallest])
+    assert [one.loss for one in found] == pytest.approx(expected["losses_after_2_epochs"], rel=1e-4)
+
+
+def test_a_folder_of_format_1_resumes_to_the_epoch_that_its_own_code_trained(tmp_path: Path) -> None:
+    expected = json.loads((OLD / "expected.json").read_text())["history"]
+    out = tmp_path / "run"
+    shutil.copytree(OLD / "run", out)
+    saved = load(out)
+    done = train(saved.space, OLD / "squares.tar.gz", saved.recipe, out, resume=True, clock=lambda: 0.0)
+    assert len(done.history) == 3
+    for record, old in zip(done.history, expected, strict=True):
+        assert record.loss == pytest.approx(old["loss"], rel=1e-4)
+        assert record.lr == pytest.approx(old["lr"]) and record.largest_percent == old["largest_percent"]
 
 
 # --- files -----------------------------------------------------------------------------------

@@ -19,11 +19,10 @@ from hwnas.errors import UsageError
 from hwnas.nn import build
 from hwnas.space import ArchSpec, CascadedGroup, Reuse, SearchSpace, Stage, preset
 from hwnas.space.search_space import AttentionOption
-from hwnas.supernet.networks import Networks, empty_network
-from hwnas.supernet.recalibration import recalibrate
+from hwnas.supernet.evaluator import recalibrate
 from hwnas.supernet.sandwich import Sandwich
 from hwnas.supernet.slices import Piece, pieces
-from hwnas.supernet.weights import SharedWeights
+from hwnas.supernet.weights import SharedWeights, SubnetCache, empty_network
 
 WEIGHTS = SharedWeights.fresh(SPACE, seed=0)
 
@@ -45,10 +44,10 @@ def of_one_kind(attention: object, width: int) -> ArchSpec:
 
 
 def test_a_sliced_network_is_the_stand_alone_one_with_the_same_weights() -> None:
-    networks = Networks(WEIGHTS)
+    networks = SubnetCache(WEIGHTS)
     for arch in drawn(12):
         alone = build(arch).to(memory_format=torch.channels_last)
-        missing, unexpected = alone.load_state_dict(WEIGHTS.state_dict(arch), strict=False)
+        missing, unexpected = alone.load_state_dict(WEIGHTS.subnet_state_dict(arch), strict=False)
         assert not unexpected
         assert all(name.rpartition(".")[2] in ("running_mean", "running_var", "num_batches_tracked")
                    for name in missing), "BatchNorm's statistics alone are not shared"  # fmt: skip
@@ -74,17 +73,17 @@ def test_every_network_of_a_space_can_be_cut_from_its_weights(name: str) -> None
 
 def test_a_network_of_another_space_is_refused_with_what_is_missing() -> None:
     with pytest.raises(UsageError, match=r"must be one of the space .* the first: stem.*nothing is shared"):
-        WEIGHTS.state_dict(preset("uniform-t"))
+        WEIGHTS.subnet_state_dict(preset("uniform-t"))
     wider = of_one_kind(Reuse(heads=2, kernels=(3, 5), query_kernel=3), 32)
     with pytest.raises(
         UsageError, match=r"the first: stem\.0\.conv\.weight: needs \(16, 3, 3, 3\), there is \(12, 3, 3, 3\)"
     ):
-        WEIGHTS.state_dict(wider)
+        WEIGHTS.subnet_state_dict(wider)
 
 
 def test_query_and_key_are_sliced_apart_and_each_heads_kernel_stays_with_its_channels() -> None:
     width = 16
-    state = WEIGHTS.state_dict(of_one_kind(Reuse(heads=2, kernels=(3, 5), query_kernel=3), width))
+    state = WEIGHTS.subnet_state_dict(of_one_kind(Reuse(heads=2, kernels=(3, 5), query_kernel=3), width))
     shared = {name: tensor.detach() for name, tensor in WEIGHTS.tensors.items()}
     own, slot = "stages.0.blocks.0.attention", "stages.0.blocks.0[reuse].attention"
     queries_keys = state[f"{own}.query_key.conv.weight"]  # (2 * 4, 16, 1, 1)
@@ -99,7 +98,9 @@ def test_query_and_key_are_sliced_apart_and_each_heads_kernel_stays_with_its_cha
 
 
 def test_a_cascaded_head_reads_and_gives_its_own_channels_of_the_map() -> None:
-    state = WEIGHTS.state_dict(of_one_kind(CascadedGroup(heads=4, kernels=(5, 5, 3, 3), key_dim=4), 16))
+    state = WEIGHTS.subnet_state_dict(
+        of_one_kind(CascadedGroup(heads=4, kernels=(5, 5, 3, 3), key_dim=4), 16)
+    )
     shared = {name: tensor.detach() for name, tensor in WEIGHTS.tensors.items()}
     own, slot = "stages.0.blocks.0.attention", "stages.0.blocks.0[cascaded-group].attention"
     whole = f"{slot}.query_key_value.conv.weight"
@@ -121,7 +122,7 @@ def test_a_smaller_window_has_the_same_bias_for_the_same_distance() -> None:
                 weights.tensors[name][:, row, column] = 10 * row + column
     arch = of_one_kind(Reuse(heads=2, kernels=(3, 5), query_kernel=3), 16)
     for resolution, side in ((16, 4), (24, 6)):
-        table = weights.state_dict(arch.adapted(resolution=resolution))[
+        table = weights.subnet_state_dict(arch.adapted(resolution=resolution))[
             "stages.0.blocks.0.attention.bias.table"
         ]
         expected = torch.tensor([10.0 * row + column for row in range(side) for column in range(side)])
@@ -130,7 +131,7 @@ def test_a_smaller_window_has_the_same_bias_for_the_same_distance() -> None:
 
 def test_gradients_reach_the_slices_that_were_used_and_nothing_else() -> None:
     """The reference is autograd through the slicing itself."""
-    networks = Networks(WEIGHTS)
+    networks = SubnetCache(WEIGHTS)
     for arch in drawn(8):
         labels = torch.arange(6) % 3
         cut = {
@@ -159,7 +160,7 @@ def test_gradients_reach_the_slices_that_were_used_and_nothing_else() -> None:
 
 
 def test_gradients_of_several_networks_add_up() -> None:
-    networks, (one, other) = Networks(WEIGHTS), drawn(2)
+    networks, (one, other) = SubnetCache(WEIGHTS), drawn(2)
 
     def gradients(*archs: ArchSpec) -> dict[str, torch.Tensor]:
         for tensor in WEIGHTS.tensors.values():
@@ -242,8 +243,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
 
 def test_branches_start_closed_unless_they_are_to_start_ajar() -> None:
     arch = Sandwich(SPACE).largest[0]
-    ajar = SharedWeights.fresh(SPACE, seed=0, branch_weight=0.25).state_dict(arch)
-    closed = WEIGHTS.state_dict(arch)
+    ajar = SharedWeights.fresh(SPACE, seed=0, branch_weight=0.25).subnet_state_dict(arch)
+    closed = WEIGHTS.subnet_state_dict(arch)
     ends = {name for name, tensor in closed.items() if name.endswith("norm.weight") and not tensor.any()}
     assert any("attention.output" in name for name in ends) and any("ffn" in name for name in ends)
     for name, tensor in closed.items():

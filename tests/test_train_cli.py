@@ -88,7 +88,7 @@ def test_any_field_of_the_recipe_can_be_set(inputs: Path, capsys: pytest.Capture
 def test_an_interrupted_training_goes_on_with_the_command_it_printed(
     inputs: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals, code: int
 ) -> None:
-    (inputs / "long.yaml").write_text(PLAIN_RECIPE.to_yaml().replace("epochs: 6", "epochs: 40"))
+    (inputs / "long.yaml").write_text(PLAIN_RECIPE.to_yaml().replace("epochs: 6", "epochs: 20"))
     command = "train tiny.yaml --data data --recipe long.yaml --limit 12 --out 'my run' --device cpu"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     line = [sys.executable, "-m", "hwnas", *shlex.split(command)]
@@ -104,10 +104,10 @@ def test_an_interrupted_training_goes_on_with_the_command_it_printed(
     assert process.returncode == code, said
     assert not any("Traceback" in text for text in said)
     (resume,) = [text.strip() for text in said if text.startswith("  hwnas train")]
-    assert 0 < resume_point(inputs / "my run").epoch < 40
+    assert 0 < resume_point(inputs / "my run").epoch < 20
     assert run(resume.removeprefix("hwnas ")) == 0
     assert "resuming after epoch" in capsys.readouterr().err
-    assert resume_point(inputs / "my run").epoch == 40
+    assert resume_point(inputs / "my run").epoch == 20
 
 
 def test_resume_keeps_what_is_not_said_again_and_refuses_what_differs(

@@ -93,7 +93,7 @@ def test_a_distilled_training_resumes_to_the_same_bits(data: Path, tmp_path: Pat
     recipe = dataclasses.replace(PLAIN_RECIPE, epochs=2, teacher=str(teacher))
     train(ARCH, data, recipe, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        train(ARCH, data, recipe, tmp_path / "cut", observer=Watcher(interrupt_in_epoch=2))
+        train(ARCH, data, recipe, tmp_path / "cut", callback=Watcher(interrupt_in_epoch=2))
     train(ARCH, data, recipe, tmp_path / "cut", resume=True)
     assert_same_training(tmp_path / "whole", tmp_path / "cut")
     kept = load(tmp_path / "whole")

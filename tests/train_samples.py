@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
 import random
+import socket
+import subprocess
+import sys
 import tarfile
+import textwrap
 from pathlib import Path
 
 from hwnas.space import ArchSpec
@@ -85,3 +90,34 @@ def packed(folder: Path, archive: Path, mode: str) -> Path:
     with tarfile.open(archive, mode) as tar:
         tar.add(folder, arcname="squares")
     return archive
+
+
+def launched(script: str, *arguments: str) -> None:
+    """Runs a script in two processes with the environment that torchrun gives them; both must succeed."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    root = Path(__file__).parents[1]
+    paths = os.pathsep.join([str(root), str(root / "tests")])
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(script), *arguments],
+            env={
+                **os.environ,
+                "PYTHONPATH": paths,
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": "2",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "OMP_NUM_THREADS": "1",
+            },
+        )
+        for rank in range(2)
+    ]
+    try:
+        assert [process.wait(120) for process in running] == [0, 0]
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()

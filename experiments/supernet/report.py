@@ -36,11 +36,11 @@ def collected(work: Path) -> dict[str, Any]:
     saved = load(work / "supernet")
     started = sorted(work.glob("started-*.json"))
     return {
-        "settings": saved.settings.to_dict(),
-        "parameters": sum(tensor.numel() for tensor in saved.tensors.values()),
+        "settings": saved.recipe.to_dict(),
+        "parameters": sum(tensor.numel() for tensor in saved.state_dict.values()),
         "history": [asdict(record) for record in saved.history],
         "estimates": json.loads((work / "estimates.json").read_text()),
-        "trained_on": [json.loads(file.read_text()) for file in started],
+        "training_images": [json.loads(file.read_text()) for file in started],
     }
 
 
@@ -119,7 +119,7 @@ def written(document: dict[str, Any]) -> str:
         "a core that other programs had, too.",
     ]
     lines += ["", *_answers(epochs, truth, subjects, archs)]
-    for outcome in document["trained_on"]:
+    for outcome in document["training_images"]:
         lines += ["", *_trained_on(outcome)]
     return "\n".join(lines) + "\n"
 

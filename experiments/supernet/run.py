@@ -27,9 +27,9 @@ import table
 
 from hwnas.io.atomic import write_whole
 from hwnas.space import SearchSpace
-from hwnas.supernet import Judge, Settings, find_start, train
+from hwnas.supernet import Settings, SubnetEvaluator, find_start, train
 from hwnas.supernet.checkpoint import load
-from hwnas.train.callbacks import FinishedEpoch, Progress, Silent
+from hwnas.train.callbacks import FinishedEpoch, NullCallback, Progress
 from hwnas.train.checkpoint import LAST
 from hwnas.train.init_weights import initialise
 
@@ -44,7 +44,7 @@ STARTED_NUMBERS = (0, 2, 27)
 ESTIMATES = "estimates.json"
 
 
-class Asking(Silent):
+class Asking(NullCallback):
     """Asks the supernet about the networks every few epochs, and after the last; keeps the answers."""
 
     def __init__(self, work: Path, subjects: Sequence[networks.Subject], epochs: int) -> None:
@@ -73,7 +73,7 @@ class Asking(Silent):
         known = json.loads(self.file.read_text()) if self.file.exists() else {}
         if str(epoch) in known or (epoch % ASK_EVERY and epoch != self.epochs):
             return
-        judged = Judge.load(self.supernet).judged(subject.trained for subject in self.subjects)
+        judged = SubnetEvaluator.load(self.supernet).evaluate(subject.trained for subject in self.subjects)
         known[str(epoch)] = {
             subject.arch.id: {
                 "top1_percent": one.top1_percent,
@@ -102,7 +102,7 @@ def train_on(subject: networks.Subject, work: Path, data: training.Data) -> dict
         seed=0,
         state_file=work / f"started-{subject.number}.pt",
         report=lambda text: print(f"network {subject.number}, {text}", flush=True),
-        start=lambda network: initialise(network, start, subject.trained, Silent()),
+        start=lambda network: initialise(network, start, subject.trained, NullCallback()),
     )
     epochs = len(load(work / "supernet").history)
     return {"number": subject.number, "id": subject.arch.id, "supernet_epochs": epochs, **outcome}
@@ -145,7 +145,7 @@ def main() -> None:
             work / "supernet",
             limit=PROTOCOL.train_images,
             resume=True,
-            observer=asking,
+            callback=asking,
         )
     data = training.read_data(arguments.data, PROTOCOL)
     for number in arguments.train_on:

@@ -112,7 +112,7 @@ def train(
     """
     _require_packages()
     name, spec, promise = resolve_promised(arch)
-    from hwnas.dense import loop
+    from hwnas.dense import trainer as loop
     from hwnas.space.changes import renamed
 
     folder = Path(out) if out else default_folder(Path(arch).stem if Path(arch).exists() else name, resume)
@@ -138,7 +138,7 @@ def train(
         "device": device if device != "auto" else None,
     }
     again = resume_command("dense train", arch, data, folder, options)
-    observer = Terminal()
+    callback = Terminal()
     on = training_device(device)
     is_first = int(os.environ.get("RANK", "0")) == 0
     changed = changes.of(chosen, longest_side=_longest(chosen, image_size))
@@ -147,11 +147,11 @@ def train(
     targets = hold_budgets(
         {called: (trained, promise)},
         over_budget="ok" if is_resumed(folder, resume) else over_budget,
-        say=observer.note if is_first else lambda line: None,
+        say=callback.note if is_first else lambda line: None,
         part="the backbone, of a square image and without the head of the task, ",
     )
     if is_first:
-        observer.note(f"training {called} (id {trained.id}) to {task} on {on} into {folder}")
+        callback.note(f"training {called} (id {trained.id}) to {task} on {on} into {folder}")
     try:
         result = loop.train(
             spec,
@@ -165,11 +165,11 @@ def train(
             init=named_start(init),
             limit=limit,
             device=on,
-            observer=observer,
+            callback=callback,
         )
     except KeyboardInterrupt:
-        observer.note("interrupted; the last finished epoch is kept. To go on:")
-        observer.note(f"  {again}")
+        callback.note("interrupted; the last finished epoch is kept. To go on:")
+        callback.note(f"  {again}")
         raise
     if not is_first:  # of several processes, the first one speaks
         return
@@ -183,7 +183,7 @@ def train(
             f"best {best.outcome} after epoch {best.epoch}\n"
         )
     folder_word, data_word = shlex.quote(str(folder)), shlex.quote(data)
-    observer.note(f"next: hwnas dense evaluate {folder_word} --data {data_word}")
+    callback.note(f"next: hwnas dense evaluate {folder_word} --data {data_word}")
 
 
 @app.command()
@@ -201,7 +201,7 @@ def evaluate(
     """Say how good a detector or a segmentation network is on DATA's val images, or test."""
     _require_packages()
     from hwnas.dense import checkpoint as checkpoints
-    from hwnas.dense import loop
+    from hwnas.dense import trainer as loop
 
     trained = checkpoints.load(checkpoint)
     for reason in trained.skipped:

@@ -1,8 +1,9 @@
-"""`hwnas supernet`: train shared weights for a space, judge networks with them, calibrate that."""
+"""`hwnas supernet`: train shared weights for a space, evaluate networks with them, calibrate that."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,7 +36,7 @@ from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
     from hwnas.space import ArchSpec, SearchSpace
-    from hwnas.supernet import Judge, Settings
+    from hwnas.supernet import Settings, SubnetEvaluator
     from hwnas.targets import Promise
 
 __all__ = ["app"]
@@ -97,7 +98,7 @@ def train(
     Example: hwnas supernet train --data cifar10.tar.xz --space small-images --image-size 32
     """
     require_packages()
-    from hwnas.supernet.loop import train as train_supernet
+    from hwnas.supernet.trainer import train as train_supernet
 
     macs = parse_limits(params=None, macs=max_macs, memory=None).get("macs")
     changes = {"epochs": epochs, "batch_size": batch, "lr": lr, "max_macs": macs, "seed": seed}
@@ -119,8 +120,9 @@ def train(
         "device": device if device != "auto" else None,
     }
     on = training_device(device)
-    observer = Terminal()
-    observer.note(f"training a supernet for the space '{asked.name}' on {on} into {folder}")
+    callback = Terminal()
+    if int(os.environ.get("RANK", "0")) == 0:
+        callback.note(f"training a supernet for the space '{asked.name}' on {on} into {folder}")
     try:
         result = train_supernet(
             asked,
@@ -130,12 +132,14 @@ def train(
             limit=known_limit if limit is None else limit,
             resume=resume,
             device=on,
-            observer=observer,
+            callback=callback,
         )
     except KeyboardInterrupt:
-        observer.note("interrupted; the last finished epoch is kept. To go on:")
-        observer.note(f"  {resume_command('supernet train', None, data, folder, options)}")
+        callback.note("interrupted; the last finished epoch is kept. To go on:")
+        callback.note(f"  {resume_command('supernet train', None, data, folder, options)}")
         raise
+    if int(os.environ.get("RANK", "0")):  # of several processes, the first one speaks
+        return
     last = result.history[-1]
     if as_json:
         emit_json(
@@ -155,8 +159,8 @@ def train(
             soft_wrap=True,
         )
     quoted = shlex.quote(str(folder))
-    observer.note(f"next: hwnas supernet evaluate {quoted} uniform-t")
-    observer.note(f"      hwnas search --device DEVICE --budget TIME --accuracy supernet:{quoted}")
+    callback.note(f"next: hwnas supernet evaluate {quoted} uniform-t")
+    callback.note(f"      hwnas search --device DEVICE --budget TIME --accuracy supernet:{quoted}")
 
 
 @app.command()
@@ -187,28 +191,28 @@ def evaluate(
     from hwnas.space.changes import renamed
     from hwnas.supernet.calibration import Calibration
 
-    judge = _judge(path, device, data, updates)
+    evaluator = _evaluator(path, device, data, updates)
     named: dict[str, ArchSpec] = {}
     promises: dict[str, Promise | None] = {}
     for name, subject in subjects(arch).items():
-        adapted = judge.adapted(subject.arch)
+        adapted = evaluator.adapted(subject.arch)
         called = renamed(name, subject.arch, adapted)
         named[called], promises[called] = adapted, subject.promise
     hold_budgets(
         {name: (adapted, promises[name]) for name, adapted in named.items()}, over_budget=over_budget, say=say
     )
-    line = Calibration.read(_folder(path), judge.updates)
-    judged = dict(zip(named, judge.judged(named.values()), strict=True))
+    line = Calibration.read(_folder(path), evaluator.updates)
+    evaluated = dict(zip(named, evaluator.evaluate(named.values()), strict=True))
     expected = {
-        name: None if line is None else SupernetAccuracy(judge, line).estimate(one)
-        for name, one in judged.items()
+        name: None if line is None else SupernetAccuracy(evaluator, line).estimate(one)
+        for name, one in evaluated.items()
     }
     if as_json:
         emit_json(
             {
                 "schema": 1,
                 "supernet": path,
-                "updates": judge.updates,
+                "updates": evaluator.updates,
                 "calibration": None if line is None else dataclasses.asdict(line),
                 "networks": [
                     {
@@ -222,13 +226,13 @@ def evaluate(
                         "images": one.images,
                         "seconds": one.seconds,
                     }
-                    for (name, one), estimate in zip(judged.items(), expected.values(), strict=True)
+                    for (name, one), estimate in zip(evaluated.items(), expected.values(), strict=True)
                 ],
             }
         )
         return
-    after = f"after {judge.updates} updates of its own" if judge.updates else "with shared weights"
-    for name, one in judged.items():
+    after = f"after {evaluator.updates} updates of its own" if evaluator.updates else "with shared weights"
+    for name, one in evaluated.items():
         estimate = expected[name]
         trained = (
             "" if estimate is None else f"; {estimate.value:.2f} ± {estimate.std:.2f} % expected when trained"
@@ -264,20 +268,19 @@ def calibrate(
     Example: hwnas supernet calibrate trainings/supernet-1 trainings
     """
     require_packages()
-    from hwnas.supernet.calibration import Calibration
-    from hwnas.supernet.trained import comparable
+    from hwnas.supernet.calibration import Calibration, comparable
     from hwnas.train.trainings import read_trainings
 
-    judge = _judge(path, device, data, updates)
-    known = comparable(read_trainings(Path(trainings)), judge)
+    evaluator = _evaluator(path, device, data, updates)
+    known = comparable(read_trainings(Path(trainings)), evaluator)
     Calibration.require_enough(len(known.archs))
-    judged = judge.judged(known.archs)
+    evaluated = evaluator.evaluate(known.archs)
     line = Calibration.fitted(
-        [one.loss for one in judged],
+        [one.loss for one in evaluated],
         known.top1_percent,
-        loss_stds=[one.loss_std for one in judged],
+        loss_stds=[one.loss_std for one in evaluated],
     )
-    written = line.write(_folder(path), judge.updates)
+    written = line.write(_folder(path), evaluator.updates)
     if as_json:
         emit_json(
             {"schema": 1, "out": str(written), "condition": known.condition, **dataclasses.asdict(line)}
@@ -290,12 +293,12 @@ def calibrate(
     )
 
 
-def _judge(path: str, device: str, data: str | None, updates: int | None) -> Judge:
-    from hwnas.supernet.judge import Judge
+def _evaluator(path: str, device: str, data: str | None, updates: int | None) -> SubnetEvaluator:
+    from hwnas.supernet.evaluator import SubnetEvaluator
 
     if updates is not None and data is None:
         raise UsageError("--updates needs the images that the supernet was trained on: add --data DATA")
-    return Judge.load(path, device=training_device(device), data=data, updates=updates)
+    return SubnetEvaluator.load(path, device=training_device(device), data=data, updates=updates)
 
 
 def _before(folder: Path, resume: bool) -> tuple[Settings, SearchSpace | str, int | None]:
@@ -307,7 +310,7 @@ def _before(folder: Path, resume: bool) -> tuple[Settings, SearchSpace | str, in
     if not resume or not any((folder / file).exists() for file in (LAST, PREVIOUS)):
         return Settings(), "default", None
     saved = load(folder)
-    return saved.settings, saved.space, saved.data.get("limit")
+    return saved.recipe, saved.space, saved.data.get("limit")
 
 
 def _changed(settings: Settings, changes: dict[str, Any], fields: list[str]) -> Settings:

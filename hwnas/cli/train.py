@@ -127,21 +127,21 @@ def command(
         "device": device if device != "auto" else None,
     }
     again = resume_command("train", arch, data, folder, options)
-    observer = Terminal()
+    callback = Terminal()
     is_first = int(os.environ.get("RANK", "0")) == 0
     changed = changes.of(chosen)
     trained = changed.adapted(spec, classes=len(images.classes()))
     called = renamed(name, spec, trained)
     if is_first and size_words(trained) != size_words(spec):
         by = "" if recipe is None else f"recipe {recipe}: "
-        observer.note(f"{by}trains at {size_words(trained)}; {name} is for {size_words(spec)}")
+        callback.note(f"{by}trains at {size_words(trained)}; {name} is for {size_words(spec)}")
     targets = hold_budgets(
         {called: (trained, promise)},
         over_budget="ok" if is_resumed(folder, resume) else over_budget,
-        say=observer.note if is_first else lambda line: None,
+        say=callback.note if is_first else lambda line: None,
     )
     if is_first:
-        observer.note(f"training {called} (id {trained.id}) on {on} into {folder}")
+        callback.note(f"training {called} (id {trained.id}) on {on} into {folder}")
     try:
         result = train(
             spec,
@@ -154,18 +154,18 @@ def command(
             init=named_start(init),
             limit=limit,
             device=on,
-            observer=observer,
+            callback=callback,
         )
     except KeyboardInterrupt:
-        observer.note("interrupted; the last finished epoch is kept. To go on:")
-        observer.note(f"  {again}")
+        callback.note("interrupted; the last finished epoch is kept. To go on:")
+        callback.note(f"  {again}")
         raise
     if not is_first:  # of several processes, the first one speaks
         return
     try:
         remember(row_of(result.document, init=init or ""), folder.parent / TABLE)
     except HwnasError as error:  # the training is whole without
-        observer.note(str(error))
+        callback.note(str(error))
     last, best = result.history[-1], result.best
     if as_json:
         targets_ms = [target.to_dict() for target in targets]
@@ -178,8 +178,8 @@ def command(
             f"best top-1 {best.top1_percent:.2f} % after epoch {best.epoch}\n"
         )
     checkpoint = shlex.quote(str(folder))
-    observer.note(f"next: hwnas evaluate {checkpoint} --data {shlex.quote(data)}")
-    observer.note(f"      hwnas export {checkpoint} --evaluate {shlex.quote(data)}")
+    callback.note(f"next: hwnas evaluate {checkpoint} --data {shlex.quote(data)}")
+    callback.note(f"      hwnas export {checkpoint} --evaluate {shlex.quote(data)}")
 
 
 def _chosen_recipe(asked: str | None, resumed: Path | None) -> tuple[Recipe, int | None]:

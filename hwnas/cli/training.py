@@ -220,7 +220,7 @@ def named_start(asked: str | None) -> str | Callable[[ArchSpec], Start] | None:
     name, mark, path = (asked or "").partition(":")
     if name != "supernet" or not mark:
         return asked
-    from hwnas.supernet.start import find_start
+    from hwnas.supernet.evaluator import find_start
 
     return partial(find_start, path)
 

@@ -55,20 +55,26 @@ class Pixels:
         return replace(self, images=self.images[order], labels=self.labels[order])
 
     def training_batches(
-        self, batch_size: int, *, seed: int, epoch: int
+        self, batch_size: int, *, seed: int, epoch: int, share: tuple[int, int] = (0, 1)
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """One epoch in random order, each image mirrored with probability 1/2 and shifted by up to an
         eighth of its side (edges reflected); a last, smaller batch is left out.
 
         Yields (B, 3, S, S) float32, normalised, and (B,) labels. All randomness follows from `seed`
-        and `epoch`.
+        and `epoch`. `share` is (rank, processes): each of several processes gets its part of each batch,
+        with the very images that one process would see there.
         """
         generator = torch.Generator().manual_seed(derived_seed(seed, "pixels", epoch))
         order = torch.randperm(len(self), generator=generator)
         batch_size = min(batch_size, len(self))
+        rank, processes = share
+        part = batch_size // processes
+        mine = slice(rank * part, (rank + 1) * part)
         for start in range(0, len(self) - batch_size + 1, batch_size):
-            chosen = order[start : start + batch_size].to(self.labels.device)
-            yield self._augmented(self.images[chosen], generator), self.labels[chosen]
+            chosen = order[start : start + batch_size][mine].to(self.labels.device)
+            shifts, mirrored = self._changes(batch_size, generator)
+            images = self._augmented(self.images[chosen], shifts[:, mine], mirrored[mine])
+            yield images, self.labels[chosen]
 
     def evaluation_batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """All images in order, as they are: (B, 3, S, S) float32, normalised, and (B,) labels."""
@@ -76,13 +82,17 @@ class Pixels:
             stop = start + batch_size
             yield _normalised(self.images[start:stop]), self.labels[start:stop]
 
-    def _augmented(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Shifted, mirrored, normalised: (B, 3, S, S)."""
-        count, side, reach = len(images), self.side, max(1, self.side // 8)
-        steps = torch.arange(side)
+    def _changes(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Random shifts in pixels, (2, count, 1), and which images are mirrored, (count, 1)."""
+        reach = max(1, self.side // 8)
         shifts = torch.randint(-reach, reach + 1, (2, count, 1), generator=generator)
+        return shifts, torch.rand(count, 1, generator=generator) < 0.5
+
+    def _augmented(self, images: torch.Tensor, shifts: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
+        """Shifted, mirrored, normalised: (B, 3, S, S)."""
+        count, side = len(images), self.side
+        steps = torch.arange(side)
         rows, columns = (_reflected(steps + shift, side) for shift in shifts)  # (B, S) each
-        mirrored = torch.rand(count, 1, generator=generator) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
         rows, columns = rows.to(images.device), columns.to(images.device)
         each = torch.arange(count, device=images.device)[:, None, None]

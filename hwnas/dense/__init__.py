@@ -12,9 +12,9 @@ from hwnas import plugins
 if TYPE_CHECKING:
     from hwnas.dense.backbone import Backbone, Pyramid
     from hwnas.dense.checkpoint import DenseCheckpoint, load
-    from hwnas.dense.loop import train
     from hwnas.dense.networks import build_dense
     from hwnas.dense.recipe import DenseRecipe, read_recipe, recipe_names
+    from hwnas.dense.trainer import train
 
 __all__ = [
     "Backbone",
@@ -37,7 +37,7 @@ _HOMES = {
     "load": "checkpoint",
     "read_recipe": "recipe",
     "recipe_names": "recipe",
-    "train": "loop",
+    "train": "trainer",
 }
 
 __getattr__ = plugins.lazy_names(

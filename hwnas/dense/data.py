@@ -15,13 +15,74 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from hwnas import plugins
 from hwnas.data.loader import Order, Place, UnreadableImageError, decode, leave_signals
 from hwnas.data.randomness import isolated
-from hwnas.dense.annotations import Photo
-from hwnas.dense.masks import instance_masks, semantic_map
+from hwnas.dense.coco import Outline, Photo
 from hwnas.dense.recipe import DenseRecipe
 
-__all__ = ["MAX_CLASSES", "DenseBatch", "DenseBatches", "Target"]
+__all__ = [
+    "IGNORED",
+    "MAX_CLASSES",
+    "DenseBatch",
+    "DenseBatches",
+    "Target",
+    "encoded",
+    "filled",
+    "instance_masks",
+    "semantic_map",
+]
+
+
+# --- outlines of annotations <-> masks of pixels, both by COCO's own code ---------------------
+
+IGNORED = 255
+"""In a semantic map: a pixel that is neither trained on nor evaluated."""
+
+
+def filled(outline: Outline, *, height: int, width: int) -> np.ndarray:
+    """1 inside of the outline, 0 outside: (H, W), uint8."""
+    coding: Any = plugins.require("pycocotools.mask", extra="dense")
+    if isinstance(outline, tuple):
+        runs = coding.merge(coding.frPyObjects([list(one) for one in outline], height, width))
+    elif isinstance(outline["counts"], list):
+        runs = coding.frPyObjects(dict(outline), height, width)
+    else:
+        runs = dict(outline)
+    mask: np.ndarray = np.asarray(coding.decode(runs), dtype=np.uint8)
+    return mask
+
+
+def encoded(mask: np.ndarray) -> dict[str, Any]:
+    """COCO's run-length encoding of a mask, (H, W), as JSON can hold it."""
+    coding: Any = plugins.require("pycocotools.mask", extra="dense")
+    runs = coding.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": list(runs["size"]), "counts": runs["counts"].decode("ascii")}
+
+
+def instance_masks(photo: Photo, things: Sequence[Any]) -> torch.Tensor:
+    """A mask for each of these things: (N, H, W), uint8."""
+    masks = torch.zeros(len(things), photo.height, photo.width, dtype=torch.uint8)
+    for number, thing in enumerate(things):
+        masks[number] = torch.from_numpy(filled(thing.outline, height=photo.height, width=photo.width))
+    return masks
+
+
+def semantic_map(photo: Photo) -> torch.Tensor:
+    """The class of each pixel, 0 where there is none and 1 for the first: (H, W), int64.
+
+    Where objects overlap, the smaller one is seen; crowds are IGNORED.
+    """
+    found = torch.zeros(photo.height, photo.width, dtype=torch.int64)
+    for thing in sorted(photo.things, key=lambda thing: (-thing.area, thing.id)):
+        assert thing.outline is not None
+        inside = torch.from_numpy(filled(thing.outline, height=photo.height, width=photo.width)).bool()
+        found[inside] = IGNORED if thing.crowd else thing.category + 1
+    return found
+
+
+# --- batches ----------------------------------------------------------------------------------
+
 
 MAX_CLASSES = 254
 """Of a semantic map, which holds a class a byte: background and what is ignored have one each."""

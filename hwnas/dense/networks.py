@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from hwnas import plugins
 from hwnas.data.pixels import DEVIATION, MEAN
 from hwnas.dense.backbone import Backbone, Pyramid
-from hwnas.dense.masks import IGNORED
+from hwnas.dense.data import IGNORED
 from hwnas.dense.recipe import DenseRecipe
 from hwnas.errors import UsageError
 from hwnas.space import ArchSpec

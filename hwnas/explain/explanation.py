@@ -18,8 +18,7 @@ from hwnas.data.pixels import DEVIATION, MEAN
 from hwnas.data.sources import open_images
 from hwnas.errors import FileFormatError, UsageError, did_you_mean
 from hwnas.explain import pictures
-from hwnas.explain.attention_maps import SeenAttention, look
-from hwnas.explain.grad_cam import grad_cam, stage_ends
+from hwnas.explain.attention_maps import SeenAttention, grad_cam, look, stage_ends
 from hwnas.explain.head_similarity import HeadSimilarity, mean_of_maxima, mean_of_others, similarities
 from hwnas.explain.pictures import Picture
 from hwnas.io.atomic import write_whole

@@ -5,13 +5,24 @@ Each is built from the settings of its op (`hwnas.space.ops`): c and side of the
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hwnas.nn.conv_norm import ConvNorm, norm_as_affine
 from hwnas.space.ops import squeezed_channels
 
-__all__ = ["DepthwiseConv", "FeedForward", "Head", "Merge", "SqueezeExcite", "Stem"]
+__all__ = [
+    "DepthwiseConv",
+    "FeedForward",
+    "Head",
+    "Merge",
+    "SqueezeExcite",
+    "Stem",
+    "open_branches",
+]
 
 
 class Stem(nn.Sequential):
@@ -116,3 +127,25 @@ class Head(nn.Module):
         self.linear.bias.add_(self.linear.weight @ shift)
         self.linear.weight.mul_(scale)
         self.norm = nn.Identity()
+
+
+# --- branches that a new network starts with closed -------------------------------------------
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@torch.no_grad()
+def open_branches(module: Module, weight: float = 1.0) -> Module:
+    """The module, in place, with every branch at work.
+
+    A fresh network of these families is the identity in its blocks: the BatchNorm that ends a branch starts
+    at weight 0, or the gate of element-wise attention does. Trained long, it opens them itself. The
+    BatchNorms are set to `weight` here, and gates to 1.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) and bool((part.weight == 0).all()):
+            part.weight.fill_(weight)
+        gate = part._parameters.get("alpha")
+        if gate is not None and bool((gate == 0).all()):
+            gate.fill_(1)
+    return module

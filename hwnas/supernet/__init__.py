@@ -3,8 +3,8 @@
 Importing this loads no torch.
 
     trained = train(space, data, settings, out)
-    judge = Judge.load(out)
-    judge.judged([arch, other])     # accuracy with the shared weights, BatchNorm recalibrated
+    evaluator = SubnetEvaluator.load(out)
+    evaluator.evaluate([arch, other])     # accuracy with the shared weights, BatchNorm recalibrated
 """
 
 from __future__ import annotations
@@ -15,21 +15,20 @@ from hwnas import plugins
 
 if TYPE_CHECKING:
     from hwnas.supernet.calibration import Calibration
-    from hwnas.supernet.judge import Judge
-    from hwnas.supernet.loop import train
+    from hwnas.supernet.evaluator import SubnetEvaluator, find_start
     from hwnas.supernet.settings import Settings
-    from hwnas.supernet.start import find_start
+    from hwnas.supernet.trainer import train
     from hwnas.supernet.weights import SharedWeights
 
-__all__ = ["Calibration", "Judge", "Settings", "SharedWeights", "find_start", "train"]
+__all__ = ["Calibration", "Settings", "SharedWeights", "SubnetEvaluator", "find_start", "train"]
 
 _HOMES = {
     "Calibration": "calibration",
-    "Judge": "judge",
+    "SubnetEvaluator": "evaluator",
     "Settings": "settings",
     "SharedWeights": "weights",
-    "find_start": "start",
-    "train": "loop",
+    "find_start": "evaluator",
+    "train": "trainer",
 }
 
 __getattr__ = plugins.lazy_names(

@@ -11,15 +11,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hwnas.errors import FileFormatError, UsageError
 from hwnas.io.atomic import write_whole
+from hwnas.space import ArchSpec
 
-__all__ = ["Calibration"]
+if TYPE_CHECKING:
+    from hwnas.supernet.evaluator import SubnetEvaluator
+    from hwnas.train.trainings import Training
+
+__all__ = [
+    "Calibration",
+    "Comparable",
+    "comparable",
+]
 
 FORMAT = 2  # 1: of the accuracy with shared weights; 2: of the loss
 LEAST = 4
-"""Trainings that a line and its spread are told from."""
+"""Fewest trainings for a line and its spread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +44,7 @@ class Calibration:
     """Standard deviation of what was trained from the line, each training left out in turn, without what
     the number of held-back images explains of it."""
     trainings: int
-    """Networks that were trained."""
+    """SubnetCache that were trained."""
 
     @classmethod
     def fitted(
@@ -66,7 +76,7 @@ class Calibration:
 
     @staticmethod
     def require_enough(networks: int) -> None:
-        """Raises UsageError when a line and its spread cannot be told from so many networks."""
+        """Raises UsageError when `networks` are too few for a line and its spread."""
         if networks < LEAST:
             raise UsageError(f"a supernet is calibrated on at least {LEAST} trained networks, got {networks}")
 
@@ -111,3 +121,43 @@ def _line(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
     together = sum((x - mean_x) * (y - mean_y) for x, y in pairs)
     slope = max(0.0, together / spread) if spread else 0.0
     return mean_y - slope * mean_x, slope
+
+
+# --- finished trainings that a supernet can be calibrated on ----------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Comparable:
+    """SubnetCache of a supernet's space that were trained alone, all under one condition."""
+
+    condition: str
+    """Which images, how many epochs: for people."""
+    archs: tuple[ArchSpec, ...]
+    top1_percent: tuple[float, ...]
+    """After the last epoch, on the images of val, or test; the mean over a network's seeds."""
+
+
+def comparable(trainings: Sequence[Training], evaluator: SubnetEvaluator) -> Comparable:
+    """Those of `trainings` under the condition that most networks of the space were trained under, the
+    later one of two.
+
+    Raises UsageError when there is no training of a network of the space with as many classes.
+    """
+    by_condition: dict[str, dict[str, list[Training]]] = {}
+    for training in trainings:
+        if training.condition.classes == len(evaluator.classes) and evaluator.supports(training.arch):
+            networks = by_condition.setdefault(training.condition.key, {})
+            networks.setdefault(training.arch.id, []).append(training)
+    if not by_condition:
+        raise UsageError(
+            f"a supernet is calibrated on trainings of networks of its space, "
+            f"for its {len(evaluator.classes)} classes; got {len(trainings)} trainings, none of them such"
+        )
+    chosen = max(reversed(by_condition.values()), key=len)
+    return Comparable(
+        condition=next(iter(chosen.values()))[0].condition.label,
+        archs=tuple(seeds[0].arch for seeds in chosen.values()),
+        top1_percent=tuple(
+            sum(training.top1_percent for training in seeds) / len(seeds) for seeds in chosen.values()
+        ),
+    )

@@ -1,7 +1,7 @@
 """The images of a supernet: trained on, held back to tell accuracy by, and to take BatchNorm's statistics on.
 
 All are training images; those of val and test stay unseen, for the networks that are chosen in the end.
-What a trained supernet is judged with lies beside its weights, so that it needs no data folder any more.
+The images for evaluation are stored beside the weights, so that a trained supernet needs no data folder.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from hwnas.data.images import Image, Images, subset
 from hwnas.data.pixels import Pixels, decoded
@@ -20,12 +21,13 @@ from hwnas.train.checkpoint import put
 
 __all__ = [
     "IMAGES",
-    "JudgingImages",
-    "divided",
-    "read_judging_images",
+    "EvaluationImages",
+    "read_evaluation_images",
+    "resized",
     "selected",
-    "trained_on",
-    "write_judging_images",
+    "split_images",
+    "training_images",
+    "write_evaluation_images",
 ]
 
 IMAGES = "images.safetensors"
@@ -35,15 +37,15 @@ MAX_BYTES = 16 * 1024**3
 
 
 @dataclass(frozen=True, slots=True)
-class JudgingImages:
-    """What networks are judged with."""
+class EvaluationImages:
+    """The images that subnets are evaluated on, and those that BatchNorm is recalibrated on."""
 
     held_back: Pixels
     calibration: Pixels
 
-    def to(self, device: str) -> JudgingImages:
+    def to(self, device: str) -> EvaluationImages:
         """The same on another device."""
-        return JudgingImages(self.held_back.to(device), self.calibration.to(device))
+        return EvaluationImages(self.held_back.to(device), self.calibration.to(device))
 
 
 def selected(images: Images, limit: int | None, seed: int) -> tuple[Image, ...]:
@@ -52,10 +54,10 @@ def selected(images: Images, limit: int | None, seed: int) -> tuple[Image, ...]:
     return every if limit is None else subset(every, limit, seed)
 
 
-def divided(
+def split_images(
     images: Images, *, side: int, limit: int | None, held_back: int, calibration: int, seed: int
-) -> tuple[Pixels, JudgingImages]:
-    """(what is trained on, what is judged with), decoded at `side` pixels.
+) -> tuple[Pixels, EvaluationImages]:
+    """(training images, evaluation images), decoded at `side` pixels.
 
     `limit` keeps that many of the training images, `held_back` is how many of these are not trained on;
     both equally many of each class, drawn by `seed`. The images for BatchNorm are among those trained on.
@@ -65,10 +67,10 @@ def divided(
     kept = _split(images, limit, held_back, seed)
     _require_memory(sum(map(len, kept)), side)
     pixels = [decoded(images, some, classes, side=side) for some in kept]
-    return pixels[0], JudgingImages(held_back=pixels[1], calibration=pixels[0].first(calibration))
+    return pixels[0], EvaluationImages(held_back=pixels[1], calibration=pixels[0].first(calibration))
 
 
-def trained_on(
+def training_images(
     images: Images, *, side: int, limit: int | None, held_back: int, seed: int, most: int
 ) -> Pixels:
     """What `divided` gives to train on; of more than `most` images, so many, equally many of each class.
@@ -106,17 +108,20 @@ def _require_memory(count: int, side: int) -> None:
         )
 
 
-def write_judging_images(judging: JudgingImages, folder: Path) -> None:
+def write_evaluation_images(images: EvaluationImages, folder: Path) -> None:
     """Writes `images.safetensors`; raises HwnasError when it cannot be written."""
     tensors: dict[str, torch.Tensor] = {}
-    for name, pixels in (("held_back", judging.held_back), ("calibration", judging.calibration)):
+    for name, pixels in (
+        ("held_back", images.held_back),
+        ("calibration", images.calibration),
+    ):
         tensors |= {f"{name}/images": pixels.images, f"{name}/labels": pixels.labels}
-    document = {"kind": KIND, "format": FORMAT, "classes": list(judging.held_back.classes)}
+    document = {"kind": KIND, "format": FORMAT, "classes": list(images.held_back.classes)}
     put(sealed(tensors, document), folder / IMAGES)
 
 
-def read_judging_images(folder: Path) -> JudgingImages:
-    """What `write_judging_images` wrote; raises FileFormatError when it is damaged or foreign."""
+def read_evaluation_images(folder: Path) -> EvaluationImages:
+    """What `write_evaluation_images` wrote; raises FileFormatError when it is damaged or foreign."""
     document, tensors = read_sealed(folder / IMAGES, kind=KIND, version=FORMAT)
     try:
         classes = tuple(document["classes"])
@@ -130,4 +135,15 @@ def read_judging_images(folder: Path) -> JudgingImages:
         )
     except (KeyError, TypeError, RuntimeError) as error:
         raise FileFormatError(f"{folder / IMAGES}: not a supernet's images: {error}") from None
-    return JudgingImages(held_back=held_back, calibration=calibration)
+    return EvaluationImages(held_back=held_back, calibration=calibration)
+
+
+# --- images at other sizes, for spaces with several resolutions -------------------------------
+
+
+def resized(images: torch.Tensor, side: int) -> torch.Tensor:
+    """(B, 3, S, S) -> (B, 3, side, side); the same object where that is its size."""
+    if images.shape[-1] == side:
+        return images
+    smaller = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+    return smaller.contiguous(memory_format=torch.channels_last)

@@ -1,15 +1,12 @@
-"""Settings: how shared weights are trained, as data. What they are shared by is the search space's."""
+"""Settings: how shared weights are trained, as data. Which networks share them is the search space's."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from hwnas.errors import UsageError
 from hwnas.train import recipe as fields
-from hwnas.train.recipe import PRECISIONS
 
 __all__ = ["Settings"]
 
@@ -32,10 +29,12 @@ class Settings:
     """Probability mass spread over all classes, in the loss on labels."""
     clip_grad_norm: float = 1.0
     """The norm of the gradient of all networks of an update together is cut to this; 0 leaves it."""
+    ema_decay: float = 0.0
+    """Decay of the moving average of the shared weights per update, reached gradually; 0 keeps none."""
     teacher_share: float = 0.5
     """Share of the largest network's answers in the loss of the others; the labels have the rest."""
     random_networks: int = 2
-    """Networks an update trains besides the largest and the smallest."""
+    """SubnetCache an update trains besides the largest and the smallest."""
     branch_weight: float = 0.0
     """What BatchNorm's weight starts at where it ends a branch. 0: each block starts as the identity, as in a
     network trained alone, and opens slowly, because few networks of an update have it; until it has, all
@@ -43,7 +42,7 @@ class Settings:
     max_macs: float = 0.0
     """No network beyond so many MACs (at the supernet's image size) is trained; 0 is without a limit."""
     held_back: int = 1000
-    """Training images that are not trained on, equally many of each class: accuracy is told by them."""
+    """Training images that are not trained on, equally many of each class: accuracy is measured on them."""
     calibration_images: int = 512
     """Training images that BatchNorm's statistics are taken on, for each network anew."""
     precision: str = "mixed"
@@ -56,13 +55,23 @@ class Settings:
     """Decides the first weights, the order of images, their augmentation, and which networks are drawn."""
 
     def __post_init__(self) -> None:
-        problems = list(_problems(self))
+        own: dict[str, tuple[float, float]] = {
+            "teacher_share": (0, 1),
+            "random_networks": (0, 64),
+            "branch_weight": (0, 1),
+            "max_macs": (0, 1e15),
+            "held_back": (2, 1_000_000),
+            "calibration_images": (2, 1_000_000),
+        }
+        problems = [*fields.shared_problems(self), *fields.outside(self, own)]
+        if not 0 <= self.label_smoothing < 1:
+            problems.append(f"label_smoothing: must be at least 0 and below 1, got {self.label_smoothing}")
         if problems:
             raise UsageError("\n".join(f"supernet: {problem}" for problem in problems))
 
     @property
     def optimizer(self) -> str:
-        """What the schedule and the optimiser are told; see `hwnas.train.optim`."""
+        """The name of the optimiser; see `hwnas.train.optim`."""
         return "adamw"
 
     @property
@@ -85,35 +94,6 @@ class Settings:
         return fields.to_plain(self)
 
     @classmethod
-    def from_dict(cls, data: Any, *, source: str) -> Settings:
+    def from_dict(cls, data: Any, *, source: str = "settings") -> Settings:
         """The settings that `to_dict` wrote; raises UsageError with a line for each mistake."""
         return fields.from_plain(cls, data, source=source)
-
-
-def _problems(settings: Settings) -> Iterator[str]:
-    limits: dict[str, tuple[float, float]] = {
-        "epochs": (1, 100_000),
-        "batch_size": (2, 1_000_000),  # BatchNorm has no statistics over one image
-        "warmup_epochs": (0, 100_000),
-        "weight_decay": (0, 10),
-        "clip_grad_norm": (0, 1e6),
-        "teacher_share": (0, 1),
-        "random_networks": (0, 64),
-        "branch_weight": (0, 1),
-        "max_macs": (0, 1e15),
-        "held_back": (2, 1_000_000),
-        "calibration_images": (2, 1_000_000),
-        "seed": (0, 2**63 - 1),
-    }
-    yield from fields.outside(settings, limits)
-    if settings.warmup_epochs > settings.epochs:
-        yield (
-            f"warmup_epochs: must be at most epochs, got warmup_epochs={settings.warmup_epochs:g} "
-            f"and epochs={settings.epochs}"
-        )
-    if not (math.isfinite(settings.lr) and 0 < settings.lr <= 1e3):
-        yield f"lr: must be above 0 and at most 1000, got {settings.lr}"
-    if not 0 <= settings.label_smoothing < 1:
-        yield f"label_smoothing: must be at least 0 and below 1, got {settings.label_smoothing}"
-    if settings.precision not in PRECISIONS:
-        yield f"precision: must be one of {', '.join(PRECISIONS)}, got '{settings.precision}'"

@@ -1,151 +1,231 @@
-"""Trainer: shared weights, optimiser and schedule, and one epoch of the sandwich rule."""
+"""Training a supernet: the sandwich rule as a subclass of `hwnas.train.trainer.Trainer`.
+
+Folder, checkpoints, optimiser, resuming and several processes are those of `hwnas.train`. The images are
+decoded once and kept in memory; each process has all of them, and its part of each batch.
+"""
 
 from __future__ import annotations
 
-import math
+import dataclasses
 import random
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor
 
+from hwnas.data.images import Images
 from hwnas.data.pixels import Pixels
-from hwnas.data.randomness import derived_seed
-from hwnas.errors import FileFormatError
-from hwnas.space import ArchSpec
-from hwnas.supernet.checkpoint import Checkpoint
-from hwnas.supernet.networks import Networks
-from hwnas.supernet.resizing import resized
+from hwnas.data.randomness import derived_seed, deterministic
+from hwnas.data.sources import open_images
+from hwnas.errors import UsageError
+from hwnas.space import ArchSpec, SearchSpace
+from hwnas.supernet.checkpoint import KIND, Checkpoint, EpochRecord
+from hwnas.supernet.evaluator import SubnetEvaluator
+from hwnas.supernet.images import (
+    IMAGES,
+    EvaluationImages,
+    resized,
+    selected,
+    split_images,
+    write_evaluation_images,
+)
 from hwnas.supernet.sandwich import Sandwich
 from hwnas.supernet.settings import Settings
-from hwnas.supernet.weights import SharedWeights
-from hwnas.train.callbacks import Observer, Progress, TrainingFailed
-from hwnas.train.checkpoint import TrainingState
-from hwnas.train.optim import make_schedule, matrix_precision
+from hwnas.supernet.weights import SharedWeights, SubnetCache
+from hwnas.train.callbacks import Callback
+from hwnas.train.distributed import joined
+from hwnas.train.folder import described_data, prepared_folder
+from hwnas.train.trainer import Context, Skipped, Trainer
 
-__all__ = ["Trainer"]
+__all__ = ["SubnetBatch", "SubnetBatches", "SupernetResult", "SupernetTrainer", "train"]
 
 
-class Trainer:
-    """What an epoch changes: the shared weights, the optimiser, the schedule, loss scaling."""
+class SubnetBatch(NamedTuple):
+    """The images of one update, and the subnets that it trains."""
+
+    images: Tensor
+    """(B, 3, S, S), normalised."""
+    labels: Tensor
+    """(B,)"""
+    subnets: tuple[ArchSpec, ...]
+    """The first learns the labels, the others its outputs as well."""
+    unreadable: Skipped = ()
+
+
+class SubnetBatches:
+    """The batches of each epoch with their subnets; both follow from the seed and the epoch's number.
+
+    Of several processes, each has its part of the images and the same subnets.
+    """
+
+    def __init__(
+        self, pixels: Pixels, sandwich: Sandwich, settings: Settings, share: tuple[int, int] = (0, 1)
+    ) -> None:
+        """`share` is (rank, processes). Raises UsageError when a process has fewer than 2 images a batch."""
+        self._pixels, self._sandwich, self._settings, self._share = pixels, sandwich, settings, share
+        size = min(settings.batch_size, len(pixels))
+        if size // share[1] < 2:
+            raise UsageError(f"each of {share[1]} processes needs 2 images a batch, got {size} in all")
+        self._count = len(pixels) // size
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return self._count
+
+    def epoch(self, number: int) -> Iterator[SubnetBatch]:
+        """The batches of epoch `number`, 1 for the first."""
+        settings = self._settings
+        rng = random.Random(derived_seed(settings.seed, "networks", number))
+        batches = self._pixels.training_batches(
+            settings.batch_size, seed=settings.seed, epoch=number, share=self._share
+        )
+        for update, (images, labels) in enumerate(batches, start=(number - 1) * len(self)):
+            yield SubnetBatch(images, labels, self._sandwich.networks(update, rng))
+
+
+class SupernetTrainer(Trainer[SharedWeights, SubnetBatch, Checkpoint, EpochRecord]):
+    """Each update trains several subnets on one batch, with in-place distillation (Yu and Huang, Universally
+    Slimmable Networks, ICCV 2019): their gradients are added up, and clipped together."""
+
+    gpu_sync_every = 50
+    fused_optimizer = True  # the shared tensors are large
 
     def __init__(
         self,
         weights: SharedWeights,
         sandwich: Sandwich,
         settings: Settings,
-        pixels: Pixels,
-        observer: Observer,
-        clock: Callable[[], float] = time.perf_counter,
+        steps: int,
+        evaluation: EvaluationImages,
+        context: Context,
     ) -> None:
-        self.weights, self.sandwich, self.settings = weights, sandwich, settings
-        self.observer, self.clock = observer, clock
-        self.device = weights.device.type
-        self.pixels = pixels.to(self.device)
-        self.steps = max(1, len(pixels) // min(settings.batch_size, len(pixels)))
-        self.networks = Networks(weights, lasting=sandwich.lasting, compile=settings.compile)
-        # fused: one pass over a tensor instead of several, and the shared ones are large
-        self.optimizer = torch.optim.AdamW(
-            _groups(weights, settings.weight_decay), lr=settings.lr, fused=True
-        )
-        self.schedule: Any = make_schedule(self.optimizer, settings, self.steps)
-        self.cast = matrix_precision(settings.precision, self.device)
-        self.scaler = torch.amp.GradScaler(self.device, enabled=self.cast is torch.float16)
+        """`weights` on the context's device; an epoch has `steps` updates."""
+        super().__init__(weights, settings, steps, context)
+        self.sandwich, self.settings, self.evaluation = sandwich, settings, evaluation
+        self._subnets = SubnetCache(weights, recurring=sandwich.recurring, compile=settings.compile)
 
-    def epoch(self, number: int) -> tuple[float, float]:
-        """One pass over the images: the largest networks' mean loss, and the last learning rate.
+    def usable(self, batch: SubnetBatch) -> int:
+        """All images."""
+        return len(batch.labels)
 
-        Order, augmentation and the networks drawn follow from the seed and `number`, 1 for the first.
-        Raises TrainingFailed when the loss is not finite.
-        """
-        rng = random.Random(derived_seed(self.settings.seed, "networks", number))
-        total = torch.zeros((), device=self.device)
-        check_every = 1 if self.device == "cpu" else 50  # asking a GPU for its loss makes it wait
-        began, lr = self.clock(), 0.0
-        batches = self.pixels.training_batches(
-            self.settings.batch_size, seed=self.settings.seed, epoch=number
-        )
-        for step, (images, labels) in enumerate(batches, start=1):
-            update = (number - 1) * self.steps + step - 1
-            self.schedule.step_update(update)
-            lr = float(self.optimizer.param_groups[0]["lr"])
-            total += self.update(images, labels, self.sandwich.networks(update, rng))
-            if step % check_every == 0 or step == self.steps:
-                mean = float(total) / step
-                if not math.isfinite(mean):
-                    raise TrainingFailed.because(number, "training loss", mean)
-                self.observer.step(
-                    Progress.after(
-                        step,
-                        steps=self.steps,
-                        epoch=number,
-                        epochs=self.settings.epochs,
-                        loss=mean,
-                        images=step * self.settings.batch_size,
-                        seconds=self.clock() - began,
-                    )
-                )
-        return float(total) / self.steps, lr
-
-    def update(self, images: torch.Tensor, labels: torch.Tensor, archs: Sequence[ArchSpec]) -> torch.Tensor:
-        """One update of the weights by several networks on one batch; the first one's loss.
-
-        The first learns the labels, the others its answers as well (in-place distillation: Yu and Huang,
-        2019). Their gradients are added up, and cut together.
-        """
-        self.optimizer.zero_grad(set_to_none=True)
+    def backward(self, batch: SubnetBatch) -> Tensor:
+        """Adds the gradients of all subnets; the loss of the first one on the labels, detached."""
         first = torch.zeros((), device=self.device)
-        answers: torch.Tensor | None = None
-        for arch in archs:
-            network, forward = self.networks.network(arch)
+        outputs: Tensor | None = None  # (B, classes), of the first subnet
+        for arch in batch.subnets:
+            network, forward = self._subnets.network(arch)
             with torch.autocast(self.device, dtype=self.cast, enabled=self.cast is not None):
-                logits = forward(resized(images, arch.resolution)).float()
-            loss = F.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
-            if answers is None:
-                answers, first = logits.detach().softmax(dim=1), loss.detach()
+                logits = forward(resized(batch.images, arch.resolution)).float()
+            loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.settings.label_smoothing)
+            if outputs is None:
+                outputs, first = logits.detach().softmax(dim=1), loss.detach()
             else:
                 share = self.settings.teacher_share
-                loss = (1 - share) * loss + share * F.cross_entropy(logits, answers)
+                loss = (1 - share) * loss + share * F.cross_entropy(logits, outputs)
             self.scaler.scale(loss).backward()
-            self.weights.add_gradients(network, arch)
+            self.network.add_gradients(network, arch)
             network.zero_grad(set_to_none=True)
-        if self.settings.clip_grad_norm:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.weights.tensors.values(), self.settings.clip_grad_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
         return first
 
-    def state(self) -> TrainingState:
-        """What a resumed training needs besides the weights."""
-        return TrainingState(
-            model={name: tensor.detach() for name, tensor in self.weights.tensors.items()},
-            optimizer=self.optimizer.state_dict(),
-            updates=0,
-            scaler=self.scaler.state_dict(),
+    def none_usable(self, unreadable: Skipped) -> str:
+        """All images were decoded before the first epoch, so an epoch without one has none at all."""
+        return "the supernet has no images to train on"
+
+    def evaluate(self, number: int, loss: float, lr: float, began: float) -> tuple[EpochRecord, Skipped]:
+        """Top-1 of the largest and the smallest subnet of each attention type on the held-back images."""
+        evaluator = SubnetEvaluator(
+            self.evaluated, self.evaluation, self.sandwich, precision=self.settings.precision
         )
+        largest, smallest = (
+            {
+                type_: evaluator.top1_percent(arch)
+                for type_, arch in zip(self.sandwich.types, archs, strict=True)
+            }
+            for archs in (self.sandwich.largest, self.sandwich.smallest)
+        )
+        return EpochRecord(number, loss, largest, smallest, lr, self.clock() - began), ()
 
-    def restore(self, saved: Checkpoint) -> None:
-        """Go on from a checkpoint of this very training; raises FileFormatError when it is of another."""
-        if saved.training is None or set(saved.tensors) != set(self.weights.tensors):
-            raise FileFormatError(f"{saved.path}: not a checkpoint of this training: it cannot be resumed")
-        with torch.no_grad():
-            for name, tensor in self.weights.tensors.items():
-                tensor.copy_(saved.tensors[name])
-        self.optimizer.load_state_dict(saved.training.optimizer)
-        self.scaler.load_state_dict(saved.training.scaler)
+    def score(self, record: EpochRecord) -> float:
+        """The number of the epoch: the weights to use are always the last ones."""
+        return record.epoch
 
 
-def _groups(weights: SharedWeights, weight_decay: float) -> list[dict[str, Any]]:
-    """Kernels and matrices decay; norms, biases, scalars and tables of attention biases don't."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for name, tensor in weights.tensors.items():
-        (decayed if tensor.ndim > 1 and not name.endswith("bias.table") else plain).append(tensor)
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
+# --- a training, from a data folder to a supernet ---------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SupernetResult:
+    """A finished training."""
+
+    out: Path
+    space: SearchSpace
+    """As trained."""
+    parameters: int
+    """Number of shared parameters, of all subnets together."""
+    history: tuple[EpochRecord, ...]
+
+
+def train(
+    space: SearchSpace,
+    data: Path | Images,
+    settings: Settings,
+    out: Path,
+    *,
+    limit: int | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    callback: Callback | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> SupernetResult:
+    """Train shared weights for the networks of `space` on the training images of `data`, into `out`.
+
+    The space gets the data's classes; its images are decoded once, at its largest resolution, and kept in
+    memory. `limit` uses that many of them, equally many of each class. With `resume`, goes on after the
+    last finished epoch of `out`, or starts when there is none. Where torchrun started several processes,
+    each calls this alike.
+
+    Raises UsageError for data, folders and options that don't fit (among them a resume that requests
+    another training than `out` holds), TrainingFailed when the loss is not finite, FileFormatError when no
+    checkpoint of `out` is intact.
+    """
+    with joined(device, settings.batch_size) as group:
+        context = Context.of(device, group, callback, clock)
+        images = data if isinstance(data, Images) else open_images(data)
+        classes = images.classes()
+        space = dataclasses.replace(space, classes=len(classes))
+        chosen = selected(images, limit, settings.seed)
+        start = Checkpoint(
+            space=space,
+            recipe=settings,
+            classes_names=classes,
+            state_dict={},
+            history=(),
+            name=space.name,
+            data={**described_data(images, chosen, ()), "limit": limit},
+        )
+        before = prepared_folder(out, start, KIND, resume=resume, callback=context.callback, group=group)
+        pixels, evaluation = split_images(
+            images,
+            side=max(space.resolution),
+            limit=limit,
+            held_back=settings.held_back,
+            calibration=settings.calibration_images,
+            seed=settings.seed,
+        )
+        if group.is_first and not (out / IMAGES).exists():
+            write_evaluation_images(evaluation, out)
+        sandwich = Sandwich(space, settings.random_networks, settings.max_macs)
+        batches = SubnetBatches(pixels.to(device), sandwich, settings, (group.rank, group.size))
+        weights = SharedWeights.fresh(space, seed=settings.seed, branch_weight=settings.branch_weight)
+        trainer = SupernetTrainer(weights.to(device), sandwich, settings, len(batches), evaluation, context)
+        if before is not None:
+            trainer.restore(before)
+        with deterministic(device):
+            history = trainer.fit(start, () if before is None else before.history, batches, KIND, out)
+        count = sum(tensor.numel() for tensor in weights.parameters())
+        return SupernetResult(out, space, count, history)

@@ -1,4 +1,4 @@
-"""Tuning: a few updates of a network alone, from its slices of the shared weights, before it is judged.
+"""Tuning: a few updates of a network alone, from its slices of the shared weights, before it is evaluated.
 
 As they are, shared weights answer for all networks much alike. How far a network gets from them in some
 hundred updates of its own says far more of what it comes to when trained alone; as many updates from fresh
@@ -19,10 +19,9 @@ from hwnas.data.images import Images
 from hwnas.data.pixels import Pixels
 from hwnas.errors import UsageError
 from hwnas.supernet.checkpoint import Checkpoint
-from hwnas.supernet.images import selected, trained_on
-from hwnas.supernet.resizing import resized
-from hwnas.train.brief import Brief
+from hwnas.supernet.images import resized, selected, training_images
 from hwnas.train.folder import described_data
+from hwnas.train.optim import ShortTraining
 
 __all__ = ["UPDATES", "Tuning"]
 
@@ -49,14 +48,14 @@ class Tuning:
         """
         if updates < 1:
             raise UsageError(f"a network is tuned for at least 1 update, got {updates}")
-        limit, settings = saved.data.get("limit"), saved.settings
+        limit, settings = saved.data.get("limit"), saved.recipe
         every = selected(images, limit, settings.seed)
         if described_data(images, every, ())["digest"] != saved.data.get("digest"):
             raise UsageError(
                 "networks are tuned on the images that their supernet was trained on, got others: "
                 f"{images.path}; it was {saved.data.get('name')}"
             )
-        pixels = trained_on(
+        pixels = training_images(
             images,
             side=max(saved.space.resolution),
             limit=limit,
@@ -79,7 +78,7 @@ class Tuning:
         """
         size, count = min(BATCH, len(self.images)), self.updates
         warmup = max(1, count // 14)
-        training = Brief(
+        training = ShortTraining(
             network,
             batch_size=size,
             share_of_peak=lambda update: min(1.0, (update + 1) / warmup) * (1 - update / count),

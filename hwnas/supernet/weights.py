@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from hwnas.data.randomness import isolated
 from hwnas.errors import UsageError
-from hwnas.nn.awakening import awakened
+from hwnas.nn import build
+from hwnas.nn.blocks import open_branches
 from hwnas.nn.network import build_op
 from hwnas.space import ArchSpec, Head, SearchSpace, Stage, StageSpace, Stem, lower
 from hwnas.supernet.slices import Piece, op_pieces, pieces, shared_place
 
-__all__ = ["SharedWeights"]
+__all__ = [
+    "SharedWeights",
+    "SubnetCache",
+    "empty_network",
+]
 
 
-class SharedWeights:
-    """What all networks of a space are cut from.
+class SharedWeights(nn.Module):
+    """The parameters of all subnets of a space; each subnet has a slice of some of them.
 
-    A network's weights are copied out of it (`state_dict`, `load_into`), and what its backward pass
-    gave is added to the gradients of just those slices (`add_gradients`). So a network is built by
-    `hwnas.nn` as any other, and knows nothing of sharing.
+    A subnet's weights are copied out of it (`subnet_state_dict`, `load_into`), and the gradients of its
+    backward pass are added to those of its slices (`add_gradients`). So a subnet is built by `hwnas.nn` as
+    any other network, and knows nothing of sharing. It has parameters and no forward pass.
     """
 
     def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        self.tensors: dict[str, nn.Parameter] = {
-            name: nn.Parameter(tensor, requires_grad=True) for name, tensor in tensors.items()
-        }
-        """By slot, as `hwnas.supernet.slices` names them."""
+        """`tensors` by slot, as `hwnas.supernet.slices` names them."""
+        super().__init__()
+        for name, tensor in tensors.items():
+            # not register_parameter: it refuses names with dots, which state_dict() gives as they are
+            self._parameters[name] = nn.Parameter(tensor)
+
+    @property
+    def tensors(self) -> dict[str, nn.Parameter]:
+        """The parameters by slot, in the order of `fresh`."""
+        return cast(dict[str, nn.Parameter], self._parameters)
 
     @classmethod
     def fresh(cls, space: SearchSpace, *, seed: int, branch_weight: float = 0.0) -> SharedWeights:
@@ -50,7 +63,7 @@ class SharedWeights:
                 for op in lower(arch):
                     if (shared_place(op, arch), op.key) not in copied:
                         copied.add((shared_place(op, arch), op.key))
-                        _copy_in(awakened(build_op(op), branch_weight), op_pieces(op, arch), tensors)
+                        _copy_in(open_branches(build_op(op), branch_weight), op_pieces(op, arch), tensors)
         return cls(tensors)
 
     @property
@@ -58,9 +71,18 @@ class SharedWeights:
         """Where the weights are."""
         return next(iter(self.tensors.values())).device
 
-    def to(self, device: str) -> SharedWeights:
-        """The same weights on another device."""
-        return SharedWeights({name: tensor.detach().to(device) for name, tensor in self.tensors.items()})
+    @torch.no_grad()
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Copies the values of all slots; raises RuntimeError when slots or shapes differ."""
+        own = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
+        given = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
+        if own != given:
+            different = sorted(dict(own.items() ^ given.items()))
+            raise RuntimeError(f"{len(different)} shared tensors differ, '{different[0]}' first")
+        for name, tensor in self.tensors.items():
+            tensor.copy_(state_dict[name])
 
     def lacks(self, arch: ArchSpec) -> tuple[str, ...]:
         """What the network needs and these weights do not have; empty where it can be cut from them."""
@@ -83,11 +105,11 @@ class SharedWeights:
                 f"{len(missing)} parameters that it does not share; the first: {missing[0]}"
             )
 
-    def state_dict(self, arch: ArchSpec) -> dict[str, torch.Tensor]:
+    def subnet_state_dict(self, arch: ArchSpec) -> dict[str, torch.Tensor]:
         """Copies of the network's parameters by the names of `hwnas.nn.build(arch)`.
 
         BatchNorm's running statistics are not among them: they belong to one network, see
-        `hwnas.supernet.recalibration`. Raises UsageError as `require`.
+        `hwnas.supernet.evaluator`. Raises UsageError as `require`.
         """
         self.require(arch)
         return {
@@ -152,7 +174,7 @@ def _copy_in(
 
 
 def _widest(space: SearchSpace) -> Iterator[ArchSpec]:
-    """Networks of which some has the largest of every tensor: each attention, each layout, each image size
+    """SubnetCache of which some has the largest of every tensor: each attention, each layout, each image size
     and stride at full depth, in the widest stages that they fit."""
     layouts = max(len(stage.layout) for stage in space.stages)
     options = max(len(stage.attention) for stage in space.stages)
@@ -182,3 +204,69 @@ def _widest_stage(stage: StageSpace, layout: int, option: int) -> Stage:
         layout=name,
         ffn_ratio=max(stage.ffn_ratio),
     )
+
+
+# --- subnets: ordinary networks of `hwnas.nn`, made without initialising ----------------------
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+"""Images (B, 3, R, R) to logits (B, classes)."""
+
+
+def empty_network(arch: ArchSpec, device: torch.device | str = "cpu") -> nn.Module:
+    """The network of `arch` with whatever numbers its memory held, and fresh statistics of BatchNorm.
+
+    Made where it runs; nothing is drawn for it, so that no generator of random numbers moves.
+    """
+    with torch.device(device), _NothingDrawn():
+        network: nn.Module = build(arch)
+    return network.to(memory_format=torch.channels_last)
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Within it, what `torch.nn.init` is given stays as it is."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+class SubnetCache:
+    """SubnetCache with the shared weights as they are now.
+
+    Those that come up again and again, as the largest and the smallest ones do, stay built, and are
+    compiled once if asked for.
+    """
+
+    def __init__(
+        self, weights: SharedWeights, *, recurring: Iterable[ArchSpec] = (), compile: bool = False
+    ) -> None:
+        self.weights = weights
+        self._compile = compile
+        self._recurring = {arch.id for arch in recurring}
+        self._built: dict[str, tuple[nn.Module, Forward]] = {}
+
+    def network(self, arch: ArchSpec) -> tuple[nn.Module, Forward]:
+        """The network of `arch`, on the weights' device, with copies of their present values; and what
+        runs it.
+
+        It is in train mode. Raises UsageError for a network that cannot be cut from the weights.
+        """
+        found = self._built.get(arch.id)
+        if found is None:
+            self.weights.require(arch)
+            network = empty_network(arch, self.weights.device)
+            lasts = arch.id in self._recurring
+            forward = cast(Forward, torch.compile(network) if lasts and self._compile else network)
+            found = network.train(), forward
+            if lasts:
+                self._built[arch.id] = found
+        self.weights.load_into(found[0], arch)
+        return found

@@ -1,4 +1,4 @@
-"""Observer: who wants to know how a training goes, and what it is told."""
+"""Callback: how a training reports its progress, and the records that it passes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 from hwnas.errors import HwnasError
 
-__all__ = ["FinishedEpoch", "Observer", "Progress", "Silent", "TrainingFailed", "listed"]
+__all__ = ["Callback", "FinishedEpoch", "NullCallback", "Progress", "TrainingFailed", "listed"]
 
 
 class TrainingFailed(HwnasError):
@@ -57,7 +57,7 @@ class Progress:
 
 
 class FinishedEpoch(Protocol):
-    """What an observer may ask the record of an epoch for, whatever is trained."""
+    """The record of one epoch, as far as every training has it."""
 
     @property
     def epoch(self) -> int:
@@ -69,7 +69,7 @@ class FinishedEpoch(Protocol):
 
     @property
     def outcome(self) -> str:
-        """How good the network is now, in words."""
+        """The scores, as text for people."""
 
     @property
     def lr(self) -> float:
@@ -80,11 +80,11 @@ class FinishedEpoch(Protocol):
         """Wall clock, evaluation included."""
 
 
-class Observer(Protocol):
-    """Who wants to know how a training goes."""
+class Callback(Protocol):
+    """Receives the progress of a training, in the training process, of several in the first one."""
 
     def note(self, text: str) -> None:
-        """Something a user should know: an unreadable image, a fall-back."""
+        """A message for the user: an unreadable image, a fallback."""
 
     def step(self, progress: Progress) -> None:
         """An update is done."""
@@ -93,8 +93,8 @@ class Observer(Protocol):
         """An epoch is done and its checkpoint written."""
 
 
-class Silent:
-    """The observer that looks away."""
+class NullCallback:
+    """Ignores everything; a base class for callbacks that need one method."""
 
     def note(self, text: str) -> None: ...
     def step(self, progress: Progress) -> None: ...
@@ -102,6 +102,6 @@ class Silent:
 
 
 def listed(what: str, files: list[tuple[str, str]], shown: int = 5) -> str:
-    """'7 WHAT: name (reason); ...; and 2 more'."""
+    """The first `shown` of (name, reason): '7 WHAT: name (reason); ...; and 2 more'."""
     some = "; ".join(f"{file} ({reason})" for file, reason in files[:shown])
     return f"{len(files)} {what}: {some}" + (f"; and {len(files) - shown} more" if len(files) > shown else "")

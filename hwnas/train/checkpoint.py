@@ -8,13 +8,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from hwnas.errors import FileFormatError, HwnasError, UsageError
 from hwnas.io.tensors import Tensors, below, read_sealed, sealed
 from hwnas.space import ArchSpec
 from hwnas.targets import Promise
-from hwnas.train.recipe import FlatRecipe, Recipe
+from hwnas.train.recipe import Recipe, TrainingRecipe
 
 if TYPE_CHECKING:
     import torch
@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BEST",
+    "KIND",
     "LAST",
     "PREVIOUS",
+    "AnySaved",
     "Checkpoint",
     "EpochRecord",
     "Kind",
     "Saved",
+    "SavedNetwork",
     "TrainingState",
     "first_whole",
     "load",
@@ -41,28 +44,23 @@ __all__ = [
 ]
 
 
-# --- the state of a training, for any network ------------------------------------------------
+# --- a training and its checkpoint, for any network ------------------------------------------
+# The layout inside a file is in `hwnas.io.tensors`.
 
-
-# to use its network.
-#
-# How it lies in a file is in `hwnas.io.tensors`, which files a folder has in
-# `hwnas.train.checkpoint`.
+LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 
 FORMAT = 1  # 1: the first one
 
-SomeRecipe = TypeVar("SomeRecipe", bound=FlatRecipe)
+SomeRecipe = TypeVar("SomeRecipe", bound=TrainingRecipe)
 Record = TypeVar("Record", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, slots=True)
 class Saved(Generic[SomeRecipe, Record]):
-    """A trained network and how it came about."""
+    """Trained weights and how they came about. What they are the weights of is a field of the subclass."""
 
-    arch: ArchSpec
-    """As trained: adapted to the images' size and classes."""
     state_dict: Tensors
-    """The weights to use: the moving average where one is kept. On the CPU, float32."""
+    """The weights to use: the moving average where one is kept. In files float32."""
     classes_names: tuple[str, ...]
     """Name of each class, in the order of the network's outputs."""
     recipe: SomeRecipe
@@ -86,6 +84,10 @@ class Saved(Generic[SomeRecipe, Record]):
         """Finished epochs."""
         return len(self.history)
 
+    def other_design(self, requested: Self) -> str:
+        """How the design (architecture or space) differs from that of a requested training; '' if equal."""
+        raise NotImplementedError
+
     def into(self, network: nn.Module) -> None:
         """Loads the weights into a network, and puts it into eval mode.
 
@@ -98,6 +100,21 @@ class Saved(Generic[SomeRecipe, Record]):
         network.eval()
 
 
+@dataclass(frozen=True, slots=True)
+class SavedNetwork(Saved[SomeRecipe, Record]):
+    """The weights of one network."""
+
+    arch: ArchSpec = field(kw_only=True)
+    """As trained: adapted to the images' size and classes."""
+
+    def other_design(self, requested: Self) -> str:
+        """'' for the same architecture, whatever it is called."""
+        if self.arch.id == requested.arch.id:
+            return ""
+        there, wanted = (f"{side.arch.id} ({side.name})" for side in (self, requested))
+        return f"architecture: {there} there, {wanted} asked for"
+
+
 AnySaved = TypeVar("AnySaved", bound="Saved[Any, Any]")
 
 
@@ -107,10 +124,20 @@ class Kind(Generic[AnySaved]):
 
     name: str
     saved: type[AnySaved]
-    recipe: type[FlatRecipe]
+    recipe: type[TrainingRecipe]
     record: type[Any]
     more: tuple[str, ...] = ()
-    """Fields beyond those of `Saved`, of plain data."""
+    """Fields of plain data beyond those of `Saved`."""
+    design: str = "arch"
+    """Field, and key in the file, of what the weights are the weights of."""
+    read_design: Callable[..., Any] = ArchSpec.from_dict
+    """(plain data, source=) -> the design; raises UsageError."""
+    recipe_key: str = "recipe"
+    """Key of the recipe in the file."""
+    weights_file: str = BEST
+    """The file with the weights to use and no training state."""
+    subject: str = "training"
+    """What messages call a folder's content."""
 
     def save(self, checkpoint: AnySaved, path: Path) -> None:
         """Write the checkpoint to `path`, atomically: it is either there whole or not at all.
@@ -123,9 +150,9 @@ class Kind(Generic[AnySaved]):
             "kind": self.name,
             **{name: getattr(checkpoint, name) for name in self.more},
             "name": checkpoint.name,
-            "arch": checkpoint.arch.to_dict(),
+            self.design: getattr(checkpoint, self.design).to_dict(),
             "classes_names": list(checkpoint.classes_names),
-            "recipe": checkpoint.recipe.to_dict(),
+            self.recipe_key: checkpoint.recipe.to_dict(),
             "data": dict(checkpoint.data),
             "history": [dataclasses.asdict(record) for record in checkpoint.history],
             "training": None,
@@ -139,10 +166,10 @@ class Kind(Generic[AnySaved]):
     def load(self, path: Path | str) -> AnySaved:
         """The checkpoint in a file, or the best one of a training's folder.
 
-        In a folder a damaged file is passed over for the next: best, last, previous; `skipped` says so.
+        In a folder a damaged file is skipped for the next: weights_file, last, previous; `skipped` says so.
         Raises UsageError when there is none, FileFormatError when it is damaged, a pickle or foreign.
         """
-        return self._first_whole(Path(path), (BEST, LAST, PREVIOUS))
+        return self._first_whole(Path(path), (self.weights_file, LAST, PREVIOUS))
 
     def resume_point(self, folder: Path) -> AnySaved:
         """The newest whole checkpoint of a training's folder that can be resumed. Raises as `load`."""
@@ -158,16 +185,16 @@ class Kind(Generic[AnySaved]):
             weights = below(tensors, "weights/")
             training = document["training"]
             return self.saved(
-                arch=ArchSpec.from_dict(document["arch"], source=f"{path}: arch"),
                 state_dict=weights,
                 classes_names=tuple(document["classes_names"]),
-                recipe=self.recipe.from_dict(document["recipe"], source=f"{path}: recipe"),
+                recipe=self.recipe.from_dict(document[self.recipe_key], source=f"{path}: {self.recipe_key}"),
                 history=tuple(self.record(**record) for record in document["history"]),
-                name=document["name"],
+                name=document.get("name", ""),  # old supernets have none
                 data=document["data"],
                 training=None if training is None else unpacked(training, tensors, weights),
                 path=path,
                 promise=Promise.from_dict(document.get("promise")),  # earlier files have none
+                **{self.design: self.read_design(document[self.design], source=f"{path}: {self.design}")},
                 **{name: document[name] for name in self.more},
             )
         except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
@@ -202,13 +229,13 @@ class EpochRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint(Saved[Recipe, EpochRecord]):
+class Checkpoint(SavedNetwork[Recipe, EpochRecord]):
     """A trained classifier and how it came about."""
 
 
-_KIND = Kind("hwnas checkpoint", Checkpoint, Recipe, EpochRecord)
+KIND = Kind("hwnas checkpoint", Checkpoint, Recipe, EpochRecord)
 
-save, load, resume_point = _KIND.save, _KIND.load, _KIND.resume_point
+save, load, resume_point = KIND.save, KIND.load, KIND.resume_point
 
 
 def trained_network(checkpoint: Checkpoint) -> torch.nn.Module:
@@ -296,8 +323,6 @@ def _is_same(tensor: torch.Tensor, other: torch.Tensor | None) -> bool:
 #     OUT/last.safetensors       after the last finished epoch, with optimiser and moving average
 #     OUT/previous.safetensors   after the one before
 #     OUT/best.safetensors       the best weights so far, nothing else
-
-LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 
 Found = TypeVar("Found")
 

@@ -1,4 +1,4 @@
-"""Processes: a training in several processes, a GPU each, as torchrun starts them.
+"""Group: a training in several processes, a GPU each, as torchrun starts them.
 
     torchrun --nproc-per-node 4 -m hwnas train uniform-t --data DATA
 
@@ -48,14 +48,22 @@ class Group:
         return values
 
     def average_gradients(self, network: nn.Module) -> None:
-        """Each gradient becomes the mean over all processes; one that is missing counts as zero."""
+        """Each gradient becomes the mean over all processes; one that a process lacks counts as zero.
+
+        A parameter without a gradient in every process (a branch that no subnet of this update has) keeps
+        None, so that the optimiser leaves it alone, as it does in one process.
+        """
         if self.size == 1:
             return
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        used = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        self._average([parameter.grad for parameter in parameters if parameter.grad is not None])
+        self._average([*(p.grad for p in parameters if p.grad is not None), used])
+        for parameter, share in zip(parameters, used.tolist(), strict=True):
+            if not share:
+                parameter.grad = None
 
     def average_statistics(self, network: nn.Module) -> None:
         """Each running mean and variance becomes the mean over all processes."""
@@ -72,6 +80,8 @@ class Group:
 
     def _average(self, tensors: Iterable[torch.Tensor]) -> None:
         tensors = list(tensors)
+        if not tensors:
+            return
         together = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
         torch.distributed.all_reduce(together)
         together /= self.size

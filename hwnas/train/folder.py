@@ -13,9 +13,9 @@ import dataclasses
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import timm
 import torch
@@ -23,65 +23,24 @@ import torch
 from hwnas import __version__
 from hwnas.data.images import Image, Images
 from hwnas.errors import UsageError
+from hwnas.io import yaml as yaml_io
 from hwnas.io.atomic import write_whole
-from hwnas.space import ArchSpec, lower
-from hwnas.train.callbacks import Observer
-from hwnas.train.checkpoint import BEST, LAST, PREVIOUS, Checkpoint
+from hwnas.space import lower
+from hwnas.train.callbacks import Callback
+from hwnas.train.checkpoint import LAST, PREVIOUS, AnySaved, Checkpoint, Kind, Saved
 from hwnas.train.distributed import Group
 
 __all__ = [
     "FREE_TO_CHANGE",
-    "Resumable",
     "described_data",
-    "newest",
     "prepared_folder",
     "read_history",
-    "refuse_another",
     "result_document",
     "write_history",
 ]
 
 FREE_TO_CHANGE = ("workers",)
 """Fields of a recipe that may differ when a training is resumed: they don't change the outcome."""
-
-
-class PlainRecipe(Protocol):
-    """A recipe, as far as it is kept and compared here."""
-
-    @property
-    def epochs(self) -> int: ...
-    def to_dict(self) -> dict[str, Any]: ...
-    def to_yaml(self) -> str: ...
-
-
-class FromFile(Protocol):
-    """A checkpoint, as far as it says where it is from."""
-
-    @property
-    def path(self) -> Path | None: ...
-    @property
-    def skipped(self) -> tuple[str, ...]: ...
-
-
-class Resumable(FromFile, Protocol):
-    """A checkpoint, as far as it is compared with what is asked for."""
-
-    @property
-    def arch(self) -> ArchSpec: ...
-    @property
-    def recipe(self) -> PlainRecipe: ...
-    @property
-    def classes_names(self) -> tuple[str, ...]: ...
-    @property
-    def data(self) -> Mapping[str, Any]: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def epoch(self) -> int: ...
-
-
-Kept = TypeVar("Kept", bound=FromFile)
-Saved = TypeVar("Saved", bound=Resumable)
 
 
 def described_data(
@@ -100,43 +59,22 @@ def described_data(
 
 
 def prepared_folder(
-    out: Path,
-    start: Saved,
-    resume: bool,
-    observer: Observer,
-    resume_point: Callable[[Path], Saved],
-    group: Group,
-) -> Saved | None:
-    """Make the folder, or find in it what is to be resumed; refuse what doesn't fit.
+    out: Path, start: AnySaved, kind: Kind[AnySaved], *, resume: bool, callback: Callback, group: Group
+) -> AnySaved | None:
+    """Make the folder, or find in it the checkpoint to resume from; None when there is none.
 
-    `resume_point` reads the newest whole checkpoint of a folder. Of the processes of a group, the first
-    one makes the folder before the others look at it.
+    `start` is the requested training, without weights. In a group of processes, the first one makes the
+    folder before the others look at it.
 
-    Raises UsageError when the folder cannot be written, holds a training that is not resumed, or
-    another one than asked for; FileFormatError when no checkpoint in it is whole.
+    Raises UsageError when the folder cannot be written, holds a training but `resume` is False, or holds
+    another training than requested; FileFormatError when no checkpoint in it is intact.
     """
     before = None
     for turn in (True, False):
         if group.is_first is turn:
-            before = _prepared(out, start, resume or not turn, observer, resume_point)
+            before = _prepared(out, start, kind, resume or not turn, callback)
         group.wait()
     return before
-
-
-def newest(out: Path, resume_point: Callable[[Path], Kept], observer: Observer) -> Kept:
-    """The newest whole checkpoint of a folder; what is damaged is told, and never taken for whole."""
-    saved = resume_point(out)
-    for reason in saved.skipped:
-        observer.note(f"{reason}; going on from the checkpoint before it")
-    if saved.path == out / PREVIOUS and (out / LAST).exists():
-        (out / LAST).replace(out / f"{LAST}.damaged")  # must not become `previous`
-    return saved
-
-
-def refuse_another(out: Path, what: str, differences: Iterable[str]) -> None:
-    """Raises UsageError with the differences between what a folder holds and what is asked for, if any."""
-    if lines := list(differences):
-        raise UsageError(f"{out} holds another {what}; to resume, ask for the same one:\n" + "\n".join(lines))
 
 
 def write_history(out: Path, history: Sequence[Any]) -> None:
@@ -152,40 +90,47 @@ def read_history(out: Path) -> list[dict[str, Any]]:
 
 
 def _prepared(
-    out: Path, start: Saved, resume: bool, observer: Observer, resume_point: Callable[[Path], Saved]
-) -> Saved | None:
-    files = (LAST, PREVIOUS)
-    held = [file for file in (*files, BEST) if (out / file).exists()]
-    if held and not resume:
+    out: Path, start: AnySaved, kind: Kind[AnySaved], resume: bool, callback: Callback
+) -> AnySaved | None:
+    resumable = (LAST, PREVIOUS)
+    present = [file for file in (*resumable, kind.weights_file) if (out / file).exists()]
+    if present and not resume:
         raise UsageError(f"{out} already holds a training: add --resume to go on, or choose another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
         for partial in out.glob("*.partial"):
             partial.unlink()
-        if not held:
-            write_whole(out / "arch.yaml", start.arch.to_yaml())
-            write_whole(out / "recipe.yaml", start.recipe.to_yaml())
+        if not present:
+            write_whole(out / f"{kind.design}.yaml", yaml_io.dump(getattr(start, kind.design).to_dict()))
+            write_whole(out / f"{kind.recipe_key}.yaml", yaml_io.dump(start.recipe.to_dict()))
     except OSError as error:
         raise UsageError(f"{out}: cannot be written: {error.strerror}: choose another folder") from None
-    if not any(file in held for file in files):
+    if not any(file in present for file in resumable):
         return None
-    saved = newest(out, resume_point, observer)
-    refuse_another(out, "training", _differences(saved, start))
-    observer.note(f"resuming after epoch {saved.epoch} of {start.recipe.epochs}")
+    saved = kind.resume_point(out)
+    for reason in saved.skipped:
+        callback.note(f"{reason}; going on from the checkpoint before it")
+    if saved.path == out / PREVIOUS and (out / LAST).exists():
+        (out / LAST).replace(out / f"{LAST}.damaged")  # must not become `previous`
+    if differences := list(_differences(saved, start)):
+        raise UsageError(
+            f"{out} holds another {kind.subject}; to resume, ask for the same one:\n" + "\n".join(differences)
+        )
+    callback.note(f"resuming after epoch {saved.epoch} of {start.recipe.epochs}")
     return saved
 
 
-def _differences(saved: Resumable, asked: Resumable) -> Iterator[str]:
-    if saved.arch.id != asked.arch.id:
-        there, wanted = (f"{side.arch.id} ({side.name})" for side in (saved, asked))
-        yield f"  architecture: {there} there, {wanted} asked for"
-    if saved.classes_names != asked.classes_names:
-        yield f"  classes: {', '.join(saved.classes_names)} there, {', '.join(asked.classes_names)} asked for"
-    for name, value in asked.data.items():
+def _differences(saved: Saved[Any, Any], requested: Saved[Any, Any]) -> Iterator[str]:
+    if design := saved.other_design(requested):
+        yield f"  {design}"
+    if saved.classes_names != requested.classes_names:
+        names = [", ".join(side.classes_names) for side in (saved, requested)]
+        yield f"  classes: {names[0]} there, {names[1]} asked for"
+    for name, value in requested.data.items():
         if name != "name" and saved.data.get(name) != value:
             yield f"  data {name}: {saved.data.get(name)} there, {value} asked for"
     recipe = saved.recipe.to_dict()
-    for name, value in asked.recipe.to_dict().items():
+    for name, value in requested.recipe.to_dict().items():
         if name not in FREE_TO_CHANGE and recipe[name] != value:
             yield f"  {name}: {recipe[name]} there, {value} asked for"
 

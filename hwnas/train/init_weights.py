@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from hwnas.train.callbacks import Observer
+    from hwnas.train.callbacks import Callback
 
 __all__ = [
     "PUBLISHED",
@@ -55,16 +55,16 @@ class Start:
     """By hwnas's names."""
 
 
-def find_start(asked: str, arch: ArchSpec) -> Start:
+def find_start(requested: str, arch: ArchSpec) -> Start:
     """The weights that `--init` names, for a network of `arch`.
 
     Raises UsageError when there are none such or they cannot be fetched, FileFormatError when a file
     is damaged or foreign.
     """
-    if asked == PUBLISHED or asked in preset_names():
-        name = donor_preset(arch) if asked == PUBLISHED else asked
+    if requested == PUBLISHED or requested in preset_names():
+        name = donor_preset(arch) if requested == PUBLISHED else requested
         return Start(f"{name}, timm's ImageNet weights", _renamed(name, _fetched(name)))
-    path = Path(asked)
+    path = Path(requested)
     if path.is_file() and not _is_checkpoint(path):
         state = read_tensors(path)
         for name in preset_names():
@@ -77,18 +77,18 @@ def find_start(asked: str, arch: ArchSpec) -> Start:
         )
     from hwnas.train.checkpoint import load
 
-    return Start(asked, load(path).state_dict)
+    return Start(requested, load(path).state_dict)
 
 
 def initialise(
     network: nn.Module,
-    asked: Path | str | Callable[[ArchSpec], Start],
+    requested: Path | str | Callable[[ArchSpec], Start],
     arch: ArchSpec,
-    observer: Observer,
+    callback: Callback,
 ) -> None:
-    """Start from other weights, where they fit; says which did. `asked` is as for `find_start`, or finds
+    """Start from other weights, where they fit; says which did. `requested` is as for `find_start`, or finds
     them itself. Raises UsageError when none does."""
-    given = asked(arch) if callable(asked) else find_start(str(asked), arch)
+    given = requested(arch) if callable(requested) else find_start(str(requested), arch)
     own = network.state_dict()
     taken = fitted(own, given.weights)
     if not any(tensor.is_floating_point() and tensor.ndim for tensor in taken.values()):
@@ -96,7 +96,7 @@ def initialise(
     network.load_state_dict(taken, strict=False)
     changed = sum(given.weights[key].shape != weight.shape for key, weight in taken.items())
     left = sorted(set(own) - set(taken))
-    observer.note(
+    callback.note(
         f"{given.source}: {len(taken)} of {len(own)} tensors taken"
         + (f", {changed} of them sliced or resized" if changed else "")
         + (f"; freshly initialised: {', '.join(left[:5])}{' ...' if len(left) > 5 else ''}" if left else "")

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from hwnas.data.loader import Augmentation
 from hwnas.errors import FileFormatError, UsageError, did_you_mean
@@ -24,12 +24,14 @@ __all__ = [
     "PRECISIONS",
     "FlatRecipe",
     "Recipe",
+    "TrainingRecipe",
     "from_plain",
     "from_text",
     "named_text",
     "outside",
     "read_recipe",
     "recipe_names",
+    "shared_problems",
     "shipped",
     "to_plain",
 ]
@@ -54,6 +56,36 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "seed": (0, 2**63 - 1),
     "workers": (-1, 1024),
 }
+
+
+class TrainingRecipe(Protocol):
+    """The fields that every training has; `Recipe` documents them. Read by `hwnas.train.trainer`."""
+
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def optimizer(self) -> str: ...
+    @property
+    def peak_lr(self) -> float: ...
+    @property
+    def min_lr(self) -> float: ...
+    @property
+    def warmup_epochs(self) -> float: ...
+    @property
+    def warmup_lr(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def clip_grad_norm(self) -> float: ...
+    @property
+    def ema_decay(self) -> float: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    def to_dict(self) -> dict[str, Any]: ...
+    @classmethod
+    def from_dict(cls, data: Any, *, source: str = "recipe") -> Self: ...
 
 
 class FlatRecipe:
@@ -84,7 +116,7 @@ class FlatRecipe:
     workers: int
 
     def __post_init__(self) -> None:
-        problems = [*self._shared_problems(), *self.problems()]
+        problems = [*shared_problems(self), *self.problems()]
         if problems:
             raise UsageError("\n".join(f"recipe: {problem}" for problem in problems))
 
@@ -121,22 +153,24 @@ class FlatRecipe:
         """The recipe in the text of a file; raises UsageError as `from_dict` does."""
         return from_text(cls, text, source=source)
 
-    def _shared_problems(self) -> Iterator[str]:
-        yield from outside(self, _LIMITS)
-        if not (math.isfinite(self.lr) and 0 < self.lr <= 1e3):
-            yield f"lr: must be above 0 and at most 1000, got {self.lr}"
-        if not 0 <= self.ema_decay < 1:
-            yield f"ema_decay: must be at least 0 and below 1, got {self.ema_decay}"
-        if self.stem_stride not in (0, 2, 4, 8, 16):
-            yield f"stem_stride: must be 0, 2, 4, 8 or 16, got {self.stem_stride}"
-        if self.warmup_epochs > self.epochs:
-            yield (
-                f"warmup_epochs: must be at most epochs, got warmup_epochs={self.warmup_epochs:g} "
-                f"and epochs={self.epochs}"
-            )
-        for name, known in (("precision", PRECISIONS), ("optimizer", OPTIMIZERS)):
-            if getattr(self, name) not in known:
-                yield f"{name}: must be one of {', '.join(known)}, got '{getattr(self, name)}'"
+
+def shared_problems(recipe: Any) -> Iterator[str]:
+    """A sentence for each broken rule of the fields that trainings share, as far as the recipe has them."""
+    yield from outside(recipe, {name: span for name, span in _LIMITS.items() if hasattr(recipe, name)})
+    if not (math.isfinite(recipe.lr) and 0 < recipe.lr <= 1e3):
+        yield f"lr: must be above 0 and at most 1000, got {recipe.lr}"
+    if not 0 <= recipe.ema_decay < 1:
+        yield f"ema_decay: must be at least 0 and below 1, got {recipe.ema_decay}"
+    if getattr(recipe, "stem_stride", 0) not in (0, 2, 4, 8, 16):
+        yield f"stem_stride: must be 0, 2, 4, 8 or 16, got {recipe.stem_stride}"
+    if recipe.warmup_epochs > recipe.epochs:
+        yield (
+            f"warmup_epochs: must be at most epochs, got warmup_epochs={recipe.warmup_epochs:g} "
+            f"and epochs={recipe.epochs}"
+        )
+    for name, known in (("precision", PRECISIONS), ("optimizer", OPTIMIZERS)):
+        if getattr(recipe, name) not in known:
+            yield f"{name}: must be one of {', '.join(known)}, got '{getattr(recipe, name)}'"
 
 
 # --- classifier recipe ------------------------------------------------------------------------

@@ -1,11 +1,17 @@
-"""Trainer: a classifier, its loss on mixed images and a teacher's answers, and what is kept of it."""
+"""Trainer: the one training engine. Classifiers, dense networks and supernets are subclasses of it.
+
+It holds the epoch loop, the update, optimiser, schedule, loss scaling, moving average, several processes,
+history, checkpoints and resuming. A subclass says what a batch is, its loss, and how the result is evaluated.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
@@ -18,112 +24,167 @@ from hwnas.data.randomness import isolated
 from hwnas.errors import FileFormatError
 from hwnas.space import ArchSpec
 from hwnas.train import distillation
-from hwnas.train.callbacks import FinishedEpoch, Observer, Progress, TrainingFailed, listed
-from hwnas.train.checkpoint import BEST, LAST, Checkpoint, EpochRecord, Saved, TrainingState
+from hwnas.train.callbacks import Callback, FinishedEpoch, NullCallback, Progress, TrainingFailed, listed
+from hwnas.train.checkpoint import LAST, Checkpoint, EpochRecord, Kind, Saved, TrainingState
 from hwnas.train.distillation import Teacher
 from hwnas.train.distributed import Group
 from hwnas.train.evaluation import evaluate
 from hwnas.train.folder import write_history
 from hwnas.train.optim import make_optimizer, make_schedule, matrix_precision
-from hwnas.train.recipe import FlatRecipe, Recipe
+from hwnas.train.recipe import TrainingRecipe
 
-__all__ = [
-    "Epochs",
-    "Readable",
-    "Trainable",
-    "Trainer",
-    "Updates",
-    "all_epochs",
-]
+__all__ = ["ClassifierTrainer", "Context", "Epochs", "Trainer", "TrainingBatch"]
+
+Skipped = Sequence[tuple[str, str]]
+"""(name, reason) of each image that was left out."""
 
 
-# --- updates of one epoch, for any network and loss ------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where a training runs, and who hears of it."""
+
+    device: str = "cpu"
+    group: Group = field(default_factory=Group)
+    callback: Callback = field(default_factory=NullCallback)
+    clock: Callable[[], float] = time.perf_counter
+    """Seconds."""
+
+    @classmethod
+    def of(cls, device: str, group: Group, callback: Callback | None, clock: Callable[[], float]) -> Context:
+        """Of several processes, only the first one reports."""
+        heard = callback if callback is not None and group.is_first else NullCallback()
+        return cls(device, group, heard, clock)
 
 
-class Readable(Protocol):
+class TrainingBatch(Protocol):
     """A batch: what could be read of it, and what could not."""
 
     @property
-    def unreadable(self) -> Sequence[tuple[str, str]]:
-        """(name, reason) of each image that is left out."""
-        ...
+    def unreadable(self) -> Skipped: ...
 
 
 Network = TypeVar("Network", bound=nn.Module)
-BatchT = TypeVar("BatchT", bound=Readable)
-Batch_co = TypeVar("Batch_co", bound=Readable, covariant=True)
+BatchT = TypeVar("BatchT", bound=TrainingBatch)
+Batch_co = TypeVar("Batch_co", bound=TrainingBatch, covariant=True)
+SavedT = TypeVar("SavedT", bound=Saved[Any, Any])
+Record = TypeVar("Record", bound=FinishedEpoch)
 
 
 class Epochs(Protocol[Batch_co]):
     """Batches, anew for each epoch."""
 
     def epoch(self, number: int) -> Iterator[Batch_co]:
-        """The batches of one pass."""
+        """The batches of one pass; all randomness follows from the seed and `number`, 1 for the first."""
         ...
 
 
-class Updates(ABC, Generic[Network, BatchT]):
-    """What an epoch changes: network, optimiser, schedule, moving average, loss scaling.
+class Trainer(ABC, Generic[Network, BatchT, SavedT, Record]):
+    """A network in training.
 
-    What a batch is, and its loss, is the subclass's.
+    All randomness of an epoch follows from the recipe's seed and the epoch's number, so a resumed training
+    ends, on a CPU with as many threads, bit-identical to an uninterrupted one.
     """
 
-    gpu_asked_every: ClassVar[int] = 1
-    """Updates after which a GPU is asked for its loss, which makes it wait."""
+    gpu_sync_every: ClassVar[int] = 1
+    """Updates between two reads of the loss from a GPU; each read waits for it."""
+    fused_optimizer: ClassVar[bool] = False
+    """See `make_optimizer`."""
+    skipped_images: ClassVar[str] = "images left out"
+    """What messages call images that could not be used."""
 
-    left_out: ClassVar[str] = "images left out"
-    """What is said of images that could not be used."""
-
-    def __init__(
-        self,
-        network: Network,
-        recipe: FlatRecipe,
-        steps: int,
-        device: str,
-        clock: Callable[[], float],
-        observer: Observer,
-        group: Group,
-    ) -> None:
-        """`network` lies on `device` and has its first weights; `steps` updates are an epoch."""
+    def __init__(self, network: Network, recipe: TrainingRecipe, steps: int, context: Context) -> None:
+        """`network` is on the context's device and has its first weights; an epoch has `steps` updates."""
         averaging = plugins.require("timm.utils", extra="torch")
-        self.network, self.steps, self.device = network, steps, device
-        self.clock, self.observer, self.group = clock, observer, group
+        self.network, self.steps, self.context = network, steps, context
+        self.device, self.clock = context.device, context.clock
         self._recipe = recipe
-        self.optimizer = make_optimizer(network, recipe)
+        self.optimizer = make_optimizer(network, recipe, fused=self.fused_optimizer)
         self.schedule = make_schedule(self.optimizer, recipe, steps)
         self.average = (
             averaging.ModelEmaV3(network, decay=recipe.ema_decay, use_warmup=True)
             if recipe.ema_decay
             else None
         )
-        self.cast = matrix_precision(recipe.precision, device)
-        self.scaler = torch.amp.GradScaler(device, enabled=self.cast is torch.float16)
+        self.cast = matrix_precision(recipe.precision, self.device)
+        self.scaler = torch.amp.GradScaler(self.device, enabled=self.cast is torch.float16)
         self.updates = 0
+
+    # --- what a subclass says ---
 
     @abstractmethod
     def usable(self, batch: BatchT) -> int:
-        """Images of the batch that an update sees; it is left out without any."""
+        """Number of images of the batch that an update uses; a batch with 0 is skipped."""
 
     @abstractmethod
     def backward(self, batch: BatchT) -> Tensor:
-        """Adds the gradients of the mean loss over `usable` images, scaled; the loss, detached."""
+        """Adds the scaled gradients of the mean loss over the usable images; returns the loss, detached."""
 
     @abstractmethod
-    def none_usable(self, unreadable: Sequence[tuple[str, str]]) -> str:
-        """What to say when an epoch had no image to train on: (name, reason) of each."""
+    def none_usable(self, unreadable: Skipped) -> str:
+        """The error message for an epoch without a usable image."""
+
+    @abstractmethod
+    def evaluate(self, number: int, loss: float, lr: float, began: float) -> tuple[Record, Skipped]:
+        """The record of epoch `number`, which began at that time of the clock, and the images that could
+        not be evaluated. Raises TrainingFailed when the evaluation loss is not finite."""
+
+    @abstractmethod
+    def score(self, record: Record) -> float:
+        """The epoch with the highest score gives the weights to use."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights to use, as the checkpoint has them."""
+        return dict(self.evaluated.state_dict())
+
+    # --- the engine ---
 
     @property
-    def judged(self) -> Network:
-        """The network whose scores count: the moving average where there is one."""
+    def evaluated(self) -> Network:
+        """The network that is evaluated: the moving average where there is one."""
         return self.network if self.average is None else cast(Network, self.average.module)
 
-    def epoch(self, number: int, batches: Epochs[BatchT]) -> tuple[float, float, tuple[tuple[str, str], ...]]:
-        """One pass: mean loss, last learning rate, what could not be used.
+    def fit(
+        self,
+        start: SavedT,
+        history: tuple[Record, ...],
+        batches: Epochs[BatchT],
+        kind: Kind[SavedT],
+        out: Path,
+    ) -> tuple[Record, ...]:
+        """Trains and evaluates the epochs after `history`, each saved in `out` before the next begins.
 
-        Raises TrainingFailed when the loss is not finite, FileFormatError when nothing can be used.
+        `start` is the requested training, without weights. Returns the whole history.
         """
+        reported: set[str] = set()
+        for number in range(len(history) + 1, start.recipe.epochs + 1):
+            began = self.clock()
+            loss, lr, unused = self.epoch(number, batches)
+            record, unevaluated = self.evaluate(number, loss, lr, began)
+            bad = [item for item in (*unused, *unevaluated) if item[0] not in reported]
+            if bad:
+                reported.update(name for name, _ in bad)
+                self.context.callback.note(listed(self.skipped_images, bad))
+            is_best = all(self.score(record) > self.score(earlier) for earlier in history)
+            history = (*history, record)
+            if self.context.group.is_first:
+                current: SavedT = dataclasses.replace(
+                    start, state_dict=self.weights(), history=history, training=self.state()
+                )
+                if is_best:  # before `last`: a kill in between repeats the epoch, and with it the best
+                    kind.save(dataclasses.replace(current, training=None), out / kind.weights_file)
+                kind.save(current, out / LAST)
+                write_history(out, history)
+            self.context.callback.epoch(record)
+        return history
+
+    def epoch(self, number: int, batches: Epochs[BatchT]) -> tuple[float, float, Skipped]:
+        """One pass: mean loss, last learning rate, images that could not be used.
+
+        Raises TrainingFailed when the loss is not finite, FileFormatError when no image can be used.
+        """
+        group = self.context.group
         self.network.train()
-        asked_every = 1 if self.device == "cpu" else self.gpu_asked_every
+        sync_every = 1 if self.device == "cpu" else self.gpu_sync_every
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss, steps
         seen, began = 0, self.clock()
         unreadable: list[tuple[str, str]] = []
@@ -136,63 +197,41 @@ class Updates(ABC, Generic[Network, BatchT]):
                 lr = float(self.optimizer.param_groups[0]["lr"])
                 self.updates += 1
                 images = self.usable(batch)
-                if not images and self.group.size == 1:
+                if not images and group.size == 1:
                     continue
-                totals += self._update(batch)
+                totals += self.update(batch)
                 seen += images
-                if step % asked_every == 0 or step == self.steps:
+                if step % sync_every == 0 or step == self.steps:
                     mean = float(totals[0] / totals[1].clamp(min=1))
                     if not math.isfinite(mean):
                         raise TrainingFailed.because(number, "training loss", mean)
-                    self.observer.step(
+                    self.context.callback.step(
                         Progress.after(
                             step,
                             steps=self.steps,
                             epoch=number,
                             epochs=self._recipe.epochs,
                             loss=mean,
-                            images=seen * self.group.size,
+                            images=seen * group.size,
                             seconds=self.clock() - began,
                         )
                     )
-        loss, steps_done = self.group.sum(totals).tolist()
+        loss, steps_done = group.sum(totals).tolist()
         if not steps_done:
             raise FileFormatError(self.none_usable(unreadable))
-        self.group.average_statistics(self.network)
+        group.average_statistics(self.network)
         if self.average is not None:
-            self.group.average_statistics(self.judged)
-        return loss / steps_done, lr, tuple(self.group.gathered(unreadable))
+            group.average_statistics(self.evaluated)
+        return loss / steps_done, lr, tuple(group.gathered(unreadable))
 
-    def state(self) -> TrainingState:
-        """What a resumed training needs besides the weights to use."""
-        return TrainingState(
-            model=dict(self.network.state_dict()),
-            optimizer=self.optimizer.state_dict(),
-            updates=self.updates,
-            scaler=self.scaler.state_dict(),
-            average={} if self.average is None else dict(self.judged.state_dict()),
-        )
-
-    def restore(self, saved: Any) -> None:
-        """Go on from a checkpoint of this very training; raises FileFormatError for one without a state."""
-        state: TrainingState | None = saved.training
-        if state is None:
-            raise FileFormatError(f"{saved.path}: this checkpoint holds no optimiser, it cannot be resumed")
-        self.network.load_state_dict(state.model)
-        if self.average is not None:
-            self.judged.load_state_dict(state.average)
-        self.optimizer.load_state_dict(state.optimizer)
-        self.scaler.load_state_dict(state.scaler)
-        self.updates = state.updates
-
-    def _update(self, batch: BatchT) -> Tensor:
-        """Forward, backward, one update of the weights; (loss, 1), or zeros without images."""
+    def update(self, batch: BatchT) -> Tensor:
+        """Forward, backward, one update of the weights; (loss, 1), or zeros without usable images."""
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros(2, device=self.device)
         if self.usable(batch):
             loss = self.backward(batch)
             total = torch.stack([loss, torch.ones_like(loss)])
-        self.group.average_gradients(self.network)
+        self.context.group.average_gradients(self.network)
         if self._recipe.clip_grad_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self._recipe.clip_grad_norm)
@@ -202,39 +241,66 @@ class Updates(ABC, Generic[Network, BatchT]):
             self.average.update(self.network, step=self.updates)
         return total
 
+    def state(self) -> TrainingState:
+        """What a resumed training needs besides the weights to use."""
+        return TrainingState(
+            model=dict(self.network.state_dict()),
+            optimizer=self.optimizer.state_dict(),
+            updates=self.updates,
+            scaler=self.scaler.state_dict(),
+            average={} if self.average is None else dict(self.evaluated.state_dict()),
+        )
+
+    def restore(self, saved: SavedT) -> None:
+        """Goes on from a checkpoint of this training.
+
+        Raises FileFormatError for a checkpoint without training state, or of another network.
+        """
+        state: TrainingState | None = saved.training
+        if state is None:
+            raise FileFormatError(f"{saved.path}: this checkpoint holds no optimiser, it cannot be resumed")
+        try:
+            self.network.load_state_dict(state.model)
+            if self.average is not None:
+                self.evaluated.load_state_dict(state.average)
+            self.optimizer.load_state_dict(state.optimizer)
+        except (RuntimeError, ValueError) as error:
+            raise FileFormatError(f"{saved.path}: the state is of another network: {error}") from None
+        self.scaler.load_state_dict(state.scaler)
+        self.updates = state.updates
+
 
 # --- classifier ------------------------------------------------------------------------------
 
 
-class Trainer(Updates[nn.Module, Batch]):
-    """Updates by the recipe's loss."""
+class ClassifierTrainer(Trainer[nn.Module, Batch, Checkpoint, EpochRecord]):
+    """Trains by the recipe's loss on mixed images, and by a teacher's answers."""
 
-    gpu_asked_every = 50
-    left_out = "unreadable images left out"
+    gpu_sync_every = 50
+    skipped_images = "unreadable images left out"
 
     def __init__(
         self,
-        arch: ArchSpec,
-        recipe: Recipe,
+        start: Checkpoint,
         steps: int,
-        device: str,
+        evaluation: Batches,
+        context: Context,
+        *,
         builder: Callable[[ArchSpec], nn.Module],
-        clock: Callable[[], float],
-        observer: Observer,
-        group: Group,
-        teacher: Teacher | None,
+        teacher: Teacher | None = None,
         initialise: Callable[[nn.Module], None] | None = None,
     ) -> None:
+        recipe, arch = start.recipe, start.arch
         mixing, losses = (plugins.require(f"timm.{part}", extra="torch") for part in ("data", "loss"))
-        self.recipe, self.teacher = recipe, teacher
+        self.recipe, self.teacher, self.evaluation = recipe, teacher, evaluation
         with isolated(recipe.seed, "weights"):
             network = builder(arch)
             if initialise is not None:
                 initialise(network)
             if teacher is not None:
                 distillation.give_second_head(network)
-        network = network.to(device).to(memory_format=torch.channels_last)
-        super().__init__(network, recipe, steps, device, clock, observer, group)
+        network = network.to(context.device).to(memory_format=torch.channels_last)
+        super().__init__(network, recipe, steps, context)
         self.forward: Callable[[Tensor], Tensor] = (
             cast(Any, torch.compile(network)) if recipe.compile else network
         )
@@ -269,7 +335,7 @@ class Trainer(Updates[nn.Module, Batch]):
             total += loss.detach()
         return total
 
-    def none_usable(self, unreadable: Sequence[tuple[str, str]]) -> str:
+    def none_usable(self, unreadable: Skipped) -> str:
         """Names the first one."""
         return f"none of the {len(unreadable)} training images could be decoded, '{unreadable[0][0]}' first"
 
@@ -282,90 +348,18 @@ class Trainer(Updates[nn.Module, Batch]):
             return loss
         return distillation.loss(logits.float(), targets, answers, self.criterion, self.recipe.teacher_share)
 
-    def judge(
-        self, number: int, loss: float, lr: float, batches: Batches, began: float
-    ) -> tuple[EpochRecord, tuple[tuple[str, str], ...]]:
-        """The accuracy of the judged network, in float32; and what could not be judged on.
-
-        Raises TrainingFailed when the loss is not finite.
-        """
-        found = evaluate(self.judged, batches, device=self.device, clock=self.clock)
+    def evaluate(self, number: int, loss: float, lr: float, began: float) -> tuple[EpochRecord, Skipped]:
+        """Top-1 and top-5 on the evaluation images, in float32."""
+        found = evaluate(self.evaluated, self.evaluation, device=self.device, clock=self.clock)
         if not math.isfinite(found.loss):
             raise TrainingFailed.because(number, "evaluation loss", found.loss)
         record = EpochRecord(number, loss, found.top1_percent, found.top5_percent, lr, self.clock() - began)
-        return record, tuple(found.unreadable)
+        return record, found.unreadable
 
     def score(self, record: EpochRecord) -> float:
         """Top-1."""
         return record.top1_percent
 
-    def checkpoint(self, start: Checkpoint, history: tuple[EpochRecord, ...]) -> Checkpoint:
-        """The state after the last record of `history`."""
-        weights = distillation.merged(dict(self.judged.state_dict()))
-        return dataclasses.replace(start, state_dict=weights, history=history, training=self.state())
-
-
-# --- all epochs ------------------------------------------------------------------------------
-
-
-AnySaved = TypeVar("AnySaved", bound=Saved[Any, Any])
-BatchesT = TypeVar("BatchesT", contravariant=True)
-Record = TypeVar("Record", bound=FinishedEpoch)
-
-
-class Trainable(Protocol[AnySaved, BatchesT, Record]):
-    """A network with all that trains and judges it."""
-
-    @property
-    def left_out(self) -> str:
-        """What is said of images that could not be used, as in '3 images left out'."""
-
-    clock: Callable[[], float]
-    observer: Observer
-    group: Group
-
-    def epoch(self, number: int, batches: BatchesT) -> tuple[float, float, Sequence[tuple[str, str]]]:
-        """One pass: mean loss, last learning rate, what could not be used."""
-
-    def judge(
-        self, number: int, loss: float, lr: float, batches: BatchesT, began: float
-    ) -> tuple[Record, Sequence[tuple[str, str]]]:
-        """How good the network is after that epoch, which began at that time of `clock`; and what could
-        not be judged on."""
-
-    def score(self, record: Record) -> float:
-        """What `best` is chosen by, the higher the better."""
-
-    def checkpoint(self, start: AnySaved, history: tuple[Record, ...]) -> AnySaved:
-        """The state after the last record of `history`."""
-
-
-def all_epochs(
-    trainer: Trainable[AnySaved, BatchesT, Record],
-    start: AnySaved,
-    history: tuple[Record, ...],
-    training: BatchesT,
-    evaluation: BatchesT,
-    out: Path,
-    save: Callable[[AnySaved, Path], None],
-) -> tuple[Record, ...]:
-    """Trains and judges the epochs after `history`, each kept before the next; the whole history."""
-    known_bad: set[str] = set()
-    for number in range(len(history) + 1, start.recipe.epochs + 1):
-        began = trainer.clock()
-        loss, lr, unused = trainer.epoch(number, training)
-        record, unjudged = trainer.judge(number, loss, lr, evaluation, began)
-        bad = [item for item in (*unused, *unjudged) if item[0] not in known_bad]
-        if bad:
-            known_bad.update(file for file, _ in bad)
-            trainer.observer.note(listed(trainer.left_out, bad))
-        is_best = all(trainer.score(record) > trainer.score(earlier) for earlier in history)
-        history = (*history, record)
-        if trainer.group.is_first:
-            current = trainer.checkpoint(start, history)
-            if is_best:  # before `last`: a kill in between repeats the epoch, and with it the best
-                save(dataclasses.replace(current, training=None), out / BEST)
-            save(current, out / LAST)
-            write_history(out, history)
-        trainer.observer.epoch(record)
-    return history
+    def weights(self) -> dict[str, Tensor]:
+        """Those of the architecture: the two heads of a distilled network become one."""
+        return distillation.merged(super().weights())

@@ -28,17 +28,16 @@ from hwnas.io.atomic import write_whole
 from hwnas.space import ArchSpec
 from hwnas.space.changes import renamed
 from hwnas.targets import Promise
-from hwnas.train import checkpoint as checkpoints
-from hwnas.train.callbacks import Observer, Progress, Silent, TrainingFailed, listed
-from hwnas.train.checkpoint import Checkpoint, EpochRecord
+from hwnas.train.callbacks import Callback, Progress, TrainingFailed, listed
+from hwnas.train.checkpoint import KIND, Checkpoint, EpochRecord
 from hwnas.train.distillation import load_teacher
 from hwnas.train.distributed import Group, joined
 from hwnas.train.folder import described_data, prepared_folder, result_document
 from hwnas.train.init_weights import Start, initialise
 from hwnas.train.recipe import Recipe
-from hwnas.train.trainer import Trainer, all_epochs
+from hwnas.train.trainer import ClassifierTrainer, Context
 
-__all__ = ["Observer", "Progress", "TrainingFailed", "TrainingResult", "train"]
+__all__ = ["Callback", "Progress", "TrainingFailed", "TrainingResult", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def train(
     limit: int | None = None,
     device: str = "cpu",
     builder: Callable[[ArchSpec], nn.Module] | None = None,
-    observer: Observer | None = None,
+    callback: Callback | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainingResult:
     """Train `arch`, adapted to the images of `data`, into the folder `out`.
@@ -89,33 +88,33 @@ def train(
     finished epoch is on the disk.
     """
     with joined(device, recipe.batch_size) as group:
-        observer = observer if observer is not None and group.is_first else Silent()
+        context = Context.of(device, group, callback, clock)
         images = data if isinstance(data, Images) else open_images(data)
         if images.empty:
-            observer.note(listed("empty files left out", [(file, "0 bytes") for file in images.empty]))
-        start = _question(arch, images, recipe, name, limit, promise)
-        before = prepared_folder(out, start, resume, observer, checkpoints.resume_point, group)
+            context.callback.note(
+                listed("empty files left out", [(file, "0 bytes") for file in images.empty])
+            )
+        start = _requested(arch, images, recipe, name, limit, promise)
+        before = prepared_folder(out, start, KIND, resume=resume, callback=context.callback, group=group)
         if before is not None and promise is None:
             start = dataclasses.replace(start, promise=before.promise)
         init = None if before is not None else init
         training, evaluation = _batches(images, start, device, group)
-        trainer = Trainer(
-            start.arch,
-            recipe,
+        trainer = ClassifierTrainer(
+            start,
             len(training),
-            device,
-            builder or _default_builder(),
-            clock,
-            observer,
-            group,
-            load_teacher(recipe.teacher, start.classes_names).to(device) if recipe.teacher else None,
-            None if init is None else partial(initialise, asked=init, arch=start.arch, observer=observer),
+            evaluation,
+            context,
+            builder=builder or _default_builder(),
+            teacher=load_teacher(recipe.teacher, start.classes_names).to(device) if recipe.teacher else None,
+            initialise=None
+            if init is None
+            else partial(initialise, requested=init, arch=start.arch, callback=context.callback),
         )
         if before is not None:
             trainer.restore(before)
-        history = () if before is None else before.history
         with deterministic(device):
-            history = all_epochs(trainer, start, history, training, evaluation, out, checkpoints.save)
+            history = trainer.fit(start, () if before is None else before.history, training, KIND, out)
         finished = dataclasses.replace(start, history=history)
         document = result_document(finished, device=device, evaluation_split=images.evaluation_split())
         if group.is_first:
@@ -123,10 +122,10 @@ def train(
         return TrainingResult(out, start.arch, history, document)
 
 
-def _question(
+def _requested(
     arch: ArchSpec, images: Images, recipe: Recipe, name: str, limit: int | None, promise: Promise | None
 ) -> Checkpoint:
-    """What is asked for, as a checkpoint without weights."""
+    """The requested training, as a checkpoint without weights."""
     classes = images.classes()
     adapted = recipe.adapted(arch, classes=len(classes))
     described = described_data(

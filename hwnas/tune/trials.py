@@ -106,7 +106,7 @@ class Trials:
 
 
 class _Reports:
-    """The observer of a training that tells Ray Tune of each epoch, and is ended there if need be."""
+    """The callback of a training that tells Ray Tune of each epoch, and is ended there if need be."""
 
     def __init__(self, report: Callable[[dict[str, Any]], None]) -> None:
         self._report = report
@@ -147,5 +147,5 @@ def _train(chosen: Mapping[str, Any], *, config: TuneConfig, done: set[str], ver
         init=config.init,
         limit=config.limit,
         device="cuda" if torch.cuda.is_available() else "cpu",
-        observer=_Reports(tune.report),
+        callback=_Reports(tune.report),
     )

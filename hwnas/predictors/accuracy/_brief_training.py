@@ -13,7 +13,7 @@ from hwnas.data.pixels import Pixels
 from hwnas.data.randomness import isolated
 from hwnas.nn import build
 from hwnas.space.arch import ArchSpec
-from hwnas.train.brief import Brief
+from hwnas.train.optim import ShortTraining
 
 __all__ = ["BriefTraining"]
 
@@ -32,7 +32,7 @@ class BriefTraining:
         with isolated(seed, "weights"):
             network = build(arch)
         self._network = network.to(train.labels.device).to(memory_format=torch.channels_last)
-        self._training = Brief(
+        self._training = ShortTraining(
             self._network,
             batch_size=self._batch_size,
             share_of_peak=lambda step: _share_of_peak(step, steps, epochs),

@@ -25,7 +25,7 @@ from hwnas.space.search_space import SearchSpace
 
 if TYPE_CHECKING:
     from hwnas.supernet.calibration import Calibration
-    from hwnas.supernet.judge import Judge, Judged
+    from hwnas.supernet.evaluator import EvaluatedSubnet, SubnetEvaluator
 
 __all__ = ["SupernetAccuracy", "estimator", "space_of"]
 
@@ -35,8 +35,8 @@ OPTIONS = {"data": "", "updates": None}
 class SupernetAccuracy:
     """Estimates by the loss on the supernet's held-back images; calibrated, top-1 in percent."""
 
-    def __init__(self, judge: Judge, calibration: Calibration | None = None) -> None:
-        self._judge = judge
+    def __init__(self, evaluator: SubnetEvaluator, calibration: Calibration | None = None) -> None:
+        self._evaluator = evaluator
         self._calibration = calibration
 
     @property
@@ -52,15 +52,15 @@ class SupernetAccuracy:
 
     def predict_many(self, archs: list[ArchSpec]) -> list[Estimate]:
         """The same for several networks, for which images are prepared once."""
-        return [self.estimate(judged) for judged in self._judge.judged(archs)]
+        return [self.estimate(evaluated) for evaluated in self._evaluator.evaluate(archs)]
 
-    def estimate(self, judged: Judged) -> Estimate:
+    def estimate(self, evaluated: EvaluatedSubnet) -> Estimate:
         """What a network's loss with the shared weights lets expect."""
         line = self._calibration
         if line is None:
-            return Estimate(-judged.loss, judged.loss_std, unit=self.unit)
-        value = min(100.0, max(0.0, line.top1_percent(judged.loss)))
-        std = math.hypot(line.std_percent, line.slope * judged.loss_std)
+            return Estimate(-evaluated.loss, evaluated.loss_std, unit=self.unit)
+        value = min(100.0, max(0.0, line.top1_percent(evaluated.loss)))
+        std = math.hypot(line.std_percent, line.slope * evaluated.loss_std)
         return Estimate(value, std, unit=self.unit)
 
 
@@ -93,10 +93,10 @@ def estimator(argument: str | None = None) -> SupernetAccuracy:
         )
     torch = plugins.require("torch", extra="torch")
     from hwnas.supernet.calibration import Calibration
-    from hwnas.supernet.judge import Judge
+    from hwnas.supernet.evaluator import SubnetEvaluator
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    judge = Judge.load(folder, device=device, data=data or None, updates=updates)
+    evaluator = SubnetEvaluator.load(folder, device=device, data=data or None, updates=updates)
     path = Path(folder)
-    calibration = Calibration.read(path if path.is_dir() else path.parent, judge.updates)
-    return SupernetAccuracy(judge, calibration)
+    calibration = Calibration.read(path if path.is_dir() else path.parent, evaluator.updates)
+    return SupernetAccuracy(evaluator, calibration)

@@ -124,13 +124,13 @@ def scores(arch: ArchSpec, batches: Batches, proxies: Sequence[str], *, seed: in
     """
     from hwnas.data.randomness import isolated
     from hwnas.nn import build
-    from hwnas.nn.awakening import awakened
+    from hwnas.nn.blocks import open_branches
 
     found = {}
     for name in proxies:
         started = time.process_time()
         with isolated(seed, "weights"):
-            network = awakened(build(arch))
+            network = open_branches(build(arch))
         value = load_proxy(name).score(network, batches)
         if not math.isfinite(value):
             raise UsageError(

@@ -2,7 +2,7 @@
 
 The contract of `proxies/<name>.py` (or of an entry point in the group
 `hwnas.predictors.accuracy.proxies`): `score(network, batches) -> float`. `network` is a fresh one with
-no branch that starts at zero (`awakened`), in train mode, on the CPU; the proxy may change it. `batches`
+no branch that starts at zero (`open_branches`), in train mode, on the CPU; the proxy may change it. `batches`
 are pairs of images (B, 3, R, R), normalised, and labels (B,). Higher is better, on any scale; sums over
 many weights or layers are given as logarithms, so that scores of networks of any size compare.
 """

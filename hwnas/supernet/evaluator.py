@@ -1,4 +1,4 @@
-"""Judge: how accurate networks are with the shared weights, a few seconds each."""
+"""SubnetEvaluator: the accuracy of subnets with the shared weights, a few seconds each."""
 
 from __future__ import annotations
 
@@ -17,27 +17,60 @@ from hwnas.data.sources import open_images
 from hwnas.errors import UsageError
 from hwnas.space import ArchSpec
 from hwnas.supernet.checkpoint import load
-from hwnas.supernet.images import JudgingImages, read_judging_images
-from hwnas.supernet.networks import empty_network
-from hwnas.supernet.recalibration import recalibrate
-from hwnas.supernet.resizing import resized
+from hwnas.supernet.images import EvaluationImages, read_evaluation_images, resized
 from hwnas.supernet.sandwich import Sandwich
 from hwnas.supernet.tuning import UPDATES, Tuning
-from hwnas.supernet.weights import SharedWeights
+from hwnas.supernet.weights import SharedWeights, empty_network
+from hwnas.train.init_weights import Start
 from hwnas.train.optim import matrix_precision
 
-__all__ = ["Judge", "Judged"]
+__all__ = [
+    "EvaluatedSubnet",
+    "SubnetEvaluator",
+    "find_start",
+    "recalibrate",
+]
+
+
+# --- BatchNorm statistics of one subnet: shared ones would fit no subnet ----------------------
+
+
+@torch.no_grad()
+def recalibrate(network: nn.Module, batches: Iterable[torch.Tensor]) -> nn.Module:
+    """Sets every running mean and variance to their average over `batches`; leaves the network in eval mode.
+
+    `batches` are images, (B, 3, R, R) each, all of one size B: every batch counts alike. Each batch is
+    normalised with its own statistics on the way, as in training (Yu and Huang, Universally Slimmable
+    SubnetCache, ICCV 2019, section 3.2).
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over the batches
+    network.train()
+    try:
+        for images in batches:
+            network(images)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+    return network.eval()
+
+
+# --- evaluation -------------------------------------------------------------------------------
+
 
 BATCH = 128
 """Images a batch; those that BatchNorm is recalibrated on come in whole batches only."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class EvaluatedSubnet:
     """What a network came to with the shared weights."""
 
     arch: ArchSpec
-    """As judged: adapted to the supernet's images and classes."""
+    """As evaluated: adapted to the supernet's images and classes."""
     right: int
     """Held-back images classified right."""
     images: int
@@ -48,7 +81,7 @@ class Judged:
     loss_std: float
     """Standard deviation of `loss` when it is compared with another network's on the same images: by where
     the largest and the smallest network differ, image by image. What is hard for both says nothing. The
-    same for all networks: were it told from some networks, a search would prefer those like them."""
+    same for all subnets: a deviation estimated from some of them would make a search prefer similar ones."""
     seconds: float
 
     @property
@@ -64,13 +97,13 @@ class Judged:
         return 100 * math.sqrt(share * (1 - share) / self.images)
 
 
-class Judge:
-    """Shared weights, which must not change meanwhile, with the images that networks are judged on."""
+class SubnetEvaluator:
+    """Shared weights, which must not change meanwhile, with the images that subnets are evaluated on."""
 
     def __init__(
         self,
         weights: SharedWeights,
-        images: JudgingImages,
+        images: EvaluationImages,
         sandwich: Sandwich,
         *,
         precision: str = "mixed",
@@ -101,8 +134,8 @@ class Judge:
         device: str = "cpu",
         data: Path | str | None = None,
         updates: int | None = None,
-    ) -> Judge:
-        """The judge of a trained supernet: its folder, or one checkpoint in it.
+    ) -> SubnetEvaluator:
+        """The evaluator of a trained supernet: its folder, or one checkpoint in it.
 
         With `data`, the images that it was trained on, each network first has so many `updates` alone; None
         is the usual number.
@@ -117,20 +150,20 @@ class Judge:
             count = UPDATES if updates is None else updates
             tuning = Tuning.of(saved, open_images(Path(data)), updates=count)
         return cls(
-            SharedWeights(saved.tensors).to(device),
-            read_judging_images(path if path.is_dir() else path.parent),
-            Sandwich(saved.space, saved.settings.random_networks, saved.settings.max_macs),
-            precision=saved.settings.precision,
+            SharedWeights(saved.state_dict).to(device),
+            read_evaluation_images(path if path.is_dir() else path.parent),
+            Sandwich(saved.space, saved.recipe.random_networks, saved.recipe.max_macs),
+            precision=saved.recipe.precision,
             tuning=tuning,
         )
 
     @property
     def updates(self) -> int:
-        """That a network has alone before it is judged."""
+        """Number of updates that a subnet gets on its own before it is evaluated; 0 without tuning."""
         return 0 if self._tuning is None else self._tuning.updates
 
     def adapted(self, arch: ArchSpec) -> ArchSpec:
-        """The network as it is judged: with the supernet's classes, and with its image size and its stem
+        """The network as it is evaluated: with the supernet's classes, and with its image size and its stem
         where the space has no such ones.
 
         Raises UsageError for a network that cannot be cut from the shared weights.
@@ -139,7 +172,7 @@ class Judge:
         self.weights.require(adapted)
         return adapted
 
-    def can_judge(self, arch: ArchSpec) -> bool:
+    def supports(self, arch: ArchSpec) -> bool:
         """Whether the network, adapted, can be cut from the shared weights."""
         try:
             return not self.weights.lacks(self._adapted(arch))
@@ -166,26 +199,26 @@ class Judge:
             return recalibrate(network, (resized(some, arch.resolution) for some in self._calibration))
 
     def top1_percent(self, arch: ArchSpec) -> float:
-        """On the held-back images: what `judged` tells, without how its loss compares with others'.
+        """On the held-back images: the accuracy that `evaluate` gives, without the deviation of its loss.
 
         Raises UsageError as `adapted`.
         """
         right, _ = self._answers(self.adapted(arch))
         return 100 * int(right) / self._images
 
-    def judged(self, archs: Iterable[ArchSpec]) -> list[Judged]:
+    def evaluate(self, archs: Iterable[ArchSpec]) -> list[EvaluatedSubnet]:
         """What each network comes to; the images are prepared once for all of them.
 
         A GPU is never waited for within a network. Raises UsageError as `adapted`.
         """
-        return [self._judged(self.adapted(arch)) for arch in archs]
+        return [self._evaluate(self.adapted(arch)) for arch in archs]
 
-    def _judged(self, arch: ArchSpec) -> Judged:
+    def _evaluate(self, arch: ArchSpec) -> EvaluatedSubnet:
         std = self._loss_std  # of all networks alike, so not in the seconds of the first
         start = self._clock()
         right, losses = self._answers(arch)
         loss, seconds = float(losses.mean()), self._clock() - start
-        return Judged(arch, int(right), self._images, loss, std, seconds)
+        return EvaluatedSubnet(arch, int(right), self._images, loss, std, seconds)
 
     @cached_property
     def _loss_std(self) -> float:
@@ -209,3 +242,20 @@ class Judge:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device, dtype=self._cast, enabled=self._cast is not None)
+
+
+# --- a subnet's weights as the start of a training --------------------------------------------
+
+
+def find_start(path: Path | str, arch: ArchSpec) -> Start:
+    """The weights of `arch` in the supernet at `path`, BatchNorm's statistics recalibrated.
+
+    Of another image size, the tables of attention biases are resized where a training takes them; of
+    other classes, the classifier is left out.
+
+    Raises UsageError when there is no supernet or `arch` is not in its space, FileFormatError when a
+    file is damaged.
+    """
+    evaluator = SubnetEvaluator.load(path)
+    network = evaluator.network(evaluator.adapted(arch))
+    return Start(f"supernet {path}", dict(network.state_dict()))
