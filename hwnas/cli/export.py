@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from hwnas.errors import UsageError
 if TYPE_CHECKING:
     from hwnas.export.accuracy_check import Comparison
     from hwnas.export.deploy import Deployable
+    from hwnas.export.metadata import FileMetadata
     from hwnas.export.onnx_graph import Batch
     from hwnas.nn.network import Network
     from hwnas.predictors.latency.measurements import Measurement
@@ -68,6 +70,14 @@ def command(
         Path | None,
         typer.Option("--evaluate", metavar="DATA", help="Labelled images: the accuracy before and after."),
     ] = None,
+    preprocess: Annotated[
+        str,
+        typer.Option(
+            "--preprocess",
+            metavar="outside|inside",
+            help="inside: the file takes RGB pixels, uint8 (N, side, side, 3), and gives probabilities.",
+        ),
+    ] = "outside",
     opset: Annotated[
         int, typer.Option("--opset", metavar="N", help="ONNX operator set; older runtimes need a lower one.")
     ] = 17,
@@ -76,16 +86,20 @@ def command(
     """Write a network as ONNX, OpenVINO, ncnn or a torch program, and a model card beside it.
 
     The weights are inside, BatchNorm is folded, and the format's runtime must give torch's logits:
-    otherwise no file is written. Input `images` (N, 3, side, side), output `logits` (N, classes).
+    otherwise no file is written. Input `images` (N, 3, side, side), output `logits` (N, classes). The
+    file's own metadata say how photos are prepared and what the classes are called.
     """
     images = _batch(batch)
     _check_precision(precision, calibration)
+    _check_preprocess(preprocess, model_format)
     if out is not None:
         _check_folder(out)
     for package in ("torch", "onnx", "onnxruntime"):
         plugins.require(package, extra="torch")
     from hwnas.export import deploy, model_card
+    from hwnas.export import metadata as file_metadata
     from hwnas.export.formats import FORMATS
+    from hwnas.export.inside import pixels_inside
 
     name, network, trained = named_network(arch)
     if trained is None and (calibration or evaluate):
@@ -97,14 +111,28 @@ def command(
         out = out or Path(_stem(arch, name, trained) + ending)
         _check_folder(out)
         deploy.check_path(out, model_format)
+    inside = preprocess == "inside"
     model = deploy.prepare(
         network,
-        model_format=model_format,
+        model_format="onnx" if inside else model_format,
         batch=images,
         opset=opset,
         calibration=_calibration(trained, calibration, images),
     )
     assert out is not None
+    metadata = file_metadata.of_classifier(
+        name,
+        network.arch,
+        model_format=model_format,
+        precision=precision,
+        batch=images,
+        preprocess=preprocess,
+        trained=trained,
+        predicted=model_card.predicted_latency(network.arch),
+    )
+    if inside:
+        model = pixels_inside(model, network, metadata.preprocessing, model_format=model_format, batch=images)
+    model = dataclasses.replace(model, files=file_metadata.attach(metadata, model.files))
     comparison = _comparison(trained, network, model, evaluate)
     files = deploy.write(model, out)
     document = model_card.card(
@@ -112,7 +140,7 @@ def command(
         network.arch,
         model,
         files,
-        batch=images,
+        metadata=metadata,
         trained=trained,
         comparison=comparison,
         calibration=None if calibration is None else calibration.name,
@@ -137,8 +165,7 @@ def command(
     sys.stdout.write(
         f"{out}: {name} (id {network.arch.id}), {document['weights']} weights, {model_format}, {precision}\n"
         f"size    {model.size_bytes / 2**20:.2f} MiB in {', '.join(file.name for file in files)}\n"
-        f"input   images ({batch}, 3, {network.arch.resolution}, {network.arch.resolution})\n"
-        f"output  logits ({batch}, {network.arch.classes})\n"
+        f"{_tensors(metadata)}"
         f"{_judged(model, comparison)}"
         f"card    {cards[0]}\n"
         f"Next: {next_command}\n"
@@ -147,6 +174,16 @@ def command(
         sys.stderr.write(
             "The weights are random: good for timing, not for use. Export a checkpoint for use.\n"
         )
+
+
+def _tensors(metadata: FileMetadata) -> str:
+    """What goes in and comes out, a line each."""
+    named = [("input", metadata.input), *(("output", output) for output in metadata.outputs)]
+    return "".join(
+        f"{kind:<8}{tensor.name} ({', '.join(map(str, tensor.shape))})"
+        f"{'' if tensor.dtype == 'float32' else f' {tensor.dtype}'}\n"
+        for kind, tensor in named
+    )
 
 
 def _judged(model: Deployable, comparison: Comparison | None) -> str:
@@ -213,6 +250,16 @@ def _check_precision(precision: str, calibration: Path | None) -> None:
             f"--precision int8 and --calibration DATA go together, got {precision} "
             f"{'without' if calibration is None else 'with'} --calibration"
         )
+
+
+def _check_preprocess(preprocess: str, model_format: str) -> None:
+    if preprocess not in ("outside", "inside"):
+        raise UsageError(f"--preprocess must be outside or inside, got '{preprocess}'")
+    if preprocess == "inside":
+        plugins.require("torch", extra="torch")
+        from hwnas.export.inside import check_inside
+
+        check_inside(model_format)
 
 
 def _batch(text: str) -> Batch:
