@@ -12,11 +12,13 @@ import typer
 
 from hwnas import plugins
 from hwnas.cli.common import JsonOption, emit_json
+from hwnas.cli.export_dense import export_dense
 from hwnas.cli.subjects import folder_of
-from hwnas.cli.weights import named_network
+from hwnas.cli.weights import dense_checkpoint, named_network
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
+    from hwnas.dense.checkpoint import DenseCheckpoint
     from hwnas.export.accuracy_check import Comparison
     from hwnas.export.deploy import Deployable
     from hwnas.export.metadata import FileMetadata
@@ -78,6 +80,14 @@ def command(
             help="inside: the file takes RGB pixels, uint8 (N, side, side, 3), and gives probabilities.",
         ),
     ] = "outside",
+    input_size: Annotated[
+        str | None,
+        typer.Option(
+            "--input-size",
+            metavar="WxH",
+            help="Input of a detector or segmentation network, e.g. 640x480; a square by default.",
+        ),
+    ] = None,
     opset: Annotated[
         int, typer.Option("--opset", metavar="N", help="ONNX operator set; older runtimes need a lower one.")
     ] = 17,
@@ -96,9 +106,24 @@ def command(
         _check_folder(out)
     for package in ("torch", "onnx", "onnxruntime"):
         plugins.require(package, extra="torch")
+    if (dense := dense_checkpoint(arch)) is not None:
+        export_dense(
+            dense,
+            out=_path(out, model_format, precision, _stem(arch, "", dense)),
+            model_format=model_format,
+            batch=batch,
+            preprocess=preprocess,
+            input_size=input_size,
+            calibration=calibration,
+            evaluate=evaluate,
+            opset=opset,
+            as_json=as_json,
+        )
+        return
+    if input_size is not None:
+        raise UsageError("--input-size is for detectors and segmentation networks, got a classifier")
     from hwnas.export import deploy, model_card
     from hwnas.export import metadata as file_metadata
-    from hwnas.export.formats import FORMATS
     from hwnas.export.inside import pixels_inside
 
     name, network, trained = named_network(arch)
@@ -106,11 +131,7 @@ def command(
         raise UsageError(
             "--calibration and --evaluate need trained weights, got an architecture: give a checkpoint"
         )
-    if model_format in FORMATS:
-        ending = (".int8" if precision == "int8" else "") + FORMATS[model_format].ending
-        out = out or Path(_stem(arch, name, trained) + ending)
-        _check_folder(out)
-        deploy.check_path(out, model_format)
+    out = _path(out, model_format, precision, _stem(arch, name, trained))
     inside = preprocess == "inside"
     model = deploy.prepare(
         network,
@@ -119,7 +140,6 @@ def command(
         opset=opset,
         calibration=_calibration(trained, calibration, images),
     )
-    assert out is not None
     metadata = file_metadata.of_classifier(
         name,
         network.arch,
@@ -208,7 +228,21 @@ def _judged(model: Deployable, comparison: Comparison | None) -> str:
     return lines
 
 
-def _stem(text: str, name: str, trained: Checkpoint | None) -> str:
+def _path(out: Path | None, model_format: str, precision: str, stem: str) -> Path:
+    """The file to write, checked; `stem` and the format's ending where the user gives none."""
+    from hwnas.export import deploy
+    from hwnas.export.formats import FORMATS
+
+    if model_format not in FORMATS:
+        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, got '{model_format}'")
+    ending = (".int8" if precision == "int8" else "") + FORMATS[model_format].ending
+    out = out or Path(stem + ending)
+    _check_folder(out)
+    deploy.check_path(out, model_format)
+    return out
+
+
+def _stem(text: str, name: str, trained: Checkpoint | DenseCheckpoint | None) -> str:
     """What a file is called by default: as the training's folder, of which one network may have several."""
     if trained is None:
         return name.replace("#", "-")

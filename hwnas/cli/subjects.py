@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwnas.cli.common import resolve_arch
+from hwnas.cli.weights import dense_checkpoint
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ def subjects(archs: Sequence[str]) -> dict[str, Subject]:
                 raise UsageError(f"{text}: this run's front is empty, there is nothing to measure")
             for number, candidate in enumerate(front, start=1):
                 found[f"{path.name}#{number}"] = Subject(candidate.arch, folder=path)
+        elif (dense := dense_checkpoint(text)) is not None:
+            raise UsageError(
+                f"{text} is a {dense.task} network, which is measured as an exported file: "
+                f"hwnas export {text} --out dense.onnx && hwnas measure dense.onnx"
+            )
         else:
             name, arch = resolve_arch(text)
             found[name] = Subject(arch, folder=folder_of(text))

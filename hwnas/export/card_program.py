@@ -125,7 +125,7 @@ def _boxes(card: Mapping[str, Any]) -> list[str]:
         "",
         "def overlap(a, b):",
         "    shared = np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None))",
-        "    return shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared)",
+        "    return shared / max(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared, 1e-9)",
         "",
         "",
         "kept = []",
@@ -135,7 +135,7 @@ def _boxes(card: Mapping[str, Any]) -> list[str]:
         f"    if all(overlap(boxes[place], other) <= {how['nms_iou']} for other in same):",
         "        kept.append((place, label))",
         "to_photo = [sides[1] / width, sides[0] / height] * 2",
-        f"for place, label in kept[: {how['max_detections']}]:",
+        f"for place, label in kept[:{how['max_detections']}]:",
         '    print(about["classes_names"][label], scores[place, label], *(boxes[place] * to_photo))',
     ]
 

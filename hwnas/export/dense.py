@@ -44,6 +44,7 @@ __all__ = [
     "DenseDeployable",
     "calibration_batches",
     "compare",
+    "dense_model",
     "input_size",
     "prepare",
     "preprocessing_of",
@@ -128,6 +129,7 @@ def prepare(
         data = quantise(data, calibration)
     classes = len(trained.classes_names)
     anchors: NDArray[np.float32] | None = None
+    outputs: tuple[TensorInfo, ...]
     postprocessing: dict[str, Any] | None = None
     if trained.task == "detect":
         anchors, per_map = _anchors(network, height, width)

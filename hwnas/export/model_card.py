@@ -212,7 +212,8 @@ def _markdown(document: Mapping[str, Any]) -> str:
             "differs from torch",
             "not checked by logits: see the accuracy"
             if parity["max_abs"] is None
-            else f"by {parity['max_abs']:.1e} at most ({parity['tolerance']:.1e} allowed)",
+            else f"by {parity['max_abs']:.1e} at most ({parity['tolerance']:.1e} allowed)"
+            + (" of the largest value" if parity.get("relative") else ""),
         ),
         (
             "accuracy in training",
@@ -224,10 +225,9 @@ def _markdown(document: Mapping[str, Any]) -> str:
         ("versions", ", ".join(f"{key} {value}" for key, value in document["versions"].items())),
     ]
     latency = [
-        f"| {row['device']} | {row['ms']:.3g} | {row['low_ms']:.3g} to {row['high_ms']:.3g} "
-        f"| {row['table']} |"
+        f"| {row['device']} | {row['ms']:.3g} | {_interval(row)} | {row['table']} |"
         for row in document["latency"]["predicted"]
-        if row["low_ms"] is not None
+        if row["low_ms"] is not None or "backbone_ms" in row
     ]
     recipe = _UNKNOWN if document["recipe"] is None else f"```yaml\n{yaml_io.dump(document['recipe'])}```"
     return "\n".join(
@@ -260,6 +260,12 @@ def _markdown(document: Mapping[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    if row["low_ms"] is None:
+        return f"unknown: backbone {row['backbone_ms']:.3g}, head {row['head_ms']:.3g}, {row['head']}"
+    return f"{row['low_ms']:.3g} to {row['high_ms']:.3g}"
 
 
 def _tensor(data: Mapping[str, Any]) -> str:
@@ -302,6 +308,11 @@ def _trained_scores(training: Mapping[str, Any]) -> str:
 
 
 def _accuracy(exported: Mapping[str, Any]) -> str:
+    if "scores_after_percent" in exported:
+        before = exported["scores_before_percent"]
+        scores = exported["scores_after_percent"].items()
+        said = ", ".join(f"{value:.2f} % {name} ({before[name]:.2f} % before)" for name, value in scores)
+        return f"{said} on {exported['images']} images of '{exported['split']}'"
     return (
         f"{exported['top1_after_percent']:.2f} % top-1 on {exported['images']} images of "
         f"'{exported['split']}' ({exported['top1_before_percent']:.2f} % before), the same class for "

@@ -61,9 +61,9 @@ def record(
         for hook in hooks:
             hook.remove()
     batch = "batch" if dynamic_batch else example.shape[0]
-    outputs = [(output_name, output)]
-    if not isinstance(output_name, str):
-        outputs = list(zip(output_name, output, strict=True))
+    single = isinstance(output_name, str)
+    names = [output_name] if isinstance(output_name, str) else list(output_name)
+    outputs = list(zip(names, [output] if single else output, strict=True))
     for name, tensor in outputs:
         tape.rename(tensor, name)
     graph = helper.make_graph(
