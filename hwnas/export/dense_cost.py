@@ -143,7 +143,7 @@ def _shares_ms(table: LatencyTable, ops: tuple[OpSpec, ...], missing: set[str]) 
 def _ops_at(arch: ArchSpec, width: int, height: int) -> tuple[OpSpec, ...]:
     """The backbone's ops at a square of the input's area; windows keep the side that they were trained at."""
     stride = arch.stem.stride << (len(arch.stages) - 1)
-    side = max(1, round(math.sqrt(width * height) / stride)) * stride
+    side = width if width == height else max(1, round(math.sqrt(width * height) / stride)) * stride
     at_size = dataclasses.replace(arch, resolution=side)
     before, after = (
         {op.place: op.in_shape[1] for op in lower(one) if op.place.endswith(".attention")}
