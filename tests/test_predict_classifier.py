@@ -26,7 +26,7 @@ from hwnas.errors import FileFormatError
 from hwnas.export.metadata import metadata_in
 from hwnas.export.prediction import ClassesFound, Predictor
 from hwnas.train.checkpoint import load, trained_network
-from hwnas.train.train import train
+from hwnas.train.training import train
 
 RECIPE = dataclasses.replace(PLAIN_RECIPE, epochs=40)
 """Long enough for answers that are no ties."""

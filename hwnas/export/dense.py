@@ -29,7 +29,8 @@ from hwnas.dense.scores import scores_of
 from hwnas.errors import HwnasError, UsageError
 from hwnas.export.accuracy_check import CALIBRATION_IMAGES
 from hwnas.export.dense_graph import OUTPUTS, DenseGraph
-from hwnas.export.deploy import Array, Deployable, Files
+from hwnas.export.deploy import Array, Deployable
+from hwnas.export.formats import FORMATS, Files
 from hwnas.export.inside import openvino_files
 from hwnas.export.metadata import FileMetadata
 from hwnas.export.metadata import Tensor as TensorInfo
@@ -123,7 +124,8 @@ def prepare(
         raise UsageError(f"int8 is exported to onnx only, got the format '{model_format}'")
     width, height = size
     network = trained_network(trained)
-    graph = DenseGraph(network, trained.task, height, width).eval()
+    precision = "fp32" if calibration is None else "int8"
+    graph = DenseGraph(network, trained.task, height, width, FORMATS[model_format].runtime, precision).eval()
     data = dense_model(graph, opset=opset)
     if calibration is not None:
         data = quantise(data, calibration)
@@ -148,7 +150,7 @@ def prepare(
         )
     else:
         outputs = (TensorInfo("logits", (1, classes + 1, height, width), "logits by pixel, 0 for none"),)
-    files: Files = ((".onnx", data),) if model_format == "onnx" else openvino_files(data)
+    files: Files = {".onnx": data} if model_format == "onnx" else openvino_files(data)
     run = _onnx_run(data) if model_format == "onnx" else _openvino_run(files)
     difference = None
     if calibration is None:
@@ -161,7 +163,7 @@ def prepare(
             )
     model = Deployable(
         model_format,
-        "fp32" if calibration is None else "int8",
+        precision,
         files,
         lambda images: run(images)[0],
         difference,
@@ -322,10 +324,9 @@ def _onnx_run(data: bytes) -> Run:
 
 def _openvino_run(files: Files) -> Run:
     openvino: Any = plugins.require("openvino", extra="openvino")
-    own = dict(files)
     core = openvino.Core()
-    weights = openvino.Tensor(np.frombuffer(own[".bin"], np.uint8).copy())
+    weights = openvino.Tensor(np.frombuffer(files[".bin"], np.uint8).copy())
     compiled = core.compile_model(
-        core.read_model(own[".xml"], weights), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        core.read_model(files[".xml"], weights), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
     return lambda images: list(compiled(images).values())

@@ -32,7 +32,7 @@ _DENSE_KINDS = ("stem", "merge", "ffn", "conv-ffn", "conv-pool", "conv-pool-stem
 
 @dataclass(frozen=True, slots=True)
 class DenseCost:
-    """Parameters and MACs of one image, as deployed."""
+    """Parameters and MACs of one image, as deployed on ONNX Runtime in fp32."""
 
     width: int
     """Of the input, in pixels."""
@@ -90,7 +90,7 @@ def cost_of(trained: DenseCheckpoint, size: tuple[int, int]) -> DenseCost:
     """The cost at an input of (width, height)."""
     width, height = size
     network = trained_network(trained)
-    graph = DenseGraph(network, trained.task, height, width).eval()
+    graph = DenseGraph(network, trained.task, height, width, "onnxruntime", "fp32").eval()
     backbone = sum(op.params for op in lower(trained.arch) if op.place != "head")
     whole = sum(parameter.numel() for parameter in network.parameters())
     own = sum(parameter.numel() for parameter in network.backbone.parameters())

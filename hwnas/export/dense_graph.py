@@ -21,7 +21,8 @@ from hwnas.dense.any_shape import run_op
 from hwnas.dense.backbone import Backbone, stage_of
 from hwnas.dense.networks import DenseNetwork
 from hwnas.errors import UsageError
-from hwnas.export.fast_form import fast_form
+from hwnas.export.deployment_graph import formed_op
+from hwnas.nn.folding import fold
 from hwnas.nn.network import Network
 
 __all__ = ["OUTPUTS", "DenseGraph"]
@@ -37,7 +38,9 @@ class DenseGraph(nn.Module):
     (1, classes + 1, height, width) for a segmentation network.
     """
 
-    def __init__(self, network: DenseNetwork, task: str, height: int, width: int) -> None:
+    def __init__(
+        self, network: DenseNetwork, task: str, height: int, width: int, runtime: str, precision: str
+    ) -> None:
         super().__init__()
         if task not in OUTPUTS:
             raise UsageError(
@@ -53,7 +56,7 @@ class DenseGraph(nn.Module):
                 f"{width}x{height}"
             )
         self.task, self.height, self.width = task, height, width
-        self.backbone = _DeployedBackbone(pyramid.body, height, width)
+        self.backbone = _DeployedBackbone(pyramid.body, height, width, runtime, precision)
         self.neck = copy.deepcopy(pyramid.fpn).eval()
         self.head = _BoxHead(inner.head) if task == "detect" else _PixelHead(inner.head, height, width)
 
@@ -70,10 +73,10 @@ class DenseGraph(nn.Module):
 class _DeployedBackbone(nn.Module):
     """Shape: (1, 3, height, width) -> a map for each stage, by its number."""
 
-    def __init__(self, backbone: Backbone, height: int, width: int) -> None:
+    def __init__(self, backbone: Backbone, height: int, width: int, runtime: str, precision: str) -> None:
         super().__init__()
         self.ops = tuple(op for op in backbone.network.ops if op.place != "head")
-        self.network = _deployed(backbone.network)
+        self.network = _deployed(backbone.network, runtime, precision)
         with torch.no_grad():
             x = torch.zeros(1, 3, height, width)
             for op in self.ops:
@@ -91,11 +94,15 @@ class _DeployedBackbone(nn.Module):
         return maps
 
 
-def _deployed(network: Network) -> Network:
+def _deployed(network: Network, runtime: str, precision: str) -> Network:
     """The stages in the form that they are deployed in; there is no head."""
-    whole = copy.deepcopy(network)
-    whole.head = nn.Identity()
-    return fast_form(whole)
+    folded = fold(network)
+    for op in folded.ops:
+        if op.place != "head":
+            parent, _, name = op.place.rpartition(".")
+            module = formed_op(folded.get_submodule(op.place), op.kind, runtime, precision)
+            setattr(folded.get_submodule(parent), name, module)
+    return folded
 
 
 def _run(module: nn.Module, x: Tensor) -> Tensor:

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from hwnas import plugins
 from hwnas.data.preprocessing import Preprocessing
 from hwnas.errors import HwnasError, UsageError
-from hwnas.export.deploy import Array, Deployable, Files
-from hwnas.export.graphs import Batch
+from hwnas.export.deploy import Array, Deployable
+from hwnas.export.formats import Files
 from hwnas.export.onnx_edges import PHOTOS, with_pixels_in, with_probabilities
+from hwnas.export.onnx_graph import Batch
 
 __all__ = ["INSIDE_FORMATS", "check_inside", "openvino_files", "pixels_inside"]
 
@@ -53,8 +54,8 @@ def pixels_inside(
     torch's.
     """
     check_inside(model_format)
-    data = with_probabilities(with_pixels_in(dict(onnx_model.files)[".onnx"], preprocessing))
-    files: Files = ((".onnx", data),) if model_format == "onnx" else openvino_files(data)
+    data = with_probabilities(with_pixels_in(onnx_model.files[".onnx"], preprocessing))
+    files: Files = {".onnx": data} if model_format == "onnx" else openvino_files(data)
     compute = _onnx(data) if model_format == "onnx" else _openvino(files)
     count = 4 if batch == "dynamic" else batch
     mean, std = (np.array(v, np.float32).reshape(1, 3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
@@ -92,7 +93,7 @@ def openvino_files(data: bytes) -> Files:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
         openvino.save_model(openvino.Core().read_model(data), str(path), compress_to_fp16=False)
-        return ((".bin", path.with_suffix(".bin").read_bytes()), (".xml", path.read_bytes()))
+        return {".bin": path.with_suffix(".bin").read_bytes(), ".xml": path.read_bytes()}
 
 
 def _onnx(data: bytes) -> Any:
@@ -105,11 +106,10 @@ def _onnx(data: bytes) -> Any:
 
 def _openvino(files: Files) -> Any:
     openvino: Any = plugins.require("openvino", extra="openvino")
-    own = dict(files)
     core = openvino.Core()
-    weights = openvino.Tensor(np.frombuffer(own[".bin"], np.uint8).copy())
+    weights = openvino.Tensor(np.frombuffer(files[".bin"], np.uint8).copy())
     compiled = core.compile_model(
-        core.read_model(own[".xml"], weights), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        core.read_model(files[".xml"], weights), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
     return lambda photos: compiled(photos)[0]
 

@@ -51,8 +51,8 @@ FORMATS_BY_SUFFIX = {".onnx": "onnx", ".xml": "openvino", ".param": "ncnn", ".pt
 DEFAULT_EVAL_CROP = 0.875
 """Of a network without a recipe, as in ImageNet evaluations."""
 
-Files = tuple[tuple[str, bytes], ...]
-"""(suffix, content) of each file of a model."""
+Files = Mapping[str, bytes]
+"""The content of each file of a model by its suffix; the one that names the model is last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,13 +212,13 @@ def attach(metadata: FileMetadata, files: Files) -> Files:
     """The files of a model with the metadata inside, or beside them; the model computes as before."""
     text = metadata.to_json()
     if metadata.model_format == "onnx":
-        return tuple((suffix, _into_onnx(content, text)) for suffix, content in files)
+        return {suffix: _into_onnx(content, text) for suffix, content in files.items()}
     if metadata.model_format == "openvino":
-        return _into_openvino(dict(files), text)
+        return _into_openvino(files, text)
     if metadata.model_format == "exported-program":
-        return tuple((suffix, _into_program(content, text)) for suffix, content in files)
+        return {suffix: _into_program(content, text) for suffix, content in files.items()}
     if metadata.model_format == "ncnn":
-        return ((".json", text.encode()), *files)
+        return {".json": text.encode(), **files}
     raise UsageError(f"no place for metadata is known in the format '{metadata.model_format}'")
 
 
@@ -241,7 +241,7 @@ def _into_openvino(files: Mapping[str, bytes], text: str) -> Files:
         model = openvino.Core().read_model(str(before))
         model.set_rt_info(text, [FILE_KEY])
         openvino.save_model(model, str(after), compress_to_fp16=False)
-        return ((".bin", after.with_suffix(".bin").read_bytes()), (".xml", after.read_bytes()))
+        return {".bin": after.with_suffix(".bin").read_bytes(), ".xml": after.read_bytes()}
 
 
 def _into_program(content: bytes, text: str) -> bytes:
