@@ -8,7 +8,8 @@ import pytest
 import torch
 from train_samples import squares
 
-from hwnas.data.pixels import DEVIATION, MEAN, Pixels, decoded
+from hwnas.data.pixels import Pixels, decoded
+from hwnas.data.preprocessing import MEAN, STD
 from hwnas.data.sources import open_images
 from hwnas.errors import FileFormatError
 
@@ -20,7 +21,7 @@ def numbered(count: int = 12, side: int = 8) -> Pixels:
 
 
 def bytes_of(images: torch.Tensor) -> torch.Tensor:
-    mean, deviation = (torch.tensor(values)[:, None, None] * 255 for values in (MEAN, DEVIATION))
+    mean, deviation = (torch.tensor(values)[:, None, None] * 255 for values in (MEAN, STD))
     return (images * deviation + mean).round().to(torch.uint8)
 
 

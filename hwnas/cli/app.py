@@ -39,6 +39,7 @@ VERBS: Mapping[str, str] = {
     "dense": "Train and judge detectors and segmentation networks.",
     "explain": "Show what a network looks at, and how alike its heads are.",
     "export": "Write a network for a runtime: ONNX, OpenVINO, ncnn, torch.",
+    "predict": "Classify, detect or segment photos with an exported file.",
     "measure": "Time whole networks, beside what was predicted.",
     "table": "Build, check and show latency tables.",
     "doctor": "Say what is missing here, and the command that mends it.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import sys
 from pathlib import Path
@@ -12,13 +13,16 @@ import typer
 from hwnas import plugins
 from hwnas.cli.budget import OverBudgetOption, hold_budgets, resolve_promised
 from hwnas.cli.common import JsonOption, emit_json
+from hwnas.cli.export_dense import export_dense
 from hwnas.cli.subjects import folder_of
-from hwnas.cli.weights import named_network
+from hwnas.cli.weights import dense_checkpoint, named_network
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
+    from hwnas.dense.checkpoint import DenseCheckpoint
     from hwnas.export.accuracy_check import Comparison
     from hwnas.export.deploy import Deployable
+    from hwnas.export.metadata import FileMetadata
     from hwnas.export.onnx_graph import Batch
     from hwnas.nn.network import Network
     from hwnas.predictors.latency.measurements import Measurement
@@ -69,6 +73,22 @@ def command(
         Path | None,
         typer.Option("--evaluate", metavar="DATA", help="Labelled images: the accuracy before and after."),
     ] = None,
+    preprocess: Annotated[
+        str,
+        typer.Option(
+            "--preprocess",
+            metavar="outside|inside",
+            help="inside: the file takes RGB pixels, uint8 (N, side, side, 3), and gives probabilities.",
+        ),
+    ] = "outside",
+    input_size: Annotated[
+        str | None,
+        typer.Option(
+            "--input-size",
+            metavar="WxH",
+            help="Input of a detector or segmentation network, e.g. 640x480; a square by default.",
+        ),
+    ] = None,
     opset: Annotated[
         int, typer.Option("--opset", metavar="N", help="ONNX operator set; older runtimes need a lower one.")
     ] = 17,
@@ -78,18 +98,37 @@ def command(
     """Write a network as ONNX, OpenVINO, ncnn or a torch program, and a model card beside it.
 
     The weights are inside, BatchNorm is folded, and the format's runtime must give torch's logits:
-    otherwise no file is written. A network of a run is predicted for the run's devices; one that was changed
-    since and exceeds the run's budget is not written unless --over-budget is ok.
-    Input `images` (N, 3, side, side), output `logits` (N, classes).
+    otherwise no file is written. The file's own metadata say how photos are prepared and what the classes
+    are called. Input `images` (N, 3, side, side), output `logits` (N, classes). A network of a run is
+    predicted for the run's devices; one that was changed since and exceeds the run's budget is not written
+    unless --over-budget is ok.
     """
     images = _batch(batch)
     _check_precision(precision, calibration)
+    _check_preprocess(preprocess, model_format)
     if out is not None:
         _check_folder(out)
     for package in ("torch", "onnx", "onnxruntime"):
         plugins.require(package, extra="torch")
+    if (dense := dense_checkpoint(arch)) is not None:
+        export_dense(
+            dense,
+            out=_path(out, model_format, precision, _stem(arch, "", dense)),
+            model_format=model_format,
+            batch=batch,
+            preprocess=preprocess,
+            input_size=input_size,
+            calibration=calibration,
+            evaluate=evaluate,
+            opset=opset,
+            as_json=as_json,
+        )
+        return
+    if input_size is not None:
+        raise UsageError("--input-size is for detectors and segmentation networks, got a classifier")
     from hwnas.export import deploy, model_card
-    from hwnas.export.formats import FORMATS
+    from hwnas.export import metadata as file_metadata
+    from hwnas.export.inside import pixels_inside
 
     name, network, trained = named_network(arch)
     if trained is None and (calibration or evaluate):
@@ -99,19 +138,29 @@ def command(
     promise = resolve_promised(arch)[2] if trained is None else trained.promise
     budgets: list[str] = []
     targets = hold_budgets({name: (network.arch, promise)}, over_budget=over_budget, say=budgets.append)
-    if model_format in FORMATS:
-        ending = (".int8" if precision == "int8" else "") + FORMATS[model_format].ending
-        out = out or Path(_stem(arch, name, trained) + ending)
-        _check_folder(out)
-        deploy.check_path(out, model_format)
+    out = _path(out, model_format, precision, _stem(arch, name, trained))
+    inside = preprocess == "inside"
     model = deploy.prepare(
         network,
-        model_format=model_format,
+        model_format="onnx" if inside else model_format,
         batch=images,
         opset=opset,
         calibration=_calibration(trained, calibration, images),
     )
-    assert out is not None
+    metadata = file_metadata.of_classifier(
+        name,
+        network.arch,
+        model_format=model_format,
+        precision=precision,
+        batch=images,
+        preprocess=preprocess,
+        trained=trained,
+        predicted=model_card.predicted_latency(network.arch),
+        targets=[target.to_dict() for target in targets],
+    )
+    if inside:
+        model = pixels_inside(model, network, metadata.preprocessing, model_format=model_format, batch=images)
+    model = dataclasses.replace(model, files=file_metadata.attach(metadata, model.files))
     comparison = _comparison(trained, network, model, evaluate)
     files = deploy.write(model, out)
     document = model_card.card(
@@ -119,7 +168,7 @@ def command(
         network.arch,
         model,
         files,
-        batch=images,
+        metadata=metadata,
         trained=trained,
         comparison=comparison,
         calibration=None if calibration is None else calibration.name,
@@ -146,8 +195,7 @@ def command(
     sys.stdout.write(
         f"{out}: {name} (id {network.arch.id}), {document['weights']} weights, {model_format}, {precision}\n"
         f"size    {model.size_bytes / 2**20:.2f} MiB in {', '.join(file.name for file in files)}\n"
-        f"input   images ({batch}, 3, {network.arch.resolution}, {network.arch.resolution})\n"
-        f"output  logits ({batch}, {network.arch.classes})\n"
+        f"{_tensors(metadata)}"
         f"{_judged(model, comparison)}"
         f"{''.join(f'budget  {line}{chr(10)}' for line in budgets)}"
         f"card    {cards[0]}\n"
@@ -157,6 +205,16 @@ def command(
         sys.stderr.write(
             "The weights are random: good for timing, not for use. Export a checkpoint for use.\n"
         )
+
+
+def _tensors(metadata: FileMetadata) -> str:
+    """What goes in and comes out, a line each."""
+    named = [("input", metadata.input), *(("output", output) for output in metadata.outputs)]
+    return "".join(
+        f"{kind:<8}{tensor.name} ({', '.join(map(str, tensor.shape))})"
+        f"{'' if tensor.dtype == 'float32' else f' {tensor.dtype}'}\n"
+        for kind, tensor in named
+    )
 
 
 def _judged(model: Deployable, comparison: Comparison | None) -> str:
@@ -181,7 +239,21 @@ def _judged(model: Deployable, comparison: Comparison | None) -> str:
     return lines
 
 
-def _stem(text: str, name: str, trained: Checkpoint | None) -> str:
+def _path(out: Path | None, model_format: str, precision: str, stem: str) -> Path:
+    """The file to write, checked; `stem` and the format's ending where the user gives none."""
+    from hwnas.export import deploy
+    from hwnas.export.formats import FORMATS
+
+    if model_format not in FORMATS:
+        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, got '{model_format}'")
+    ending = (".int8" if precision == "int8" else "") + FORMATS[model_format].ending
+    out = out or Path(stem + ending)
+    _check_folder(out)
+    deploy.check_path(out, model_format)
+    return out
+
+
+def _stem(text: str, name: str, trained: Checkpoint | DenseCheckpoint | None) -> str:
     """What a file is called by default: as the training's folder, of which one network may have several."""
     if trained is None:
         return name.replace("#", "-")
@@ -223,6 +295,16 @@ def _check_precision(precision: str, calibration: Path | None) -> None:
             f"--precision int8 and --calibration DATA go together, got {precision} "
             f"{'without' if calibration is None else 'with'} --calibration"
         )
+
+
+def _check_preprocess(preprocess: str, model_format: str) -> None:
+    if preprocess not in ("outside", "inside"):
+        raise UsageError(f"--preprocess must be outside or inside, got '{preprocess}'")
+    if preprocess == "inside":
+        plugins.require("torch", extra="torch")
+        from hwnas.export.inside import check_inside
+
+        check_inside(model_format)
 
 
 def _batch(text: str) -> Batch:

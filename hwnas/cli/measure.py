@@ -189,7 +189,7 @@ def _document(
             "cpu_share": own.cpu_share,
         }
         if table is not None:
-            row |= _predicted(table, arch, own.ms)
+            row |= _predicted_file(table, subject, own.ms) or _predicted(table, arch, own.ms)
         rows.append(row)
     document: dict[str, Any] = {
         "schema": 1,
@@ -222,6 +222,22 @@ def _slowness(table: LatencyTable, measured: Mapping[str, MeasuredNetwork]) -> f
         return None
     pace = table.pace
     return median([median(own.beside_ms) / pace.companion_ms(own.raw_ms) for own in measured.values()])
+
+
+def _predicted_file(table: LatencyTable, subject: Subject, measured_ms: float) -> dict[str, Any] | None:
+    """What the card of a detector or segmentation network says for the table's device; None for others."""
+    if subject.file is None or "parts" not in subject.file.card:
+        return None
+    rows = subject.file.card["latency"]["predicted"]
+    found = next((row for row in rows if row["device"] == table.name), None)
+    if found is None:
+        return {"predicted_ms": None, "error_percent": None, "missing_ops": ["the head of this network"]}
+    return {
+        "predicted_ms": found["ms"],
+        "predicted_low_ms": None,
+        "predicted_high_ms": None,
+        "error_percent": 100 * (found["ms"] / measured_ms - 1),
+    }
 
 
 def _predicted(table: LatencyTable, arch: ArchSpec, measured_ms: float) -> dict[str, Any]:
@@ -261,7 +277,9 @@ def _show(document: dict[str, Any]) -> None:
         elif told:
             cells += [
                 f"{row['predicted_ms']:.3f}",
-                f"{row['predicted_low_ms']:.3f} to {row['predicted_high_ms']:.3f}",
+                "unknown"
+                if row["predicted_low_ms"] is None
+                else f"{row['predicted_low_ms']:.3f} to {row['predicted_high_ms']:.3f}",
                 f"{row['error_percent']:+.1f} %",
             ]
         grid.add_row(*cells)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwnas.cli.budget import promise_of_run, resolve_promised
 from hwnas.cli.common import resolve_arch
+from hwnas.cli.weights import dense_checkpoint
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ def subjects(archs: Sequence[str]) -> dict[str, Subject]:
             for number, candidate in enumerate(front, start=1):
                 promise = promise_of_run(run, candidate.arch)
                 found[f"{path.name}#{number}"] = Subject(candidate.arch, folder=path, promise=promise)
+        elif (dense := dense_checkpoint(text)) is not None:
+            raise UsageError(
+                f"{text} is a {dense.task} network, which is measured as an exported file: "
+                f"hwnas export {text} --out dense.onnx && hwnas measure dense.onnx"
+            )
         else:
             name, _ = resolve_arch(text)
             _, arch, own = resolve_promised(text)

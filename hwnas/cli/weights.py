@@ -7,12 +7,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwnas.cli.common import resolve_arch
+from hwnas.errors import FileFormatError, MissingPackageError, UsageError
 
 if TYPE_CHECKING:
+    from hwnas.dense.checkpoint import DenseCheckpoint
     from hwnas.nn.network import Network
     from hwnas.train.checkpoint import Checkpoint
 
-__all__ = ["named_network"]
+__all__ = ["dense_checkpoint", "named_network"]
+
+
+def dense_checkpoint(text: str) -> DenseCheckpoint | None:
+    """The training of `hwnas dense train` that `text` names; None when it names something else."""
+    path = Path(text)
+    if not path.exists() or path.suffix in (".yaml", ".yml") or (path / "run.yaml").exists():
+        return None
+    from hwnas.dense.checkpoint import load
+
+    try:
+        checkpoint = load(path)
+    except MissingPackageError:
+        raise
+    except (FileFormatError, UsageError):
+        return None  # a classifier's, or damaged: reading it as a classifier says so
+    for reason in checkpoint.skipped:
+        sys.stderr.write(f"{reason}; taking another checkpoint of that training\n")
+    return checkpoint
 
 
 def named_network(text: str) -> tuple[str, Network, Checkpoint | None]:

@@ -7,7 +7,6 @@ with the batch. Palette, grey, CMYK, 16-bit and transparent images are converted
 from __future__ import annotations
 
 import functools
-import io
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from hwnas import plugins
+from hwnas.data.decoding import UnreadableImageError, decode
 from hwnas.data.images import Image, Images, labels_of
 from hwnas.data.randomness import derived_seed, isolated
 
@@ -109,10 +109,6 @@ class Augmentation:
     """Side of the centre crop over the side that evaluation resizes to."""
 
 
-class UnreadableImageError(ValueError):
-    """The bytes are no image that Pillow can decode; never leaves this file's batches."""
-
-
 class Batch(NamedTuple):
     """What an update, or a step of an evaluation, sees."""
 
@@ -123,26 +119,6 @@ class Batch(NamedTuple):
     """(B,), int64."""
     unreadable: tuple[tuple[str, str], ...]
     """(name, reason) of each image that could not be decoded."""
-
-
-def decode(content: bytes) -> PIL.Image.Image:
-    """The RGB image in the bytes of a file; raises UnreadableImageError with the reason."""
-    try:
-        with PIL.Image.open(io.BytesIO(content)) as file:
-            file.load()
-            image: PIL.Image.Image = file
-            if image.mode.startswith("I"):  # 16 and 32 bits: Pillow would cut, not scale
-                values = np.asarray(image, dtype=np.float64)
-                top = 65535.0 if values.max(initial=0) > 255 else 255.0
-                image = PIL.Image.fromarray((values.clip(0, top) * (255.0 / top)).astype(np.uint8))
-            elif image.mode == "P":
-                image = image.convert("RGBA")  # its transparency, if any, is only known so
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, IndexError, TypeError, EOFError, OverflowError) as error:
-        reason = str(error) or type(error).__name__
-    except (PIL.Image.DecompressionBombError, MemoryError):
-        reason = "too many pixels"
-    raise UnreadableImageError("not an image" if reason.startswith("cannot identify") else reason)
 
 
 class Batches:

@@ -16,15 +16,13 @@ import numpy as np
 import PIL.Image
 import torch
 
+from hwnas.data.decoding import UnreadableImageError, decode
 from hwnas.data.images import Image, Images, labels_of
-from hwnas.data.loader import UnreadableImageError, decode
+from hwnas.data.preprocessing import MEAN, STD
 from hwnas.data.randomness import derived_seed
 from hwnas.errors import FileFormatError
 
 __all__ = ["Pixels", "decoded"]
-
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pixels, in units of 255, as everywhere in hwnas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +136,7 @@ def _square(picture: PIL.Image.Image, side: int) -> np.ndarray:
 
 def _normalised(images: torch.Tensor) -> torch.Tensor:
     mean = torch.tensor(MEAN, device=images.device).mul_(255)[:, None, None]
-    deviation = torch.tensor(DEVIATION, device=images.device).mul_(255)[:, None, None]
+    deviation = torch.tensor(STD, device=images.device).mul_(255)[:, None, None]
     return images.float().sub_(mean).div_(deviation).contiguous(memory_format=torch.channels_last)
 
 

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from hwnas import plugins
 from hwnas.nn import build
-from hwnas.space import ArchSpec
+from hwnas.space import ArchSpec, OpSpec
 
 __all__ = [
     "Backbone",
     "Pyramid",
     "run_op",
+    "stage_of",
 ]
 
 
@@ -101,10 +102,15 @@ class Backbone(nn.Module):
         for op in self.network.ops:
             if op.place == "head":
                 break
-            stage = re.match(r"stages\.(\d+)", op.place)
             x = run_op(self.network.get_submodule(op.place), x)
-            maps[stage.group(1) if stage else "0"] = x  # the last op of a stage has the last word
+            maps[stage_of(op)] = x  # the last op of a stage has the last word
         return maps
+
+
+def stage_of(op: OpSpec) -> str:
+    """The number of the stage whose map an op is part of; the stem is part of the first."""
+    stage = re.match(r"stages\.(\d+)", op.place)
+    return stage.group(1) if stage else "0"
 
 
 class Pyramid(nn.Module):

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hwnas import plugins
-from hwnas.data.pixels import DEVIATION, MEAN
+from hwnas.data.preprocessing import MEAN, STD
 from hwnas.dense.backbone import Backbone, Pyramid
 from hwnas.dense.data import IGNORED
 from hwnas.dense.recipe import DenseRecipe
@@ -147,7 +147,7 @@ def _sizes(recipe: DenseRecipe, pyramid: Pyramid) -> dict[str, Any]:
         "min_size": (*shorter, recipe.image_size),
         "max_size": recipe.longest_side,
         "image_mean": list(MEAN),
-        "image_std": list(DEVIATION),
+        "image_std": list(STD),
         "size_divisible": pyramid.body.strides[-1],
     }
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from hwnas import plugins
 from hwnas.data.images import subset
 from hwnas.data.loader import UnreadableImageError, decode, evaluation_batches
-from hwnas.data.pixels import DEVIATION, MEAN
+from hwnas.data.preprocessing import MEAN, STD
 from hwnas.data.sources import open_images
 from hwnas.errors import FileFormatError, UsageError, did_you_mean
 from hwnas.explain import pictures
@@ -188,7 +188,7 @@ def _image(subject: Subject, name: str, pixels: Tensor, out: Path, target: int |
 
 
 def _grad_cam_sheet(heading: str, pixels: Tensor, cams: dict[str, Tensor]) -> Picture:
-    picture = pictures.shown(pixels, MEAN, DEVIATION, _SIDE)
+    picture = pictures.shown(pixels, MEAN, STD, _SIDE)
     tiles = [
         (f"{stage}, {len(own)} x {len(own)}", pictures.over(picture, own)) for stage, own in cams.items()
     ]
@@ -196,7 +196,7 @@ def _grad_cam_sheet(heading: str, pixels: Tensor, cams: dict[str, Tensor]) -> Pi
 
 
 def _attention_sheet(heading: str, pixels: Tensor, seen: Sequence[SeenAttention]) -> Picture:
-    picture = pictures.shown(pixels, MEAN, DEVIATION, _SMALL_SIDE)
+    picture = pictures.shown(pixels, MEAN, STD, _SMALL_SIDE)
     title = f"{heading}: the attention that each position gets, from least to most, as parts of the mean"
     rows: list[tuple[str, Sequence[tuple[str, Picture]]]] = [(title, [("image", picture)])]
     for own in seen:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwnas import __version__, plugins
 from hwnas.errors import FileFormatError, HwnasError, UsageError
+from hwnas.export.card_program import program
 from hwnas.export.formats import FORMATS
 from hwnas.io import yaml as yaml_io
 from hwnas.io.atomic import write_whole
@@ -23,11 +24,20 @@ from hwnas.space import ArchSpec, lower
 if TYPE_CHECKING:
     from hwnas.export.accuracy_check import Comparison
     from hwnas.export.deploy import Deployable
+    from hwnas.export.metadata import FileMetadata
     from hwnas.predictors.latency.budget_check import TargetCheck
     from hwnas.targets import Promise
     from hwnas.train.checkpoint import Checkpoint
 
-__all__ = ["add_measured", "card", "card_paths", "read_card", "write_card"]
+__all__ = [
+    "add_measured",
+    "card",
+    "card_paths",
+    "file_interface",
+    "predicted_latency",
+    "read_card",
+    "write_card",
+]
 
 SCHEMA = 1  # 1: the first one
 DEPLOYMENT_GRAPH, THIS_FILE = "deployment graph", "this file"
@@ -43,7 +53,7 @@ def card(
     model: Deployable,
     files: Sequence[Path],
     *,
-    batch: int | str,
+    metadata: FileMetadata,
     trained: Checkpoint | None,
     comparison: Comparison | None,
     calibration: str | None,
@@ -61,6 +71,7 @@ def card(
     return {
         "schema": SCHEMA,
         "kind": "model card",
+        "task": metadata.task,
         "name": name,
         "id": arch.id,
         "weights": "random" if trained is None else "trained",
@@ -68,9 +79,7 @@ def card(
         "format": model.model_format,
         "precision": model.precision,
         "size_bytes": model.size_bytes,
-        "input": {"name": "images", "shape": [batch, 3, arch.resolution, arch.resolution]},
-        "output": {"name": "logits", "shape": [batch, arch.classes]},
-        "classes_names": None if trained is None else list(trained.classes_names),
+        **file_interface(metadata),
         "params": sum(op.params for op in ops),
         "macs": sum(op.macs for op in ops),
         "parity": {"max_abs": model.parity_max_abs, "tolerance": model.parity_tolerance},
@@ -79,7 +88,7 @@ def card(
             "exported": None if comparison is None else dataclasses.asdict(comparison),
         },
         "latency": {
-            "predicted": _predicted(arch),
+            "predicted": [dict(row) for row in metadata.predicted],
             "measured": [_row(own, DEPLOYMENT_GRAPH) for own in measured] or None,
         },
         "recipe": None if trained is None else trained.recipe.to_dict(),
@@ -98,6 +107,19 @@ def card(
             },
         },
         "arch": arch.to_dict(),
+    }
+
+
+def file_interface(metadata: FileMetadata) -> dict[str, Any]:
+    """What a card says of how its file is used, as the file itself does."""
+    return {
+        "input": metadata.input.to_dict(),
+        "output": metadata.outputs[0].to_dict(),
+        "outputs": [output.to_dict() for output in metadata.outputs],
+        "preprocess": metadata.preprocess,
+        "preprocessing": metadata.preprocessing.to_dict(),
+        "postprocessing": None if metadata.postprocessing is None else dict(metadata.postprocessing),
+        "classes_names": None if metadata.classes_names is None else list(metadata.classes_names),
     }
 
 
@@ -156,7 +178,7 @@ def _row(measurement: Measurement, of: str) -> dict[str, Any]:
     return {"of": of, **data}
 
 
-def _predicted(arch: ArchSpec) -> list[dict[str, Any]]:
+def predicted_latency(arch: ArchSpec) -> list[dict[str, Any]]:
     """What the tables at hand say of the network; devices whose table lacks an op of it are left out."""
     from hwnas.predictors.latency import LatencyTable
     from hwnas.predictors.latency.locate import device_names
@@ -183,7 +205,7 @@ def _predicted(arch: ArchSpec) -> list[dict[str, Any]]:
 def _markdown(document: Mapping[str, Any]) -> str:
     exported, training = document["accuracy"]["exported"], document["accuracy"]["in_training"]
     parity, data = document["parity"], document["data"]
-    shape_in, shape_out = (" x ".join(map(str, document[end]["shape"])) for end in ("input", "output"))
+    outputs = document.get("outputs") or [document["output"]]
     facts = [
         ("architecture", f"{document['name']}, id {document['id']}"),
         ("parameters", f"{document['params'] / 1e6:.2f} M"),
@@ -191,19 +213,19 @@ def _markdown(document: Mapping[str, Any]) -> str:
         ("weights", document["weights"]),
         ("files", f"{', '.join(document['files'])}, {document['size_bytes'] / 2**20:.2f} MiB"),
         ("format", f"{document['format']}, {document['precision']}"),
-        ("input", f"`images`, {shape_in}"),
-        ("output", f"`logits`, {shape_out}"),
+        ("input", _tensor(document["input"])),
+        *(("output", _tensor(output)) for output in outputs),
+        *_preprocessing(document),
         (
             "differs from torch",
             "not checked by logits: see the accuracy"
             if parity["max_abs"] is None
-            else f"by {parity['max_abs']:.1e} at most ({parity['tolerance']:.1e} allowed)",
+            else f"by {parity['max_abs']:.1e} at most ({parity['tolerance']:.1e} allowed)"
+            + (" of the largest value" if parity.get("relative") else ""),
         ),
         (
             "accuracy in training",
-            _UNKNOWN
-            if training is None
-            else f"{training['top1_percent']:.2f} % top-1, epoch {training['epoch']}",
+            _UNKNOWN if training is None else f"{_trained_scores(training)}, epoch {training['epoch']}",
         ),
         ("accuracy of this export", _UNKNOWN if exported is None else _accuracy(exported)),
         ("data", _UNKNOWN if data is None else f"{data.get('name', _UNKNOWN)}"),
@@ -212,10 +234,9 @@ def _markdown(document: Mapping[str, Any]) -> str:
         ("versions", ", ".join(f"{key} {value}" for key, value in document["versions"].items())),
     ]
     latency = [
-        f"| {row['device']} | {row['ms']:.3g} | {row['low_ms']:.3g} to {row['high_ms']:.3g} "
-        f"| {row['table']} |"
+        f"| {row['device']} | {row['ms']:.3g} | {_interval(row)} | {row['table']} |"
         for row in document["latency"]["predicted"]
-        if row["low_ms"] is not None
+        if row["low_ms"] is not None or "backbone_ms" in row
     ]
     recipe = _UNKNOWN if document["recipe"] is None else f"```yaml\n{yaml_io.dump(document['recipe'])}```"
     return "\n".join(
@@ -226,6 +247,7 @@ def _markdown(document: Mapping[str, Any]) -> str:
             "|---|---|",
             *(f"| {key} | {value} |" for key, value in facts),
             "",
+            *_program(document),
             "## Latency",
             "",
             "Predicted for the network's deployment graph on each device's runtime. This file has the graph "
@@ -272,7 +294,57 @@ def _budgets(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+def _interval(row: Mapping[str, Any]) -> str:
+    if row["low_ms"] is None:
+        return f"unknown: backbone {row['backbone_ms']:.3g}, head {row['head_ms']:.3g}, {row['head']}"
+    return f"{row['low_ms']:.3g} to {row['high_ms']:.3g}"
+
+
+def _tensor(data: Mapping[str, Any]) -> str:
+    sides = " x ".join(map(str, data["shape"]))
+    return f"`{data['name']}`, {sides}" + (f", {data['dtype']}, {data['what']}" if "dtype" in data else "")
+
+
+def _preprocessing(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The facts of preprocessing; none for a card that an earlier version wrote."""
+    how = document.get("preprocessing")
+    if how is None:
+        return []
+    scaled = f"{how['interpolation']}, shorter side {how['shorter_side']} px"
+    rule = (
+        f"{scaled}, antialiased (Pillow), then the centre {how['width']} x {how['height']} px"
+        if how["resize"] == "crop"
+        else f"{scaled}, longer side at most {how['longest_side']} px, not antialiased; top left of the "
+        f"{how['width']} x {how['height']} px input, the rest is 0 after normalisation"
+    )
+    normalised = f"/ {how['divide_by']:g}, mean {how['mean']}, std {how['std']}"
+    inside = "inside the file: " if document["preprocess"] == "inside" else ""
+    names = document["classes_names"]
+    shown = None if names is None else ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    return [
+        ("resize", rule),
+        ("pixels", f"{how['color_order']}, {inside}{normalised}"),
+        ("classes", _UNKNOWN if shown is None else f"{len(names)}: {shown}"),
+    ]
+
+
+def _program(document: Mapping[str, Any]) -> list[str]:
+    code = program(document)
+    return [] if code is None else ["## Use", "", f"```python\n{code}```", ""]
+
+
+def _trained_scores(training: Mapping[str, Any]) -> str:
+    if "scores_percent" not in training:
+        return f"{training['top1_percent']:.2f} % top-1"
+    return ", ".join(f"{value:.2f} % {name}" for name, value in training["scores_percent"].items())
+
+
 def _accuracy(exported: Mapping[str, Any]) -> str:
+    if "scores_after_percent" in exported:
+        before = exported["scores_before_percent"]
+        scores = exported["scores_after_percent"].items()
+        said = ", ".join(f"{value:.2f} % {name} ({before[name]:.2f} % before)" for name, value in scores)
+        return f"{said} on {exported['images']} images of '{exported['split']}'"
     return (
         f"{exported['top1_after_percent']:.2f} % top-1 on {exported['images']} images of "
         f"'{exported['split']}' ({exported['top1_before_percent']:.2f} % before), the same class for "

@@ -32,12 +32,13 @@ def record(
     example: Tensor,
     *,
     input_name: str,
-    output_name: str,
+    output_name: str | Sequence[str],
     places: Mapping[str, str] | None = None,
     dynamic_batch: bool = False,
     opset: int = MIN_OPSET,
-) -> tuple[onnx.ModelProto, Tensor]:
-    """The ONNX model of what `module` does with `example`, and what it gave.
+) -> tuple[onnx.ModelProto, Any]:
+    """The ONNX model of what `module` does with `example`, and what it gave: a tensor, or one for each
+    name where `output_name` is several.
 
     `places` maps submodules to the names that their nodes start with; nodes are called
     `<place>/<type>_<number>`. With `dynamic_batch` the first dimension is free. Raises UsageError
@@ -60,12 +61,19 @@ def record(
         for hook in hooks:
             hook.remove()
     batch = "batch" if dynamic_batch else example.shape[0]
-    tape.rename(output, output_name)
+    single = isinstance(output_name, str)
+    names = [output_name] if isinstance(output_name, str) else list(output_name)
+    outputs = list(zip(names, [output] if single else output, strict=True))
+    for name, tensor in outputs:
+        tape.rename(tensor, name)
     graph = helper.make_graph(
         tape.nodes,
         "hwnas",
         [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, [batch, *example.shape[1:]])],
-        [helper.make_tensor_value_info(output_name, TensorProto.FLOAT, [batch, *output.shape[1:]])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, *tensor.shape[1:]])
+            for name, tensor in outputs
+        ],
         list(tape.constants.values()),
     )
     opsets = [helper.make_opsetid("", opset)]
@@ -129,10 +137,9 @@ class _Tape(TorchFunctionMode):
         results = [results] if isinstance(results, Tensor) else list(results)
         name = self._fresh(kind)
         outputs = [name if index == 0 else f"{name}.{index}" for index in range(len(results))]
+        sources = [self.name(value) for value in inputs]  # first: a result in place is its own input
         self.names.update((id(result), output) for result, output in zip(results, outputs, strict=True))
-        self.nodes.append(
-            helper.make_node(kind, [self.name(value) for value in inputs], outputs, name=name, **attributes)
-        )
+        self.nodes.append(helper.make_node(kind, sources, outputs, name=name, **attributes))
 
     def same(self, result: Tensor, x: Tensor) -> None:
         """No node: the result is `x`."""
@@ -249,9 +256,40 @@ def _group_norm(
     tape: _Tape, y: Tensor, x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float
 ) -> None:
     if groups != 1:
-        raise UsageError(f"GroupNorm is exported with one group, got {groups}")
+        _grouped_norm(tape, y, x, groups, weight, bias, eps)
+        return
     scale, shift = (value.view(-1, 1, 1).expand(x.shape[1:]) for value in (weight, bias))
     tape.node("LayerNormalization", y, x, scale, shift, axis=1, epsilon=eps)
+
+
+def _grouped_norm(
+    tape: _Tape, y: Tensor, x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float
+) -> None:
+    """Several groups: each is normalised as an instance, then scaled channel by channel."""
+    ones, zeros = np.ones(groups, np.float32), np.zeros(groups, np.float32)
+    cut = tape.temporary("Reshape", x, x, _int64([0, groups, -1]))
+    even = tape.temporary("InstanceNormalization", x, cut, ones, zeros, epsilon=eps)
+    whole = tape.temporary("Reshape", x, even, _int64([0, *x.shape[1:]]))
+    scale, shift = (value.view(-1, 1, 1) for value in (weight, bias))
+    tape.node("Add", y, tape.temporary("Mul", x, whole, scale), shift)
+
+
+def _interpolate(
+    tape: _Tape, y: Tensor, x: Tensor, size: Any = None, mode: str = "nearest", **options: Any
+) -> None:
+    """To a size that is given; options that do nothing then are not looked at."""
+    ways = {
+        "nearest": {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+        "bilinear": {"coordinate_transformation_mode": "half_pixel"},
+    }
+    if mode not in ways or size is None or options.get("antialias") or options.get("align_corners"):
+        raise UsageError(f"interpolation is exported to a size, nearest or bilinear, got {mode}, {size}")
+    kind = "nearest" if mode == "nearest" else "linear"
+    tape.node("Resize", y, x, "", "", _int64(y.shape), mode=kind, **ways[mode])
+
+
+def _permute(tape: _Tape, y: Tensor, x: Tensor, *order: int) -> None:
+    tape.node("Transpose", y, x, perm=list(order))
 
 
 def _activation(kind: str) -> Callable[..., None]:
@@ -361,6 +399,8 @@ _RULES: dict[str, Callable[..., None]] = {
     "linear": _linear,
     "batch_norm": _batch_norm,
     "group_norm": _group_norm,
+    "interpolate": _interpolate,
+    "permute": _permute,
     "relu": _activation("Relu"),
     "sigmoid": _activation("Sigmoid"),
     "gelu": _gelu,

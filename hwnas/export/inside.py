@@ -1,0 +1,125 @@
+"""pixels_inside(model): an exported classifier that takes pixels and gives probabilities.
+
+Scaling and cropping stay with the caller: ONNX's Resize does not antialias as Pillow does, which costs
+more accuracy than the tolerance of an export.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hwnas import plugins
+from hwnas.data.preprocessing import Preprocessing
+from hwnas.errors import HwnasError, UsageError
+from hwnas.export.deploy import Array, Deployable
+from hwnas.export.formats import Files
+from hwnas.export.onnx_edges import PHOTOS, with_pixels_in, with_probabilities
+from hwnas.export.onnx_graph import Batch
+
+__all__ = ["INSIDE_FORMATS", "check_inside", "openvino_files", "pixels_inside"]
+
+INSIDE_FORMATS = ("onnx", "openvino")
+TOLERANCE = 5e-4
+"""How far a probability may be from torch's."""
+
+
+def check_inside(model_format: str) -> None:
+    """Raises UsageError for a format that has no preprocessing inside."""
+    if model_format not in INSIDE_FORMATS:
+        raise UsageError(
+            f"--preprocess inside is available for {' and '.join(INSIDE_FORMATS)}, got the format "
+            f"'{model_format}'. Leave it out, or take another --format"
+        )
+
+
+def pixels_inside(
+    onnx_model: Deployable,
+    network: torch.nn.Module,
+    preprocessing: Preprocessing,
+    *,
+    model_format: str,
+    batch: Batch,
+) -> Deployable:
+    """The ONNX model with normalisation before it and softmax after it, as a file of `model_format`.
+
+    Input `photos`, uint8 RGB (N, H, W, 3), already scaled and cropped; output `probabilities`. Its `run`
+    takes normalised images, as that of any Deployable. Raises HwnasError when the probabilities are not
+    torch's.
+    """
+    check_inside(model_format)
+    data = with_probabilities(with_pixels_in(onnx_model.files[".onnx"], preprocessing))
+    files: Files = {".onnx": data} if model_format == "onnx" else openvino_files(data)
+    compute = _onnx(data) if model_format == "onnx" else _openvino(files)
+    count = 4 if batch == "dynamic" else batch
+    mean, std = (np.array(v, np.float32).reshape(1, 3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
+
+    def run(images: Array) -> Array:
+        pixels = np.rint((images * std + mean) * preprocessing.divide_by).clip(0, 255).astype(np.uint8)
+        found = []
+        for start in range(0, len(images), count):
+            part = pixels[start : start + count].transpose(0, 2, 3, 1)
+            filled = np.concatenate([part, np.zeros((count - len(part), *part.shape[1:]), np.uint8)])
+            found.append(compute(np.ascontiguousarray(filled))[: len(part)])
+        return np.concatenate(found)
+
+    difference = None
+    if onnx_model.precision == "fp32":
+        difference = _difference(network, run, preprocessing)
+        if not difference <= TOLERANCE:  # NaN fails too
+            raise HwnasError(
+                f"{model_format}: probabilities differ from torch by {difference:.1e}, {TOLERANCE:.1e} is "
+                "allowed; no file was written. Check the weights for NaN, or report this network"
+            )
+    return dataclasses.replace(
+        onnx_model,
+        model_format=model_format,
+        files=files,
+        run=run,
+        parity_max_abs=difference,
+        parity_tolerance=None if difference is None else TOLERANCE,
+    )
+
+
+def openvino_files(data: bytes) -> Files:
+    """OpenVINO's two files of an ONNX model."""
+    openvino: Any = plugins.require("openvino", extra="openvino")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.xml"
+        openvino.save_model(openvino.Core().read_model(data), str(path), compress_to_fp16=False)
+        return {".bin": path.with_suffix(".bin").read_bytes(), ".xml": path.read_bytes()}
+
+
+def _onnx(data: bytes) -> Any:
+    ort: Any = plugins.require("onnxruntime", extra="torch")
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return lambda photos: session.run(None, {PHOTOS: photos})[0]
+
+
+def _openvino(files: Files) -> Any:
+    openvino: Any = plugins.require("openvino", extra="openvino")
+    core = openvino.Core()
+    weights = openvino.Tensor(np.frombuffer(files[".bin"], np.uint8).copy())
+    compiled = core.compile_model(
+        core.read_model(files[".xml"], weights), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    return lambda photos: compiled(photos)[0]
+
+
+def _difference(network: torch.nn.Module, run: Any, preprocessing: Preprocessing) -> float:
+    shape = (4, preprocessing.height, preprocessing.width, 3)
+    photos: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    images = np.stack([preprocessing.normalised(photo) for photo in photos])
+    training = network.training
+    with torch.no_grad():
+        expected = network.eval()(torch.from_numpy(images)).softmax(1).numpy()
+    network.train(training)
+    return float(np.abs(run(images) - expected).max())

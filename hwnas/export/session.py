@@ -1,0 +1,83 @@
+"""session_of(path): an exported file, opened with the runtime of its format alone; torch only for .pt2."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas import plugins
+from hwnas.errors import FileFormatError
+from hwnas.export.metadata import FileMetadata
+
+__all__ = ["Session", "session_of"]
+
+Session = Callable[[NDArray[Any]], Sequence[NDArray[np.float32]]]
+"""One input with its batch -> the file's outputs, in the order of its metadata."""
+
+
+def session_of(path: Path, metadata: FileMetadata) -> Session:
+    """The file, ready to be called.
+
+    Raises MissingPackageError when the runtime is not installed, FileFormatError when it cannot read the
+    file.
+    """
+    opened = {"onnx": _onnx, "openvino": _openvino, "ncnn": _ncnn, "exported-program": _program}
+    package, open_file = _PACKAGES[metadata.model_format], opened[metadata.model_format]
+    runtime: Any = plugins.require(package, extra=_EXTRAS[package])
+    try:
+        return open_file(runtime, path, metadata)
+    except FileFormatError:
+        raise
+    except Exception as error:  # runtimes' own errors have no common base
+        reason = " ".join(str(error).split())[:200]
+        raise FileFormatError(f"{path}: {package} cannot read this file: {reason}. Export it again") from None
+
+
+_PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "ncnn": "ncnn", "exported-program": "torch"}
+_EXTRAS = {"onnxruntime": "predict", "openvino": "openvino", "ncnn": "ncnn", "torch": "torch"}
+
+
+def _onnx(ort: Any, path: Path, metadata: FileMetadata) -> Session:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in metadata.outputs]
+    return lambda images: session.run(names, {metadata.input.name: images})
+
+
+def _openvino(openvino: Any, path: Path, metadata: FileMetadata) -> Session:
+    compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda images: list(compiled(images).values())
+
+
+def _ncnn(ncnn: Any, path: Path, metadata: FileMetadata) -> Session:
+    net = ncnn.Net()
+    option = net.opt
+    option.use_fp16_packed = option.use_fp16_storage = option.use_fp16_arithmetic = False
+    option.use_vulkan_compute = False
+    option.num_threads = int(os.environ.get("OMP_NUM_THREADS") or option.num_threads)
+    if net.load_param(str(path)) != 0 or net.load_model(str(path.with_suffix(".bin"))) != 0:
+        raise FileFormatError(f"{path}: ncnn cannot read this file and its .bin. Export it again")
+
+    def run(images: NDArray[Any]) -> Sequence[NDArray[np.float32]]:
+        extractor = net.create_extractor()
+        extractor.input(metadata.input.name, ncnn.Mat(np.ascontiguousarray(images[0])).clone())
+        return [np.array(extractor.extract(output.name)[1])[None] for output in metadata.outputs]
+
+    return run
+
+
+def _program(torch: Any, path: Path, metadata: FileMetadata) -> Session:
+    module = torch.export.load(str(path)).module()
+
+    def run(images: NDArray[Any]) -> Sequence[NDArray[np.float32]]:
+        with torch.no_grad():
+            found = module(torch.from_numpy(images))
+        return [one.numpy() for one in (found if isinstance(found, tuple) else (found,))]
+
+    return run
