@@ -15,12 +15,14 @@ from search_fakes import SMALL, all_vectors, by_size, small_space, table, trial
 
 from hwnas.errors import InfeasibleError, UsageError
 from hwnas.estimate import Estimate
+from hwnas.io.jsonl import read_log
 from hwnas.predictors.latency import Coefficients, LatencyTable, Row
 from hwnas.search import load_run, resume, search
+from hwnas.search.candidates import CANDIDATE_LOG, CANDIDATES
 from hwnas.search.front import best
 from hwnas.search.objectives import Latency, Size, Tail
 from hwnas.search.pareto import dominates
-from hwnas.search.run import CANDIDATES, RUN
+from hwnas.search.run import RUN
 from hwnas.space.ops import count_macs, count_params, lower, peak_activation_bytes
 
 
@@ -157,6 +159,8 @@ def test_a_run_of_schema_1_is_read_as_a_search_for_one_device(tmp_path: Path) ->
     new = ("budget_on", "others", "limits", "objectives")
     header["question"] = {name: value for name, value in header["question"].items() if name not in new}
     (tmp_path / "run" / RUN).write_text(yaml.safe_dump(header | {"schema": 1}))
+    rows = read_log(tmp_path / "run" / CANDIDATES, CANDIDATE_LOG).rows  # then without a first line
+    (tmp_path / "run" / CANDIDATES).write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert resume(tmp_path / "run", device=table()).question.devices == ("toy",)
 
 

@@ -16,11 +16,11 @@ import numpy as np
 
 from hwnas import plugins
 from hwnas.errors import BoardError, MissingPackageError, UnstableError, UsageError
-from hwnas.io.jsonl import Journal
 from hwnas.measure.cells import Bench, Timing, passes_of, timings
 from hwnas.measure.models import Models
 from hwnas.measure.plan import Plan
 from hwnas.measure.remote.link import Link
+from hwnas.measure.samples import Journal
 from hwnas.predictors.latency.calibration import Calibration, compose, fit_calibration
 from hwnas.predictors.latency.fill import FillModel, fit_fill
 from hwnas.predictors.latency.heldout import CROSS_VALIDATION, HeldOut, HeldOutNetwork

@@ -16,8 +16,8 @@ from typing import Any
 
 from hwnas.board.timing import Rules, median
 from hwnas.errors import UnstableError, UsageError
-from hwnas.io.jsonl import Journal
 from hwnas.measure.remote.link import CellError, Link
+from hwnas.measure.samples import Journal
 from hwnas.predictors.latency.pace import Passes, fit_pace, fit_sharing
 from hwnas.predictors.latency.profile import DeviceProfile
 

@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING, Any
 from hwnas import plugins
 from hwnas.errors import UsageError
 from hwnas.estimate import Predictor
-from hwnas.io.jsonl import Record, write_atomically
+from hwnas.io.atomic import write_atomically
 from hwnas.predictors.accuracy import AccuracyFunction, load_accuracy
+from hwnas.search.candidates import check_predictions
 from hwnas.search.config import OtherDevice, Question
 from hwnas.search.feasibility import require_feasible
 from hwnas.search.objectives import Latency, Quantity, Size, Tail, Wanted
 from hwnas.search.output import document
 from hwnas.search.problem import Problem, check_budget
 from hwnas.search.run import (
-    CANDIDATES,
     FRONT,
     SearchResult,
+    candidate_log,
     create_run,
     load_run,
     locked,
@@ -332,8 +333,9 @@ def _continue(
 ) -> SearchResult:
     with ExitStack() as held:
         held.enter_context(locked(path))
-        with Record(path / CANDIDATES) as record:  # cuts back what a kill left torn
+        with candidate_log(path) as record:  # cuts back what a kill left torn
             past = load_run(path)
+            check_predictions(path, problem, past.trials)
             _evaluate(
                 problem,
                 past.question,

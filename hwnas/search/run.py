@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import os
 import platform
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,11 @@ from typing import Any
 import hwnas
 from hwnas.errors import FileFormatError, HwnasError, UsageError
 from hwnas.estimate import Estimate
+from hwnas.io import lock
 from hwnas.io import yaml as yaml_io
-from hwnas.io.jsonl import read_record, write_atomically
+from hwnas.io.atomic import write_atomically
+from hwnas.io.jsonl import Log
+from hwnas.search.candidates import CANDIDATE_LOG, CANDIDATES, belongs_to, read_candidates
 from hwnas.search.config import Question
 from hwnas.search.front import best
 from hwnas.search.trial import Candidate, Trial
@@ -37,11 +39,11 @@ from hwnas.space.arch import ArchSpec
 from hwnas.space.search_space import SearchSpace
 
 __all__ = [
-    "CANDIDATES",
     "FRONT",
     "RUN",
     "SearchResult",
     "attention_types",
+    "candidate_log",
     "create_run",
     "load_run",
     "locked",
@@ -54,7 +56,9 @@ SCHEMA = 2  # 1: the first one, one device; 2: a question may have others, limit
 
 KEYS = {"question": dict, "versions": dict, "trials": int, "started": str, "work": dict}
 """What run.yaml holds besides, and of which type."""
-RUN, CANDIDATES, FRONT, LOCK = "run.yaml", "candidates.jsonl", "front.json", "lock"
+RUN, FRONT, LOCK = "run.yaml", "front.json", "lock"
+LEFTOVERS = (CANDIDATES, FRONT, VERIFICATION)
+"""What a run holds besides run.yaml, and a folder without one must not: it would be taken for its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,8 @@ class SearchResult:
     """What measuring the front on the device said, finished or not; None when nobody asked."""
     work: Mapping[str, Any] = field(default_factory=dict)
     """How candidates were evaluated at first: engine, workers, address, GPUs, as far as they were given."""
+    checked: bool = True
+    """Whether every line of the record has a checksum; False for runs of before there were any."""
 
     @property
     def is_verified(self) -> bool:
@@ -130,6 +136,11 @@ def create_run(path: Path, question: Question, *, trials: int, work: Mapping[str
         with locked(path):
             if (path / RUN).exists():
                 raise held
+            if left := [name for name in LEFTOVERS if _holds_something(path / name)]:
+                raise UsageError(
+                    f"{path}: holds {', '.join(left)} of a run whose {RUN} is gone, which a new run must not "
+                    f"mix with. Restore {RUN}, remove these files, or name another folder"
+                )
             write_atomically(path / RUN, yaml_io.dump(data))
     except UsageError:
         raise
@@ -148,12 +159,7 @@ def load_run(path: Path | str) -> SearchResult:
     header = _read_header(path)
     question = Question.from_dict(header["question"], source=f"{path / RUN}: question")
     space = SearchSpace.from_dict(question.space, source=f"{path / RUN}: question.space")
-    trials = tuple(
-        Trial.from_dict(
-            line, accuracy_unit=question.accuracy_unit, source=f"{path / CANDIDATES}: line {number}"
-        )
-        for number, line in enumerate(read_record(path / CANDIDATES), start=1)
-    )
+    trials, checked = read_candidates(path, question, space, plain=header["question"])
     return result_of(
         question,
         space,
@@ -164,7 +170,13 @@ def load_run(path: Path | str) -> SearchResult:
         path=path,
         verification=read_verification(path),
         work=header.get("work", {}),
+        checked=checked,
     )
+
+
+def candidate_log(path: Path) -> Log:
+    """The log of a run's candidates, open for appending; what a kill left torn is cut off."""
+    return Log(path / CANDIDATES, CANDIDATE_LOG, of=belongs_to(_read_header(path)["question"]))
 
 
 def attention_types(arch: ArchSpec) -> frozenset[str]:
@@ -183,6 +195,7 @@ def result_of(
     path: Path | None = None,
     verification: Verification | None = None,
     work: Mapping[str, Any] | None = None,
+    checked: bool = True,
 ) -> SearchResult:
     """The result that these trials make, with the front that `selection.best` finds by attention types.
 
@@ -200,6 +213,7 @@ def result_of(
         path=path,
         verification=verification,
         work=dict(work or {}),
+        checked=checked,
     )
     chosen = best(
         trials,
@@ -243,19 +257,18 @@ def result_of(
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Holds the run for this process; raises UsageError when another process searches in it."""
-    import fcntl
-
-    handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+    with ExitStack() as held:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            held.enter_context(lock.locked(path / LOCK))
+        except lock.Busy:
             raise UsageError(
                 f"{path}: another process is searching in this run; wait for it or stop it"
             ) from None
         yield
-    finally:
-        os.close(handle)
+
+
+def _holds_something(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
 
 
 def _versions() -> dict[str, str]:
