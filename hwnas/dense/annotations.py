@@ -7,7 +7,6 @@ of two points - is left out and noted. An image without annotations is an exampl
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,8 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hwnas.errors import FileFormatError
+from hwnas.io import json as json_io
 
 __all__ = ["Annotations", "Outline", "Photo", "Thing"]
+
+MAX_ANNOTATION_BYTES = 4 * 1024**3
+"""COCO's own training set has 0.5 GB of them."""
 
 MAX_SIDE = 65_535
 THINNEST = 0.01
@@ -68,9 +71,9 @@ class Annotations:
         self.file, self.folder, self.outlines = file, folder, outlines
         self.left_out: list[tuple[str, str]] = []
         try:
-            document = json.loads(file.read_bytes())
-        except (OSError, ValueError, RecursionError) as error:
-            raise FileFormatError(f"{file}: not a whole JSON file: {error}") from None
+            document = json_io.read(file, max_bytes=MAX_ANNOTATION_BYTES)
+        except FileFormatError as error:
+            raise FileFormatError(f"{error}: not a whole JSON file") from None
         if not isinstance(document, dict):
             raise self._broken(f"must be a mapping, got {type(document).__name__}")
         self.images, annotations, categories = (

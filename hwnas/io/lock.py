@@ -30,6 +30,8 @@ def locked(file: Path, *, wait_s: float = 0.0) -> Iterator[None]:
     """
     import filelock
 
+    if not file.parent.is_dir():  # which filelock would make
+        raise HwnasError(f"{file}: cannot be locked: there is no folder {file.parent}")
     lock = filelock.FileLock(file, timeout=wait_s, thread_local=False)
     try:
         lock.acquire()
