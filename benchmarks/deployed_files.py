@@ -33,7 +33,7 @@ from latency_truth import MACRO, OTHER, RANDOM, Network, profile_here, unseen_ne
 
 from hwnas.board.timing import median
 from hwnas.errors import HwnasError, UsageError
-from hwnas.io.jsonl import Record, read_record
+from hwnas.io.jsonl import Kind, Log, read_log
 from hwnas.measure.plan import COMPANION
 from hwnas.predictors.latency import DeviceProfile, LatencyTable
 from hwnas.predictors.latency.pace import fit_sharing
@@ -97,6 +97,14 @@ def _calibration(arch: ArchSpec, profile: DeviceProfile) -> list[Any]:
     return [rng.standard_normal(shape).astype(np.float32) for _ in range(CALIBRATION_BATCHES)]
 
 
+TIMINGS = Kind(
+    "hwnas timings of deployed files",
+    noun="a timing of an exported file",
+    fix="Choose another --folder",
+    old_keys=("question",),
+)
+
+
 @dataclasses.dataclass
 class Timed:
     """The folder with exported files and what was timed of them."""
@@ -113,14 +121,13 @@ class Timed:
     def begin(self, question: Mapping[str, Any]) -> None:
         """Starts the log, or raises UsageError when it answers another question."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        known = read_record(self.log)
-        if not known:
-            with Record(self.log) as log:
-                log.append({"question": dict(question)})
-        elif known[0].get("question") != json.loads(json.dumps(question)):
-            raise UsageError(
-                f"{self.log} is of another question: {known[0].get('question')}; choose another --folder"
-            )
+        known = read_log(self.log, TIMINGS)
+        before = known.of
+        if before is None and known.rows:  # a log of before there were checksums
+            before = known.rows[0]["question"]
+        if before is not None and before != json.loads(json.dumps(question)):
+            raise UsageError(f"{self.log} is of another question: {before}; choose another --folder")
+        Log(self.log, TIMINGS, of=question).close()
 
     def write_files(self, networks: Sequence[Network], forms: Sequence[str]) -> dict[str, dict[str, Path]]:
         """Exports what is missing; by form and label."""
@@ -141,7 +148,7 @@ class Timed:
         reference = write_file(
             preset(COMPANION), self.folder / "reference", dataclasses.replace(self.profile, batch=1)
         )
-        known = {(line["round"], line["form"], line["name"]) for line in read_record(self.log)[1:]}
+        known = {(line["round"], line["form"], line["name"]) for line in self._lines()}
         for number in range(rounds):
             wanted = [
                 (form, name)
@@ -177,16 +184,20 @@ class Timed:
         )
         if done.returncode != 0:
             raise HwnasError(f"timing failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
-        with Record(self.log) as log:
+        with Log(self.log, TIMINGS, of=read_log(self.log, TIMINGS).of) as log:
             for line in done.stdout.splitlines():
                 answer = json.loads(line)
                 form, _, name = answer["name"].partition("/")
                 log.append({"round": number, **answer, "form": form, "name": name})
 
+    def _lines(self) -> list[dict[str, Any]]:
+        """What was timed so far."""
+        return [line for line in read_log(self.log, TIMINGS).rows if "question" not in line]
+
     def timings(self, form: str) -> Timings:
         """What was timed of a form, in the order of rounds."""
         found: dict[str, dict[int, tuple[float, float]]] = {}
-        for line in read_record(self.log)[1:]:
+        for line in self._lines():
             if line["form"] == form:
                 found.setdefault(line["name"], {})[line["round"]] = line["clock_ms"], line["beside_ms"]
         return {name: [own[number] for number in sorted(own)] for name, own in found.items()}

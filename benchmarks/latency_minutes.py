@@ -11,7 +11,6 @@ table is made of them as a build makes it, and its error is told on networks tha
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +21,12 @@ from latency_prediction import table_score
 from latency_scores import COLUMNS, Scores, cells
 from latency_truth import MACRO, RANDOM, Truth, in_group
 
-from hwnas.errors import FileFormatError, UsageError
-from hwnas.io.jsonl import FORMAT, SCHEMA
+from hwnas.errors import UsageError
 from hwnas.measure.adaptive import network_pace
 from hwnas.measure.build import make_table
 from hwnas.measure.cells import timings
 from hwnas.measure.plan import Plan, make_plan, spread_out
+from hwnas.measure.samples import read_samples
 from hwnas.predictors.latency import DeviceProfile, LatencyTable
 from hwnas.space import SearchSpace
 
@@ -50,15 +49,10 @@ class Samples:
     @classmethod
     def read(cls, path: Path) -> Samples:
         """Raises FileFormatError when the file is no journal of a build."""
-        try:
-            header, *records = (json.loads(line) for line in path.read_text().splitlines())
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-        except ValueError:
-            raise FileFormatError(f"{path}: not a file of latency samples, or damaged") from None
-        if (header.get("format"), header.get("schema")) != (FORMAT, SCHEMA):
-            raise FileFormatError(f"{path}: not a file of latency samples (schema {SCHEMA})")
-        return cls(header["question"], records)
+        samples = read_samples(path)
+        if samples.of is None:
+            raise UsageError(f"{path}: there are no samples of a build")
+        return cls(samples.of, samples.rows)
 
     @property
     def profile(self) -> DeviceProfile:

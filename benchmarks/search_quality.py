@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from search_methods import METHODS, evaluated
 from search_objectives import OBJECTIVES, Objective
 
-from hwnas.io.jsonl import Record, read_record
+from hwnas.io.jsonl import Kind, Log, read_log
 from hwnas.predictors.accuracy import load_accuracy
 from hwnas.predictors.latency import LatencyTable
 from hwnas.search import pareto
@@ -49,6 +49,13 @@ RANDOM_NETWORKS = 400
 
 Point = tuple[float, float, float]
 """Latency in ms, what the search was told (the lower bound), what is true."""
+
+RUNS = Kind(
+    "hwnas search quality runs",
+    noun="a run of this benchmark",
+    fix="Delete that line to do the run again",
+    old_keys=("table_digest", "objective"),
+)
 
 
 def main() -> None:
@@ -78,7 +85,7 @@ def main() -> None:
     ]
     began = time.monotonic()
     left = 0
-    with Record(options.runs) as record:
+    with Log(options.runs, RUNS) as record:
         done = {_key(run) for run in _runs(options)}
         for objective, budget_ms, method, seed in wanted:
             if (table.digest, objective.name, budget_ms, method, seed) in done:
@@ -108,7 +115,7 @@ def main() -> None:
 
 def _runs(options: argparse.Namespace) -> list[dict[str, Any]]:
     """All that is done, here and by others."""
-    return [run for path in (options.runs, *options.also) for run in read_record(path)]
+    return [run for path in (options.runs, *options.also) for run in read_log(path, RUNS).rows]
 
 
 def _key(run: dict[str, Any]) -> tuple[Any, ...]:

@@ -24,13 +24,14 @@ from typing import Any
 import numpy as np
 
 from hwnas.estimate import Estimate
-from hwnas.io.jsonl import Record, read_record
+from hwnas.io.jsonl import read_log
 from hwnas.predictors.accuracy import load_accuracy
 from hwnas.predictors.latency import LatencyTable
 from hwnas.search import resume, search
+from hwnas.search.candidates import CANDIDATE_LOG, CANDIDATES
 from hwnas.search.feasibility import fastest
 from hwnas.search.problem import Problem
-from hwnas.search.run import CANDIDATES
+from hwnas.search.run import candidate_log
 from hwnas.space.arch import ArchSpec
 from hwnas.space.search_space import SearchSpace
 from hwnas.space.vectors import Moves
@@ -100,7 +101,7 @@ def whole_search(run: Path, asked: argparse.Namespace) -> dict[str, Any]:
     seconds = time.monotonic() - began
     if process.returncode:
         raise SystemExit(f"the search ended with exit code {process.returncode}")
-    evaluated = (run / "candidates.jsonl").read_bytes().count(b"\n")
+    evaluated = len(read_log(run / CANDIDATES, CANDIDATE_LOG).rows)
     return {
         "candidates": evaluated,
         "seconds": round(seconds, 2),
@@ -137,8 +138,8 @@ def resumed_search(
     accuracy = "published" if way == "batches" else "search_rate:not_said_to_be_cheap"
     options: dict[str, Any] = {"device": asked.device, "budget_ms": asked.budget_ms, "accuracy": accuracy}
     search(**options, sampler=asked.sampler, trials=1, out=run)
-    first = read_record(run / CANDIDATES)[0]["id"]
-    with Record(run / CANDIDATES) as record:
+    first = read_log(run / CANDIDATES, CANDIDATE_LOG).rows[0]["id"]
+    with candidate_log(run) as record:
         record.extend([line for line in lines[: recorded - 1] if line["id"] != first])
     marks: list[float] = []
     began = time.monotonic()

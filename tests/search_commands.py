@@ -11,7 +11,8 @@ from pathlib import Path
 import yaml
 from search_fakes import SMALL, table
 
-from hwnas.search.run import CANDIDATES
+from hwnas.io.jsonl import read_log
+from hwnas.search.candidates import CANDIDATE_LOG, CANDIDATES
 
 __all__ = ["QUESTION", "command", "evaluated", "furnish", "wait_for_candidates"]
 
@@ -54,9 +55,8 @@ def command(place: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def evaluated(run: Path) -> int:
-    """Whole lines of the run's record."""
-    path = run / CANDIDATES
-    return path.read_bytes().count(b"\n") if path.exists() else 0
+    """Candidates in the run's record."""
+    return len(read_log(run / CANDIDATES, CANDIDATE_LOG).rows)
 
 
 def wait_for_candidates(run: Path, count: int) -> None:

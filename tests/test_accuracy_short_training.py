@@ -151,7 +151,7 @@ def test_one_network_is_trained_once(data: Path, request: pytest.FixtureRequest)
 def test_a_damaged_journal_is_named_with_its_line(data: Path, tmp_path: Path) -> None:
     journal = tmp_path / "curves.jsonl"
     journal.write_text("what is this\n")
-    with pytest.raises(FileFormatError, match=r"curves\.jsonl: line 1 is no learning curve"):
+    with pytest.raises(FileFormatError, match=r"curves\.jsonl: line 1: not a learning curve"):
         estimator(f"{data},journal={journal}")
 
 

@@ -89,7 +89,7 @@ def test_what_the_journal_holds_is_not_scored_again_and_its_cost_is_remembered(
     with pytest.raises(AssertionError, match="already"):
         zero_cost.estimator(reference.replace("synflow", "dss")).predict(ARCH)
     (tmp_path / "scores.jsonl").write_text("nothing\n")
-    with pytest.raises(FileFormatError, match="line 1 holds no scores"):
+    with pytest.raises(FileFormatError, match="line 1: not the scores of a network"):
         zero_cost.estimator(reference)
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from hwnas.errors import FileFormatError, UsageError
-from hwnas.io import jsonl as journal
 from hwnas.measure.plan import make_plan, of_any_size
 from hwnas.predictors.latency import DeviceProfile, HeldOut, HeldOutNetwork, LatencyTable, Row
 from hwnas.predictors.latency.pace import Pace
@@ -349,10 +348,10 @@ def test_the_seconds_of_a_cell_are_those_of_its_runs() -> None:
 
 def test_samples_are_read_and_what_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.samples"
-    header = {"format": journal.FORMAT, "schema": journal.SCHEMA, "question": {"seed": 0}}
+    header = {"format": "hwnas latency samples", "schema": 2, "question": {"seed": 0}}
     path.write_text(json.dumps(header) + "\n" + json.dumps({"cell": "random-1", "pass": 0}) + "\n")
     samples = latency_minutes.Samples.read(path)
     assert (samples.networks, samples.question["seed"]) == ({"random-1"}, 0)
     path.write_text('{"cell": "random-1"}\n')
-    with pytest.raises(FileFormatError, match="not a file of latency samples"):
+    with pytest.raises(FileFormatError, match="not a measured cell"):
         latency_minutes.Samples.read(path)

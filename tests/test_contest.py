@@ -22,10 +22,12 @@ from train_samples import ARCH, PLAIN_RECIPE, squares
 
 from hwnas.cli.app import main
 from hwnas.errors import FileFormatError, MissingPackageError, UsageError
+from hwnas.io.jsonl import read_log
 from hwnas.space import ArchSpec, count_macs, lower
 from hwnas.space.size import band
 from hwnas.train.checkpoint import LAST, resume_point
 from hwnas.train.training import train
+from hwnas.train.trainings import TABLE, TRAININGS
 from hwnas.tune import Outcome, TuneConfig, train_many
 from hwnas.tune.record import RECORD, read_states, write_states
 
@@ -290,7 +292,7 @@ def test_the_command_tells_who_won_and_keeps_the_trainings(
     document = json.loads(capsys.readouterr().out)
     assert document["networks"][0]["state"] == "finished"
     assert {one["name"] for one in document["networks"]} == {"net-0", "net-1"}
-    rows = (tmp_path / "out" / "trainings.jsonl").read_text().splitlines()
+    rows = read_log(tmp_path / "out" / TABLE, TRAININGS).rows
     assert len(rows) == sum(one["state"] == "finished" for one in document["networks"])
     assert main(words) == 2
     assert "already holds trainings: add --resume" in capsys.readouterr().err

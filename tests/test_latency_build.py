@@ -26,13 +26,13 @@ from hwnas.errors import (
     UnstableError,
     UsageError,
 )
-from hwnas.io.jsonl import Journal
 from hwnas.measure.build import build_table
 from hwnas.measure.cells import COMPANION_EVERY, judged, timings
 from hwnas.measure.networks import measure_networks
 from hwnas.measure.other_load import OtherLoad
 from hwnas.measure.plan import Plan, make_plan, space_ops, spread_out
 from hwnas.measure.remote.link import LocalLink
+from hwnas.measure.samples import Journal, read_samples
 from hwnas.predictors.latency import LatencyTable, read_summary
 from hwnas.predictors.latency.profile import DeviceProfile
 from hwnas.space import OpSpec, SearchSpace, lower, preset, preset_names
@@ -153,7 +153,7 @@ def test_a_journal_torn_at_every_byte_goes_on_at_its_last_whole_line(tmp_path: P
         with Journal(path, {"name": "a"}, resume=True) as journal:
             assert journal.records == [{"n": n + 1} for n in range(whole)]
             journal.append({"n": 9})
-        assert [json.loads(line) for line in path.read_bytes().splitlines()][-1] == {"n": 9}
+        assert read_samples(path).rows[-1] == {"n": 9}
 
 
 def test_a_journal_torn_in_its_first_line_starts_anew(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_journal_torn_in_its_first_line_starts_anew(tmp_path: Path) -> None:
     path.write_bytes(b'{"format": "hwnas lat')
     with Journal(path, {"name": "a"}, resume=True) as journal:
         assert journal.records == []
-    assert json.loads(path.read_bytes())["question"] == {"name": "a"}
+    assert read_samples(path).of == {"name": "a"}
 
 
 def test_a_journal_of_another_question_is_refused_with_the_difference(tmp_path: Path) -> None:
@@ -176,13 +176,13 @@ def test_a_journal_of_another_question_is_refused_with_the_difference(tmp_path: 
 def test_a_foreign_or_damaged_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "j"
     path.write_text('{"a": 1}\n')
-    with pytest.raises(FileFormatError, match="not a file of latency samples"):
+    with pytest.raises(FileFormatError, match="line 1: not a measured cell"):
         Journal(path, {}, resume=True)
-    path.write_text('{"format": "hwnas latency samples", "schema": 3}\n')
+    path.write_text('{"format": "hwnas latency samples", "version": 99}\n')
     with pytest.raises(FileFormatError, match="upgrade"):
         Journal(path, {}, resume=True)
     path.write_text("nonsense\n")
-    with pytest.raises(FileFormatError, match="line 1 is damaged"):
+    with pytest.raises(FileFormatError, match="line 1: not a measured cell"):
         Journal(path, {}, resume=True)
 
 

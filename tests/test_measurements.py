@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -55,7 +56,7 @@ def test_a_measurement_is_found_again_by_its_network(tmp_path: Path) -> None:
 
 
 def test_the_newest_of_a_configuration_is_kept(tmp_path: Path) -> None:
-    newer = dataclasses.replace(ONE, ms=3.0, measured="2026-11-22T16:00:00Z")
+    newer = dataclasses.replace(ONE, ms=3.0, high_ms=3.5, measured="2026-11-22T16:00:00Z")
     two_threads = dataclasses.replace(ONE, threads=2)
     record(tmp_path, [ONE, two_threads])
     record(tmp_path, [newer])
@@ -87,6 +88,18 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
         (
             json.dumps({"format": 1, "measurements": [ONE.to_dict() | {"ms": "2"}]}),
             "not a measurement: ms is '2'",
+        ),
+        *(
+            (json.dumps({"format": 1, "measurements": [ONE.to_dict() | wrong]}), "not a (measurement|file)")
+            for wrong in (
+                {"ms": math.nan},
+                {"high_ms": math.inf},
+                {"low_ms": -1.0},
+                {"ms": 0.5},
+                {"high_ms": 1e300},
+                {"threads": 0},
+                {"batch": -4},
+            )
         ),
     ],
 )

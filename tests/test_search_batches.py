@@ -23,9 +23,9 @@ from hwnas.errors import HwnasError, UsageError
 from hwnas.estimate import Estimate, is_cheap
 from hwnas.predictors.accuracy import load_accuracy
 from hwnas.search import SearchResult, load_run, resume, search
+from hwnas.search.candidates import CANDIDATES
 from hwnas.search.history import Evaluated
 from hwnas.search.pareto import front, hypervolume
-from hwnas.search.run import CANDIDATES
 from hwnas.search.samplers.auto import LEAST, batch_size, batch_start
 from hwnas.search.variation import parents_of
 from hwnas.space.arch import ArchSpec
@@ -96,7 +96,8 @@ def test_a_record_cut_anywhere_is_filled_up_again_and_nothing_is_evaluated_twice
         counted.__module__, counted.__qualname__ = cheap_by_size.__module__, cheap_by_size.__qualname__
         resume(run, device=table(), accuracy=counted)
         assert (run / CANDIDATES).read_bytes() == whole
-        assert len(asked) == 120 - whole[:length].count(b"\n")
+        kept = max(0, whole[:length].count(b"\n") - 1)  # the first line holds no candidate
+        assert len(asked) == 120 - kept
 
 
 def test_when_the_space_is_exhausted_the_search_ends_with_all_of_it() -> None:

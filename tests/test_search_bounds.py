@@ -15,11 +15,13 @@ from search_fakes import SMALL, all_vectors, by_size, dominates, of_schema_1, sm
 
 from hwnas.errors import InfeasibleError, UsageError
 from hwnas.estimate import Estimate
+from hwnas.io.jsonl import read_log
 from hwnas.predictors.latency import Coefficients, LatencyTable, Row
 from hwnas.search import load_run, resume, search
+from hwnas.search.candidates import CANDIDATE_LOG, CANDIDATES
 from hwnas.search.front import best
 from hwnas.search.objectives import Latency, Size, Tail
-from hwnas.search.run import CANDIDATES, RUN
+from hwnas.search.run import RUN
 from hwnas.space.ops import count_macs, count_params, lower, peak_activation_bytes
 
 
@@ -154,6 +156,8 @@ def test_a_run_of_schema_1_is_read_as_a_search_for_one_device(tmp_path: Path) ->
     search(small_space(), device=table(), budget_ms=0.9, accuracy=by_size, trials=5, out=tmp_path / "run")
     header = yaml.safe_load((tmp_path / "run" / RUN).read_text())
     (tmp_path / "run" / RUN).write_text(yaml.safe_dump(of_schema_1(header)))
+    rows = read_log(tmp_path / "run" / CANDIDATES, CANDIDATE_LOG).rows  # then without a first line
+    (tmp_path / "run" / CANDIDATES).write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert resume(tmp_path / "run", device=table()).config.devices == ("toy",)
 
 

@@ -17,7 +17,8 @@ from hwnas.estimate import ArrayPredictor, Estimate
 from hwnas.predictors.accuracy import load_accuracy
 from hwnas.predictors.latency import LatencyTable
 from hwnas.search import SearchResult, evolution, load_run, resume, search
-from hwnas.search.run import CANDIDATES, PROGRESS
+from hwnas.search.candidates import CANDIDATES
+from hwnas.search.run import PROGRESS
 from hwnas.space.arch import ArchSpec
 from hwnas.space.search_space import SearchSpace
 from hwnas.space.vectors import Moves

@@ -11,7 +11,8 @@ import pytest
 from search_commands import QUESTION, command, evaluated, furnish, wait_for_candidates
 
 from hwnas.search import load_run
-from hwnas.search.run import CANDIDATES, FRONT
+from hwnas.search.candidates import CANDIDATES
+from hwnas.search.run import FRONT
 
 WAYS = {
     "one by one": (QUESTION, 150),

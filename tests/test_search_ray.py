@@ -16,9 +16,9 @@ from hwnas.cli.workers import evaluated_where
 from hwnas.errors import HwnasError, MissingPackageError, UsageError
 from hwnas.predictors.accuracy import load_accuracy
 from hwnas.search import SearchResult, load_run, resume, search
+from hwnas.search.candidates import CANDIDATES
 from hwnas.search.engines.ray import _evaluate
 from hwnas.search.execution.processes import packed
-from hwnas.search.run import CANDIDATES
 
 with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed here")
 

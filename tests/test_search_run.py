@@ -18,8 +18,10 @@ from search_commands import QUESTION, command, furnish, wait_for_candidates
 from search_fakes import SMALL, by_size, of_schema_1, small_space, table
 
 from hwnas.errors import FileFormatError, HwnasError, UsageError
+from hwnas.io.jsonl import Log, read_log
 from hwnas.search import SearchResult, load_run, resume, search
-from hwnas.search.run import CANDIDATES, FRONT, RUN, locked, next_folder
+from hwnas.search.candidates import CANDIDATE_LOG, CANDIDATES
+from hwnas.search.run import FRONT, RUN, candidate_log, locked, next_folder
 
 BUDGET_MS = 0.9
 
@@ -34,6 +36,12 @@ def started(path: Path, trials: int = 40, **options: Any) -> SearchResult:
         out=path,
         **options,
     )
+
+
+def candidates_written_anew(run: Path) -> Log:
+    """The run's record, emptied, to write other lines with the right checksums."""
+    (run / CANDIDATES).unlink()
+    return candidate_log(run)
 
 
 def resumed(path: Path, **options: Any) -> SearchResult:
@@ -158,7 +166,7 @@ def test_two_processes_do_not_search_in_one_run(run: Path) -> None:
         (lambda run: (run / RUN).write_text("schema: 1\n"), "'config' is missing"),
         (lambda run: (run / RUN).write_text("a: [\n"), "not valid YAML"),
         (lambda run: (run / CANDIDATES).write_text('{"id": "x"}\n'), "line 1: not a candidate"),
-        (lambda run: (run / CANDIDATES).write_text("[1]\n"), "line 1 is not a record"),
+        (lambda run: (run / CANDIDATES).write_text("[1]\n"), "line 1: not a candidate"),
     ],
 )
 def test_a_damaged_run_says_what_is_wrong(run: Path, damage: Callable[[Path], None], message: str) -> None:
@@ -168,9 +176,9 @@ def test_a_damaged_run_says_what_is_wrong(run: Path, damage: Callable[[Path], No
 
 
 def test_a_candidate_that_means_another_network_by_now_is_not_shown_as_the_old_one(run: Path) -> None:
-    lines = [json.loads(line) for line in (run / CANDIDATES).read_text().splitlines()]
-    text = "".join(json.dumps(line | {"id": "0" * 12}) + "\n" for line in lines)
-    (run / CANDIDATES).write_text(text)
+    rows = read_log(run / CANDIDATES, CANDIDATE_LOG).rows
+    with candidates_written_anew(run) as log:
+        log.extend(row | {"id": f"{number:012}"} for number, row in enumerate(rows))
     with pytest.raises(FileFormatError, match="is another network to this hwnas"):
         load_run(run)
 
@@ -255,8 +263,8 @@ def test_a_run_of_the_first_version_is_taken_up_as_it_is(run: Path) -> None:
     whole = load_run(run)
     header = yaml.safe_load((run / RUN).read_text())
     (run / RUN).write_text(yaml.safe_dump(of_schema_1(header)))
-    lines = (run / CANDIDATES).read_text().splitlines(keepends=True)
-    (run / CANDIDATES).write_text("".join(lines[:31]))
+    rows = read_log(run / CANDIDATES, CANDIDATE_LOG).rows
+    (run / CANDIDATES).write_text("".join(json.dumps(row) + "\n" for row in rows[:31]))
     assert resumed(run).trials == whole.trials
 
 

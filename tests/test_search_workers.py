@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -17,8 +16,10 @@ import yaml
 from search_fakes import SMALL, by_size, cheap_by_size, small_space, table
 
 from hwnas.errors import HwnasError, UsageError
+from hwnas.io.jsonl import read_log
 from hwnas.search import SearchResult, Trial, load_run, resume, search
-from hwnas.search.run import CANDIDATES
+from hwnas.search.candidates import CANDIDATE_LOG, CANDIDATES
+from hwnas.search.run import candidate_log
 
 BUDGET_MS = 0.9
 
@@ -74,13 +75,13 @@ def test_a_record_with_a_gap_is_filled_and_what_comes_after_the_gap_is_not_evalu
     tmp_path: Path, evaluations: Path
 ) -> None:
     whole = started(tmp_path / "run")
-    lines = (tmp_path / "run" / CANDIDATES).read_text().splitlines(keepends=True)
+    rows = read_log(tmp_path / "run" / CANDIDATES, CANDIDATE_LOG).rows
     names = in_order_of_asking(whole.trials)
-    kept = [json.loads(line) for line in lines]
-    kept = [line for line in kept if names.index(line["id"]) < 26 and line["id"] != names[24]]
+    kept = [line for line in rows if names.index(line["id"]) < 26 and line["id"] != names[24]]
     numbered = [line | {"notes": {"asked": names.index(line["id"])}} for line in kept]
-    text = "".join(json.dumps(line) + "\n" for line in numbered)
-    (tmp_path / "run" / CANDIDATES).write_text(text)  # as if a kill had come while one took long
+    (tmp_path / "run" / CANDIDATES).unlink()
+    with candidate_log(tmp_path / "run") as log:  # as if a kill had come while one took long
+        log.extend(numbered)
     result = resume(tmp_path / "run", device=table())
     assert in_order_of_asking(result.trials) == names
     assert len(result.trials) == 30

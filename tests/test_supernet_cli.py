@@ -16,8 +16,10 @@ from supernet_samples import SPACE
 from train_samples import squares
 
 from hwnas.io import yaml as yaml_io
+from hwnas.io.jsonl import read_log
 from hwnas.space import preset
 from hwnas.supernet.sandwich import Sandwich
+from hwnas.train.trainings import TRAININGS, remember
 
 Hwnas = Callable[..., Answer]
 
@@ -59,13 +61,12 @@ def test_from_training_to_a_front_and_a_network_trained_on(
     assert "supernet super:" in trained.err and "freshly initialised" not in trained.err
     few = asked(hwnas, "supernet calibrate super . --device cpu")
     assert few.code == 2 and "at least 4 trained networks, got 1" in few.err
-    row = json.loads(Path("trainings.jsonl").read_text())
+    (row,) = read_log(Path("trainings.jsonl"), TRAININGS).rows
     sandwich = Sandwich(SPACE)
     others = [*sandwich.largest[1:], *sandwich.smallest[1:], preset("uniform-t").adapted(classes=3)]
-    with Path("trainings.jsonl").open("a") as table:
-        for number, arch in enumerate(others):  # the last one is in another space, and not used
-            more = {**row, "id": arch.id, "arch": arch.to_dict(), "top1_percent": 50.0 + number}
-            table.write(json.dumps(more) + "\n")
+    for number, arch in enumerate(others):  # the last one is in another space, and not used
+        more = {**row, "id": arch.id, "arch": arch.to_dict(), "top1_percent": 50.0 + number}
+        remember(more, Path("trainings.jsonl"))
     enough = asked(hwnas, "supernet calibrate super . --device cpu --json")
     assert json.loads(enough.out)["trainings"] == 7, enough.err
     assert "expected when trained" in asked(hwnas, "supernet evaluate super net.yaml --device cpu").out

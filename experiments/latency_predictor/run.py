@@ -25,6 +25,7 @@ from hwnas.board.timing import median
 from hwnas.io.atomic import write_whole
 from hwnas.measure.cells import timings
 from hwnas.measure.plan import make_plan
+from hwnas.measure.samples import read_samples
 from hwnas.metrics import mape_percent, within_percent
 from hwnas.predictors.latency import fit_fill
 from hwnas.predictors.latency.calibration import Composition, compose, fit_calibration
@@ -72,8 +73,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    lines = arguments.samples.read_text(encoding="utf-8").splitlines()
-    records: Records = [json.loads(line) for line in lines[1:]]
+    records: Records = read_samples(arguments.samples).rows
     plan = make_plan(SearchSpace.default(), networks=arguments.networks, seed=arguments.seed)
     archs = dict(plan.networks)
     timed = timings(records, lambda cell: "(" not in cell)

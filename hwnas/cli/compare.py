@@ -38,7 +38,7 @@ def command(
 
     Example: hwnas compare runs/rpi4-20ms-1 runs/rpi4-20ms-2 --out both.html
     """
-    from hwnas.io.jsonl import write_atomically
+    from hwnas.io.atomic import write_atomically
     from hwnas.report.compare_page import comparison_document, comparison_html
     from hwnas.report.comparison import compare
 

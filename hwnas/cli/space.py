@@ -57,7 +57,7 @@ def new(
 
     Example: hwnas space new my-space.yaml
     """
-    from hwnas.io.jsonl import write_atomically
+    from hwnas.io.atomic import write_atomically
     from hwnas.space.search_space import SearchSpace
 
     if file.exists():

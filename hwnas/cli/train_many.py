@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -158,7 +157,9 @@ def command(
         raise
     for outcome in outcomes:
         if outcome.state == "finished":
-            document = json.loads((outcome.folder / "result.json").read_text(encoding="utf-8"))
+            from hwnas.io import json as json_io
+
+            document = json_io.read(outcome.folder / "result.json")
             remember(row_of(document, init=init or ""), config.out / TABLE)
     if as_json:
         emit_json({"schema": 1, "out": str(config.out), "networks": [_plain(one) for one in outcomes]})

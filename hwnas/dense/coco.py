@@ -8,7 +8,6 @@ DATA/annotations.json, DATA/images/    one set: a fifth of the images is kept ap
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import random
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hwnas.errors import FileFormatError, UsageError
+from hwnas.io import json as json_io
 
 __all__ = [
     "Annotations",
@@ -33,6 +33,9 @@ __all__ = [
 # What says that a file is not what it should be - an unknown category, an image that is not there - is
 # refused. What COCO's own files have here and there - a box without area or outside its image, an outline
 # of two points - is left out and noted. An image without annotations is an example without objects.
+
+MAX_ANNOTATION_BYTES = 4 * 1024**3
+"""COCO's own training set has 0.5 GB of them."""
 
 MAX_SIDE = 65_535
 THINNEST = 0.01
@@ -84,9 +87,9 @@ class Annotations:
         self.file, self.folder, self.outlines = file, folder, outlines
         self.left_out: list[tuple[str, str]] = []
         try:
-            document = json.loads(file.read_bytes())
-        except (OSError, ValueError, RecursionError) as error:
-            raise FileFormatError(f"{file}: not a whole JSON file: {error}") from None
+            document = json_io.read(file, max_bytes=MAX_ANNOTATION_BYTES)
+        except FileFormatError as error:
+            raise FileFormatError(f"{error}: not a whole JSON file") from None
         if not isinstance(document, dict):
             raise self._broken(f"must be a mapping, got {type(document).__name__}")
         self.images, annotations, categories = (

@@ -25,6 +25,8 @@ from xml.etree import ElementTree
 from hwnas import __version__, plugins
 from hwnas.data.preprocessing import Preprocessing, for_classifier
 from hwnas.errors import ArchError, FileFormatError, UsageError
+from hwnas.io import json as json_io
+from hwnas.io.files import read_bytes
 from hwnas.space import ArchSpec
 
 if TYPE_CHECKING:
@@ -138,7 +140,7 @@ class FileMetadata:
     def from_json(cls, text: str, *, source: str) -> FileMetadata:
         """The metadata in a document; raises FileFormatError when `source` holds something else."""
         try:
-            data = json.loads(text)
+            data = json_io.strict(text)
             if data["kind"] != KIND or data["format_version"] != FORMAT_VERSION:
                 raise ValueError(f"format version {data['format_version']}, {FORMAT_VERSION} is known")
             names = data["classes_names"]
@@ -317,7 +319,12 @@ def _from_openvino(path: Path) -> str | None:
 
 def _from_ncnn(path: Path) -> str | None:
     beside = path.with_suffix(".json")
-    return beside.read_text(encoding="utf-8") if beside.is_file() else None
+    if not beside.is_file():
+        return None
+    try:
+        return read_bytes(beside, max_bytes=json_io.MAX_BYTES).decode()
+    except UnicodeDecodeError:
+        raise FileFormatError(f"{beside}: not UTF-8 text") from None
 
 
 def _from_program(path: Path) -> str | None:

@@ -16,6 +16,7 @@ from hwnas import __version__, plugins
 from hwnas.errors import FileFormatError, HwnasError, UsageError
 from hwnas.export.card_program import program
 from hwnas.export.formats import FORMATS
+from hwnas.io import json as json_io
 from hwnas.io import yaml as yaml_io
 from hwnas.io.atomic import write_whole
 from hwnas.predictors.latency.measurements import Measurement
@@ -143,10 +144,10 @@ def write_card(document: Mapping[str, Any], path: Path) -> tuple[Path, Path]:
 def read_card(path: Path) -> dict[str, Any]:
     """The card in a .card.json; raises FileFormatError for anything else."""
     try:
-        document = json.loads(path.read_bytes())
+        document = json_io.read(path)
         known = document["kind"] == "model card" and document["schema"] == SCHEMA
         _markdown(document)  # has all that a card has
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (FileFormatError, ValueError, KeyError, TypeError, AttributeError):
         known = False
     if not known:
         raise FileFormatError(

@@ -1,57 +1,193 @@
-"""Record: JSON lines that are only ever appended to, and survive being killed at any byte.
+"""Log: JSON lines that are only ever appended to, and survive being killed at any byte.
 
-A line counts once its newline is there. What a killed writer left after the last newline is cut
-off before the next append, because a line glued to a torn one would spoil both.
+    {"format":"hwnas candidates","version":1,"of":{"config":"6f3a..."},"crc":"0c1d2e3f"}
+    {"id":"2b...","vector":[...],...,"crc":"9a8b7c6d"}
+
+The first line says what the file is and what its lines belong to. The checksum of a line is the CRC-32
+of all before it in the line, continued from the checksum of the first line: a flipped bit is found, and
+so is a line of another log. Files of before there were checksums are read, and appended to, as they
+are; `Contents.checked` says which kind it is.
+
+A line counts once its newline is there. What a killed writer left after the last newline is cut off
+before the next append, because a line glued to a torn one would spoil both; but only once the file is
+seen to be a log of the kind that is asked for.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import re
 import time
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from hwnas.errors import FileFormatError, HwnasError, UsageError
-from hwnas.io.atomic import write_whole
+from hwnas.errors import FileFormatError, HwnasError
+from hwnas.io.files import open_regular, unreadable
+from hwnas.io.json import JsonError, strict
+from hwnas.io.lock import Busy, beside, locked
 
-__all__ = [
-    "FORMAT",
-    "SCHEMA",
-    "Journal",
-    "Record",
-    "read_record",
-    "write_atomically",
-]
+__all__ = ["FLUSH_EVERY_S", "MAX_LINE_BYTES", "Contents", "Kind", "Log", "append_shared", "read_log"]
 
 FLUSH_EVERY_S = 0.1
 """Lines wait for at most this long: what a kill can lose of cheap evaluations that come one by one."""
+MAX_LINE_BYTES = 16 * 1024 * 1024
+SHARED_WAIT_S = 60.0
+"""Another process appends for milliseconds; who holds the lock for this long is stuck."""
+
+_SEAL = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
+_SEAL_BYTES = 18
 
 
-class Record:
-    """Appends to a record; close it, or use it in a `with`."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of log."""
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path = path
-        self._clock = clock
+    format: str
+    """What its first line says, such as `hwnas candidates`."""
+    noun: str
+    """What a line is, for errors: `a candidate of a search`."""
+    fix: str
+    """What to do about a damaged line, for errors."""
+    version: int = 1
+    oldest: int = 1
+    """The oldest version that is read."""
+    old_keys: tuple[str, ...] = ()
+    """What the lines of files without a first line of this kind hold, the line's first key first.
+
+    Empty when there are no such files.
+    """
+
+    def damaged(self, path: Path, line: int, why: str = "") -> FileFormatError:
+        """The error for a line that is not one of this kind."""
+        return FileFormatError(f"{path}: line {line}: not {self.noun}{why and ': ' + why}. {self.fix}")
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The whole lines of a log, in their order."""
+
+    rows: list[dict[str, Any]]
+    of: Mapping[str, Any] | None = None
+    """What the lines belong to; None when the file does not say."""
+    checked: bool = True
+    """Whether each line has its checksum. False for files of before there were any."""
+    first_line: int = 2
+    """The number of the first row's line."""
+
+    def numbered(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(line number, row)."""
+        return enumerate(self.rows, start=self.first_line)
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What the first line says."""
+
+    of: Mapping[str, Any] | None
+    seed: int | None
+    """What checksums begin with; None in files of before there were any."""
+
+
+def read_log(path: Path, kind: Kind) -> Contents:
+    """The whole lines of a log; none when there is no file. Changes nothing.
+
+    Raises FileFormatError, naming the line, when one is damaged, foreign or too long.
+    """
+    try:
+        descriptor = open_regular(path)
+    except FileNotFoundError:
+        return Contents([])
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from None
+    head: _Head | None = None
+    rows: list[dict[str, Any]] = []
+    with os.fdopen(descriptor, "rb") as file:
+        number = 0
+        while (line := file.readline(MAX_LINE_BYTES + 1)).endswith(b"\n"):
+            number += 1
+            if head is None:
+                head = _head(line, path, kind)
+                if head.of is not None:
+                    continue
+            rows.append(_row(line, head.seed, path, kind, number))
+        if len(line) > MAX_LINE_BYTES:
+            raise kind.damaged(path, number + 1, f"a line has at most {MAX_LINE_BYTES} bytes")
+    if head is None:
+        _check_torn(line, path, kind, head=None)
+        return Contents([])
+    _check_torn(line, path, kind, head=head)
+    return Contents(rows, head.of, head.seed is not None, first_line=1 if head.of is None else 2)
+
+
+class Log:
+    """Appends to a log; close it, or use it in a `with`. One process at a time: see `hwnas.io.lock`."""
+
+    def __init__(
+        self,
+        path: Path,
+        kind: Kind,
+        *,
+        of: Mapping[str, Any] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Opens the log, or starts one whose lines belong to `of`.
+
+        Raises FileFormatError when the file is not a log of this kind, or belongs to something else;
+        HwnasError when it cannot be written.
+        """
+        self._path, self._kind, self._clock = path, kind, clock
         self._waiting: list[bytes] = []
+        belongs_to = json.loads(json.dumps(of or {}))
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            os.ftruncate(self._file, _whole_bytes(path.read_bytes()))
+            self._file = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         except OSError as error:
             raise self._failure(error) from None
-        self._flushed = clock()
+        try:
+            head, whole = self._examined()
+            if head is None:
+                self._seed: int | None = None
+                first = {"format": kind.format, "version": kind.version, "of": belongs_to}
+                line = _sealed(first, 0)
+                self._seed = _seal_of(line)
+                os.ftruncate(self._file, 0)
+                self._waiting.append(line)
+                self._flushed = clock()
+                self.flush()
+            else:
+                if head.of is not None and head.seed is not None and head.of != belongs_to:
+                    raise FileFormatError(
+                        f"{path}: its lines belong to something else ({_shown(head.of)}, not "
+                        f"{_shown(belongs_to)}). {kind.fix}"
+                    )
+                self._seed = head.seed
+                os.ftruncate(self._file, whole)
+                self._flushed = clock()
+        except OSError as error:
+            os.close(self._file)
+            raise self._failure(error) from None
+        except BaseException:
+            os.close(self._file)
+            raise
 
-    def append(self, data: dict[str, Any]) -> None:
+    def append(self, row: Mapping[str, Any]) -> None:
         """Adds a line; it is on the disk 0.1 s later at the latest, at once after slow work."""
-        self.extend([data])
+        self.extend([row])
 
-    def extend(self, many: Iterable[dict[str, Any]]) -> None:
-        """Adds lines, all with one write."""
-        self._waiting += [json.dumps(data, separators=(",", ":")).encode() + b"\n" for data in many]
+    def extend(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Adds lines, all with one write. Raises HwnasError for a number that is not finite."""
+        try:
+            lines = [_line(row, self._seed) for row in rows]
+        except ValueError:
+            raise HwnasError(
+                f"{self._path}: not written: the numbers of {self._kind.noun} must be finite"
+            ) from None
+        if any(len(line) > MAX_LINE_BYTES for line in lines):
+            raise HwnasError(f"{self._path}: not written: a line has at most {MAX_LINE_BYTES} bytes")
+        self._waiting += lines
         if self._clock() - self._flushed >= FLUSH_EVERY_S:
             self.flush()
 
@@ -81,11 +217,23 @@ class Record:
         finally:
             os.close(self._file)
 
-    def __enter__(self) -> Record:
+    def __enter__(self) -> Log:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _examined(self) -> tuple[_Head | None, int]:
+        """The first line, None when there is none yet, and how many bytes are whole lines."""
+        size = os.fstat(self._file).st_size
+        first = _start_of(self._file)
+        if not first.endswith(b"\n"):
+            _check_torn(first, self._path, self._kind, head=None)
+            return None, 0
+        head = _head(first, self._path, self._kind)
+        tail = _end_of(self._file, size)
+        _check_torn(tail, self._path, self._kind, head=head)
+        return head, size - len(tail)
 
     def _failure(self, error: OSError) -> HwnasError:
         return HwnasError(
@@ -94,147 +242,143 @@ class Record:
         )
 
 
-def read_record(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a record, in order; none when there is no file. Changes nothing.
+def append_shared(path: Path, kind: Kind, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Adds lines to a log that several processes append to; they are on the disk when this returns.
 
-    Raises FileFormatError, naming the line, when a line is not a JSON mapping.
+    Raises FileFormatError when the file is not a log of this kind, HwnasError when it cannot be written.
     """
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
-    lines = []
-    for number, line in enumerate(content[: _whole_bytes(content)].splitlines(), start=1):
-        try:
-            data = json.loads(line)
-        except (ValueError, RecursionError):
-            data = None
-        if not isinstance(data, dict):
-            raise FileFormatError(
-                f"{path}: line {number} is not a record of a candidate. Delete that line to go on without it"
-            )
-        lines.append(data)
-    return lines
+        with locked(beside(path), wait_s=SHARED_WAIT_S), Log(path, kind) as log:
+            log.extend(rows)
+    except Busy:
+        raise HwnasError(
+            f"{path}: another process has been writing it for {SHARED_WAIT_S:g} s: end that process"
+        ) from None
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file whole or not at all; raises HwnasError when it cannot."""
+# --- lines ------------------------------------------------------------------------------------
+
+
+def _line(row: Mapping[str, Any], seed: int | None) -> bytes:
+    if seed is not None:
+        return _sealed(row, seed)
+    return json.dumps(row, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def _sealed(row: Mapping[str, Any], seed: int) -> bytes:
+    body = json.dumps(row, separators=(",", ":"), allow_nan=False).encode()[:-1]
+    return body + b',"crc":"%08x"}\n' % zlib.crc32(body, seed)
+
+
+def _seal_of(line: bytes) -> int | None:
+    """The checksum that a line carries; None when it has none."""
+    found = _SEAL.fullmatch(line.rstrip(b"\n")[-_SEAL_BYTES:])
+    return int(found[1], 16) if found else None
+
+
+def _is_intact(line: bytes, seed: int) -> bool:
+    return _seal_of(line) == zlib.crc32(line.rstrip(b"\n")[:-_SEAL_BYTES], seed)
+
+
+def _head(line: bytes, path: Path, kind: Kind) -> _Head:
+    """What the first line says; raises FileFormatError when the file is not of this kind."""
+    data = _mapping(line, path, kind, 1)
+    if "format" not in data:
+        if not kind.old_keys or not all(key in data for key in kind.old_keys):
+            raise kind.damaged(path, 1)
+        return _Head(of=None, seed=None)
+    if data["format"] != kind.format:
+        raise FileFormatError(
+            f"{path}: not a file of the format '{kind.format}', got {_shown(data['format'])}"
+        )
+    version = data.get("version", data.get("schema"))
+    if type(version) is not int or version < kind.oldest:
+        raise FileFormatError(
+            f"{path}: version {_shown(version)} of '{kind.format}', this hwnas reads "
+            f"{kind.oldest} to {kind.version}. {kind.fix}"
+        )
+    if version > kind.version:
+        raise FileFormatError(
+            f"{path}: version {version} of '{kind.format}' is of a newer hwnas, this one reads up to "
+            f"{kind.version}; upgrade: pip install -U hwnas"
+        )
+    of = data.get("of", data.get("question"))
+    if not isinstance(of, dict):
+        raise kind.damaged(path, 1, "it does not say what it belongs to")
+    if "version" not in data:  # files of before there were checksums
+        return _Head(of, seed=None)
+    if not _is_intact(line, 0):
+        raise kind.damaged(path, 1, "the checksum does not match")
+    return _Head(of, seed=_seal_of(line))
+
+
+def _row(line: bytes, seed: int | None, path: Path, kind: Kind, number: int) -> dict[str, Any]:
+    row = _mapping(line, path, kind, number)
+    seal = row.pop("crc", None)
+    if seed is None:
+        if seal is not None:
+            raise kind.damaged(path, number, "it has a checksum, but the first line of the file is gone")
+    elif not _is_intact(line, seed):
+        raise kind.damaged(path, number, "the checksum does not match")
+    return row
+
+
+def _mapping(line: bytes, path: Path, kind: Kind, number: int) -> dict[str, Any]:
     try:
-        write_whole(path, text)
-    except OSError as error:
-        raise HwnasError(f"{path}: cannot be written: {error.strerror}") from None
+        data = strict(line)
+    except JsonError as error:
+        raise kind.damaged(path, number, str(error)) from None
+    if not isinstance(data, dict):
+        raise kind.damaged(path, number)
+    return data
 
 
-def _whole_bytes(content: bytes) -> int:
-    """How many bytes up to and with the last newline."""
-    return content.rfind(b"\n") + 1
+# --- what a kill leaves -----------------------------------------------------------------------
 
 
-# --- samples file -----------------------------------------------------------------------------
-# First line: what was asked. Then a JSON object a line, with the raw samples. A line torn by a kill is
-# cut off when the file is opened again.
+def _check_torn(tail: bytes, path: Path, kind: Kind, *, head: _Head | None) -> None:
+    """Raises FileFormatError when what follows the last newline is not the beginning of a line.
 
-FORMAT = "hwnas latency samples"
-SCHEMA = 2
-"""1 had no companion."""
+    A power cut may leave NULs there. Without a first line, the beginning must be one of this kind.
+    """
+    tail = tail.rstrip(b"\0")
+    if head is None:
+        starts = [f'{{"format":"{kind.format}"', f'{{"format": "{kind.format}"']
+        starts += [f'{{"{kind.old_keys[0]}":'] if kind.old_keys else []
+        if any(tail.startswith(start.encode()[: len(tail)]) for start in starts):
+            return
+        raise kind.damaged(path, 1)
+    whole = _SEAL.search(tail)
+    if tail[:1] not in (b"", b"{") or (head.seed is not None and whole and whole.end() < len(tail)):
+        raise FileFormatError(
+            f"{path}: damaged: what follows its last line is not {kind.noun} that a kill has torn. {kind.fix}"
+        )
 
 
-class Journal:
-    """The samples of one build, open for appending; one process at a time."""
+def _start_of(file: int) -> bytes:
+    """The first line, or what there is of it."""
+    content = b""
+    while b"\n" not in content and len(content) <= MAX_LINE_BYTES:
+        block = os.pread(file, 65536, len(content))
+        if not block:
+            break
+        content += block
+    line, newline, _ = content.partition(b"\n")
+    return line + newline
 
-    def __init__(self, path: Path, question: dict[str, Any], *, resume: bool) -> None:
-        """Opens the file, or starts it.
 
-        Raises UsageError when an unfinished build is there and `resume` is not given, or when it
-        asked something else; FileFormatError when the file is foreign or damaged; HwnasError when
-        another process writes it.
-        """
-        self.path = path
-        question = json.loads(json.dumps(question))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            self._lock()
-            self.records = self._recover()
-            if self.records:
-                header = self.records.pop(0)
-                self._check(header, question, resume)
-            else:
-                self._write({"format": FORMAT, "schema": SCHEMA, "question": question})
-        except BaseException:
-            os.close(self._file)
-            raise
+def _end_of(file: int, size: int) -> bytes:
+    """What follows the last newline."""
+    tail, start = b"", size
+    while start and len(tail) <= MAX_LINE_BYTES:
+        begin = max(0, start - 65536)
+        block = os.pread(file, start - begin, begin)
+        if (place := block.rfind(b"\n")) >= 0:
+            return block[place + 1 :] + tail
+        tail, start = block + tail, begin
+    return tail
 
-    def append(self, record: dict[str, Any]) -> None:
-        """Adds one record, whole or not at all."""
-        self.records.append(record)
-        self._write(record)
 
-    def close(self) -> None:
-        os.close(self._file)
-
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _write(self, record: dict[str, Any]) -> None:
-        line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
-        while line:
-            line = line[os.write(self._file, line) :]
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise HwnasError(f"{self.path}: another build is writing it; wait for it, or end it") from None
-
-    def _recover(self) -> list[dict[str, Any]]:
-        """All whole records; what follows the last newline is cut off the file."""
-        with os.fdopen(os.dup(self._file), "rb") as file:
-            file.seek(0)
-            data = file.read()
-        whole = data.rfind(b"\n") + 1
-        if whole != len(data):
-            os.ftruncate(self._file, whole)
-        records = []
-        for number, line in enumerate(data[:whole].splitlines(), start=1):
-            try:
-                record = json.loads(line)
-            except ValueError:
-                record = None
-            if not isinstance(record, dict):
-                raise FileFormatError(
-                    f"{self.path}: line {number} is damaged; remove the file to measure everything again"
-                )
-            records.append(record)
-        return records
-
-    def _check(self, header: dict[str, Any], question: dict[str, Any], resume: bool) -> None:
-        if header.get("format") != FORMAT:
-            raise FileFormatError(f"{self.path}: not a file of latency samples")
-        if header.get("schema") != SCHEMA:
-            raise FileFormatError(
-                f"{self.path}: schema {header.get('schema')}, this hwnas reads {SCHEMA}; "
-                "upgrade: pip install -U hwnas"
-            )
-        if not resume:
-            raise UsageError(
-                f"{self.path}: a build has left its samples here; go on with --resume, or remove the file"
-            )
-        asked = header.get("question", {})
-        changed = [
-            f"{name}: then {asked.get(name)}, now {question.get(name)}"
-            for name in sorted({*asked, *question})
-            if asked.get(name) != question.get(name)
-        ]
-        if changed:
-            raise UsageError(
-                f"{self.path}: this build asked something else, and samples never mix "
-                f"({'; '.join(changed)}). Ask the same, or remove the file"
-            )
+def _shown(value: Any) -> str:
+    text = json.dumps(value) if isinstance(value, dict) else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwnas.errors import FileFormatError
+from hwnas.io.files import read_bytes
+from hwnas.io.json import strict
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["Tensors", "below", "read_sealed", "sealed"]
 
+MAX_FILE_BYTES = 64 * 1024**3
 MAX_HEADER_BYTES = 64 * 1024 * 1024
 _NO_DIGEST = "0" * 64
 _PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -45,10 +48,7 @@ def read_sealed(path: Path, *, kind: str, version: int) -> tuple[dict[str, Any],
 
     Raises FileFormatError when the file is damaged, a pickle, foreign, of another kind or version.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
+    content = read_bytes(path, max_bytes=MAX_FILE_BYTES)
     document = _verified_document(content, path)
     if document.get("kind") != kind:
         raise FileFormatError(f"{path}: must be a file of the kind '{kind}', got '{document.get('kind')}'")
@@ -56,9 +56,13 @@ def read_sealed(path: Path, *, kind: str, version: int) -> tuple[dict[str, Any],
         raise FileFormatError(
             f"{path}: this hwnas reads format {version} of a {kind}, got {document['format']}: upgrade hwnas"
         )
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
-    return document, load(content)
+    try:
+        return document, load(content)
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise FileFormatError(f"{path}: not a whole safetensors file: {error}") from None
 
 
 def below(tensors: Mapping[str, torch.Tensor], prefix: str) -> Tensors:
@@ -85,7 +89,7 @@ def _verified_document(content: bytes, path: Path) -> dict[str, Any]:
     if hashlib.sha256(zeroed).hexdigest().encode() != content[place : place + 64]:
         raise FileFormatError(f"{path}: the checksum does not match: the file is damaged or cut off")
     try:
-        document = dict(json.loads(json.loads(content[8 : 8 + header_bytes])["__metadata__"]["hwnas"]))
+        document = dict(strict(strict(content[8 : 8 + header_bytes])["__metadata__"]["hwnas"]))
         document["format"]
     except (ValueError, KeyError, TypeError):
         raise FileFormatError(f"{path}: not a checkpoint of hwnas") from None

@@ -1,8 +1,8 @@
 """Reading YAML that may be wrong or hostile: bounded, without surprises, one clear error.
 
 Differs from `yaml.safe_load`: a key given twice is an error, aliases are refused (they make
-bombs), nesting and size are bounded, and `12:30` or `yes` stay strings instead of becoming
-750 and true.
+bombs), and so are tags; size, nesting, the number of values and numbers themselves are bounded, and
+`12:30` or `yes` stay strings instead of becoming 750 and true.
 """
 
 from __future__ import annotations
@@ -15,11 +15,16 @@ from typing import Any, ClassVar
 import yaml
 
 from hwnas.errors import FileFormatError
+from hwnas.io.files import read_bytes
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "dump", "parse", "read"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "dump", "parse", "read", "read_text"]
 
 MAX_BYTES = 32 * 1024 * 1024
 MAX_DEPTH = 24
+MAX_VALUES = 300_000
+"""Keys and values of one file. The largest table that ships has a tenth of that; each takes 15 us to read."""
+MAX_NUMBER = 2**64
+"""Whole numbers up to this one."""
 TOO_DEEP = f"nesting may be at most {MAX_DEPTH} deep"
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -34,6 +39,9 @@ class _Loader(_Base):  # type: ignore[misc]
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                line = key_node.start_mark.line + 1
+                raise FileFormatError(f"a key must be a name, got a list or a mapping in line {line}")
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 line = key_node.start_mark.line + 1
@@ -41,6 +49,16 @@ class _Loader(_Base):  # type: ignore[misc]
             seen.add(key)
         result: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
         return result
+
+
+def _whole_number(loader: Any, node: yaml.ScalarNode) -> int:
+    value = int(loader.construct_yaml_int(node))
+    if abs(value) > MAX_NUMBER:
+        raise FileFormatError(f"a whole number is at most {MAX_NUMBER}, got {node.value[:20]}...")
+    return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
 
 
 class _PlainDumper(_Dumper):  # type: ignore[misc]
@@ -74,8 +92,13 @@ def parse(text: str, *, source: str) -> Any:
     if len(text) > MAX_BYTES:
         raise FileFormatError(f"{source}: at most {MAX_BYTES} bytes are read, got {len(text)}")
     try:
-        depth = 0
+        depth = values = 0
         for event in yaml.parse(text, Loader=_Loader):
+            values += isinstance(event, yaml.NodeEvent)
+            if values > MAX_VALUES:
+                raise FileFormatError(f"at most {MAX_VALUES} values are read, and it has more")
+            if (tag := getattr(event, "tag", None)) is not None:
+                raise FileFormatError(f"tags ({tag[:40]}) are not read, write the plain value")
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
                 if depth > MAX_DEPTH:
@@ -87,10 +110,10 @@ def parse(text: str, *, source: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except FileFormatError as error:
         raise FileFormatError(f"{source}: {error}") from None
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        problem = getattr(error, "problem", None) or next(iter(str(error).splitlines()), "") or repr(error)
         if "nesting depth" in problem:  # libyaml reads ahead, and may meet a limit of its own before
             raise FileFormatError(f"{source}: {TOO_DEEP}") from None
         raise FileFormatError(f"{source}: not valid YAML{where}: {problem}") from None
@@ -98,15 +121,15 @@ def parse(text: str, *, source: str) -> Any:
 
 def read(path: Path) -> Any:
     """The plain data of the file; raises FileFormatError as `parse` does, and when unreadable."""
+    return parse(read_text(path), source=str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a YAML file, to be parsed; raises FileFormatError."""
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise FileFormatError(f"{path}: at most {MAX_BYTES} bytes are read, got {size}")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise FileFormatError(f"{path}: cannot be read: {reason}") from None
-    return parse(text, source=str(path))
+        return read_bytes(path, max_bytes=MAX_BYTES).decode("utf-8")
+    except UnicodeDecodeError:
+        raise FileFormatError(f"{path}: cannot be read: not UTF-8 text") from None
 
 
 def dump(data: Any) -> str:

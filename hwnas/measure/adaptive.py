@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwnas.io.jsonl import Journal
 from hwnas.measure.cells import Bench, Timing, passes_of, timings
 from hwnas.measure.models import Models
 from hwnas.measure.noise import noise_of
 from hwnas.measure.other_load import OtherLoad
 from hwnas.measure.plan import Plan
 from hwnas.measure.remote.link import Link
+from hwnas.measure.samples import Journal
 from hwnas.predictors.latency.pace import Pace, fit_pace
 from hwnas.predictors.latency.profile import DeviceProfile
 

@@ -19,9 +19,9 @@ import numpy as np
 
 from hwnas.board.timing import Rules, median
 from hwnas.errors import UsageError
-from hwnas.io.jsonl import Journal
 from hwnas.measure.cell_record import CellRecord
 from hwnas.measure.remote.link import CellError, Link
+from hwnas.measure.samples import Journal
 from hwnas.predictors.latency.pace import Passes, fit_pace, fit_sharing
 from hwnas.predictors.latency.profile import DeviceProfile
 

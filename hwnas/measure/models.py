@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwnas.board import protocol
+from hwnas.io.atomic import write_whole
 from hwnas.measure.cells import COMPANION_CELL
 from hwnas.measure.plan import Plan
 
@@ -76,7 +77,5 @@ class Models:
             else:
                 batch = 1 if name == COMPANION_CELL else self._batch
                 model = self._exporter.network_model(self._networks[name], batch=batch)
-            beside = path.with_suffix(".part")
-            beside.write_bytes(protocol.deflated(model) if self._deflate else model)
-            beside.replace(path)
+            write_whole(path, protocol.deflated(model) if self._deflate else model)
         return path

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwnas.errors import FileFormatError, HwnasError
+from hwnas.io.files import read_bytes
 from hwnas.measure.transfer_candidates import Candidates, compare_networks
 from hwnas.predictors.latency.features import FEATURE_NAMES
 from hwnas.predictors.latency.table import LatencyTable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MeasuredRow", "Measurements", "read_measurements", "with_measurements"]
 
 REQUIRED = ("network", "ms")
+MAX_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,8 @@ def read_measurements(path: Path, resolve: Callable[[str], tuple[str, ArchSpec]]
     column that is called as that device's table. Raises FileFormatError: the line, the rule, what came.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_bytes(path, max_bytes=MAX_BYTES).decode().splitlines()
+    except UnicodeDecodeError as error:
         raise FileFormatError(f"{path}: cannot be read: {error}") from None
     reader = csv.DictReader(line for line in lines if not line.startswith("#"))
     columns = list(reader.fieldnames or ())

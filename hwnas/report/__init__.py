@@ -22,7 +22,7 @@ def write_report(run: SearchResult | Path | str) -> Path:
     was kept in memory only.
     """
     from hwnas.errors import UsageError
-    from hwnas.io.jsonl import write_atomically
+    from hwnas.io.atomic import write_atomically
     from hwnas.report.html import report_html
     from hwnas.report.tables import tables_of
     from hwnas.search import load_run

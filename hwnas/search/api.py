@@ -20,22 +20,23 @@ from typing import TYPE_CHECKING, Any
 from hwnas import plugins
 from hwnas.errors import UsageError
 from hwnas.estimate import ArrayPredictor, Predictor
-from hwnas.io.jsonl import Record, write_atomically
+from hwnas.io.atomic import write_atomically
 from hwnas.predictors.accuracy import AccuracyFunction, load_accuracy
+from hwnas.search.candidates import check_predictions
 from hwnas.search.config import SearchConfig, TableVersion, Target
 from hwnas.search.evolution import Epoch, evolve
 from hwnas.search.feasibility import require_feasible
 from hwnas.search.output import document
 from hwnas.search.problem import Problem
 from hwnas.search.run import (
-    CANDIDATES,
     FRONT,
-    PROGRESS,
     SearchResult,
+    candidate_log,
     create_run,
     extended,
     load_run,
     locked,
+    progress_log,
     reread,
     result_of,
 )
@@ -429,9 +430,10 @@ def _continued(
     assert path is not None
     with ExitStack() as stack:
         stack.enter_context(locked(path))
-        record = stack.enter_context(Record(path / CANDIDATES))  # cuts back what a kill left torn
-        log = stack.enter_context(Record(path / PROGRESS)) if trials is None else None
+        record = stack.enter_context(candidate_log(path))  # cuts back what a kill left torn
+        log = stack.enter_context(progress_log(path)) if trials is None else None
         past = reread(past)
+        check_predictions(path, problem, past.trials)
 
         def keep(found: Sequence[Trial]) -> None:
             record.extend(trial.to_dict() for trial in found)

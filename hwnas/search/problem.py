@@ -143,6 +143,10 @@ class Problem:
         """
         return np.stack([quantity.of(vectors) for quantity in self.objectives], axis=1)
 
+    def latencies_ms(self, vectors: Vectors) -> Floats:
+        """The first target's latency of many networks, shape (n,), as `Trial.latency` holds it."""
+        return self._latency.of(vectors)
+
     def limit_of(self, quantity: Quantity) -> float | None:
         """The upper limit of a quantity; None without one."""
         return next((one.limit for one in self.constraints if one.quantity is quantity), None)

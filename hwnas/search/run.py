@@ -14,14 +14,13 @@ Only the first three and the verification are read back; a kill between any two 
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import importlib.metadata
-import json
-import os
 import platform
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,17 @@ from typing import Any
 import hwnas
 from hwnas.errors import FileFormatError, HwnasError, UsageError
 from hwnas.estimate import Estimate
+from hwnas.io import lock
 from hwnas.io import yaml as yaml_io
-from hwnas.io.jsonl import read_record, write_atomically
+from hwnas.io.atomic import write_atomically
+from hwnas.io.jsonl import Kind, Log, read_log
+from hwnas.search.candidates import (
+    CANDIDATE_LOG,
+    CANDIDATES,
+    belongs_to,
+    check_belongs_to,
+    read_candidates,
+)
 from hwnas.search.config import SearchConfig
 from hwnas.search.evolution import Epoch
 from hwnas.search.front import best
@@ -40,17 +48,19 @@ from hwnas.space.arch import ArchSpec
 from hwnas.space.search_space import SearchSpace
 
 __all__ = [
-    "CANDIDATES",
     "FRONT",
     "PROGRESS",
+    "PROGRESS_LOG",
     "RUN",
     "SearchResult",
     "attention_types",
+    "candidate_log",
     "create_run",
     "extended",
     "load_run",
     "locked",
     "next_folder",
+    "progress_log",
     "reread",
     "result_of",
     "resume_command",
@@ -62,12 +72,14 @@ FORMAT_VERSION = 3
 
 KEYS = {"config": dict, "versions": dict, "started": str, "work": dict, "given": int}
 """What run.yaml holds besides, and of which type."""
-RUN, CANDIDATES, PROGRESS, FRONT, LOCK = (
-    "run.yaml",
-    "candidates.jsonl",
-    "progress.jsonl",
-    "front.json",
-    "lock",
+RUN, PROGRESS, FRONT, LOCK = "run.yaml", "progress.jsonl", "front.json", "lock"
+LEFTOVERS = (CANDIDATES, PROGRESS, FRONT, VERIFICATION)
+"""What a run holds besides run.yaml, and a folder without one must not: it would be taken for its own."""
+PROGRESS_LOG = Kind(
+    "hwnas search progress",
+    noun="an epoch of a search",
+    fix="Delete that line and those after it to repeat these epochs, or start a new run",
+    old_keys=tuple(spec.name for spec in dataclasses.fields(Epoch)),
 )
 
 
@@ -114,6 +126,9 @@ class SearchResult:
             return f"{len(self.trials)} of {self.trials_wanted}"
         return f"{len(self.trials)} recorded of {self.evaluated} evaluated"
 
+    checked: bool = True
+    """Whether every line of the record has a checksum; False for runs of before there were any."""
+
     @property
     def is_verified(self) -> bool:
         """Whether the front is one of measured networks, chosen among all candidates there are."""
@@ -151,7 +166,7 @@ def create_run(
     given: Sequence[Trial] = (),
     source: str = "",
 ) -> None:
-    """Makes the directory and writes `run.yaml`, after the trials that are `given` from the run `source`.
+    """Makes the directory and writes `run.yaml`, then the trials that are `given` from the run `source`.
 
     Of several processes that make one at once, one does. Raises UsageError when there is a run already,
     or when the folder cannot be written.
@@ -177,10 +192,14 @@ def create_run(
         with locked(path):
             if (path / RUN).exists():
                 raise held
-            if given:
-                lines = (json.dumps(trial.to_dict(), separators=(",", ":")) + "\n" for trial in given)
-                write_atomically(path / CANDIDATES, "".join(lines))
+            if left := [name for name in LEFTOVERS if _holds_something(path / name)]:
+                raise UsageError(
+                    f"{path}: holds {', '.join(left)} of a run whose {RUN} is gone, which a new run must not "
+                    f"mix with. Restore {RUN}, remove these files, or name another folder"
+                )
             write_atomically(path / RUN, yaml_io.dump(data))
+            with candidate_log(path) as log:
+                log.extend(trial.to_dict() for trial in given)
     except UsageError:
         raise
     except (OSError, HwnasError) as error:
@@ -199,12 +218,12 @@ def load_run(path: Path | str) -> SearchResult:
     config = SearchConfig.from_dict(header["config"], source=f"{path / RUN}: config")
     space = SearchSpace.from_dict(config.space, source=f"{path / RUN}: config.space")
     size = _size(path / CANDIDATES)
-    trials = tuple(
-        Trial.from_dict(
-            line, accuracy_unit=config.accuracy_unit, source=f"{path / CANDIDATES}: line {number}"
+    trials, checked = read_candidates(path, config, space, plain=header["config"])
+    if len(trials) < header["given"]:
+        raise FileFormatError(
+            f"{path}: has {len(trials)} of the {header['given']} candidates that it starts from: it was "
+            "interrupted while they were copied, or lines were deleted. Remove the folder and start again"
         )
-        for number, line in enumerate(read_record(path / CANDIDATES), start=1)
-    )
     return result_of(
         config,
         space,
@@ -215,10 +234,11 @@ def load_run(path: Path | str) -> SearchResult:
         path=path,
         verification=read_verification(path),
         work=header["work"],
-        epochs=_read_epochs(path / PROGRESS),
+        epochs=_read_epochs(path, header["config"]),
         given=header["given"],
         source=str(header.get("source") or ""),
         recorded_bytes=size,
+        checked=checked,
     )
 
 
@@ -253,7 +273,18 @@ def extended(
         given=past.given,
         source=past.source,
         recorded_bytes=0 if past.path is None else _size(past.path / CANDIDATES),
+        checked=past.checked,
     )
+
+
+def candidate_log(path: Path) -> Log:
+    """The log of a run's candidates, open for appending; what a kill left torn is cut off."""
+    return Log(path / CANDIDATES, CANDIDATE_LOG, of=belongs_to(_read_header(path)["config"]))
+
+
+def progress_log(path: Path) -> Log:
+    """The log of the epochs of a search in arrays, open for appending, as `candidate_log`."""
+    return Log(path / PROGRESS, PROGRESS_LOG, of=belongs_to(_read_header(path)["config"]))
 
 
 def attention_types(arch: ArchSpec) -> frozenset[str]:
@@ -276,6 +307,7 @@ def result_of(
     given: int = 0,
     source: str = "",
     recorded_bytes: int = 0,
+    checked: bool = True,
 ) -> SearchResult:
     """The result that these trials make, with the front that `front.best` finds by attention types.
 
@@ -297,6 +329,7 @@ def result_of(
         given=given,
         source=source,
         recorded_bytes=recorded_bytes,
+        checked=checked,
     )
     chosen = best(
         trials,
@@ -328,19 +361,18 @@ def result_of(
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Holds the run for this process; raises UsageError when another process searches in it."""
-    import fcntl
-
-    handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+    with ExitStack() as held:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            held.enter_context(lock.locked(path / LOCK))
+        except lock.Busy:
             raise UsageError(
                 f"{path}: another process is searching in this run; wait for it or stop it"
             ) from None
         yield
-    finally:
-        os.close(handle)
+
+
+def _holds_something(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
 
 
 def _size(path: Path) -> int:
@@ -350,13 +382,22 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _read_epochs(path: Path) -> tuple[Epoch, ...]:
-    epochs = []
-    for number, line in enumerate(read_record(path), start=1):
+def _read_epochs(run: Path, plain: Mapping[str, Any]) -> tuple[Epoch, ...]:
+    path = run / PROGRESS
+    contents = read_log(path, PROGRESS_LOG)
+    check_belongs_to(path, contents, plain)
+    epochs: list[Epoch] = []
+    for number, row in contents.numbered():
         try:
-            epochs.append(Epoch(**line))
-        except TypeError as error:
-            raise FileFormatError(f"{path}: line {number}: not an epoch of a search: {error}") from None
+            epoch = Epoch(**row)
+            counts = (epoch.number, epoch.evaluated, epoch.recorded, epoch.front)
+            if not all(type(count) is int and count >= 0 for count in counts):
+                raise ValueError(f"counts must be whole numbers of at least 0, got {counts}")
+            if epoch.number != len(epochs) or not float(epoch.hypervolume) >= 0:
+                raise ValueError(f"number {epoch.number}, hypervolume {epoch.hypervolume!r}")
+        except (TypeError, ValueError) as error:
+            raise PROGRESS_LOG.damaged(path, number, str(error)) from None
+        epochs.append(epoch)
     return tuple(epochs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -77,7 +78,7 @@ class Trial:
                     for name, values in data.get("also", {}).items()
                 },
             )
-        except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
+        except (KeyError, IndexError, AttributeError, TypeError, ValueError, OverflowError) as error:
             raise FileFormatError(f"{source}: not a candidate of a search: {error!r}") from None
 
 
@@ -139,11 +140,13 @@ def estimate_values(estimate: Estimate) -> list[float | None]:
 
 def estimate_from(values: Any, unit: str) -> Estimate:
     """The estimate that `estimate_values` wrote; raises TypeError or ValueError for anything else."""
-    value, std, low, high = values
-    return Estimate(
-        float(value),
-        float(std),
-        None if low is None else float(low),
-        None if high is None else float(high),
-        unit,
-    )
+    value, std, low, high = (None if number is None else float(number) for number in values)
+    if (
+        value is None
+        or std is None
+        or not all(math.isfinite(n) for n in (value, std, low, high) if n is not None)
+    ):
+        raise ValueError(f"the numbers of an estimate must be finite, got {values!r}"[:200])
+    if low is not None and high is not None and low > high:
+        raise ValueError(f"the interval of an estimate must be ordered, got {low:g} to {high:g}")
+    return Estimate(value, std, low, high, unit)

@@ -18,13 +18,18 @@ from typing import Any
 
 from hwnas.errors import FileFormatError
 from hwnas.estimate import Estimate
-from hwnas.io.jsonl import write_atomically
+from hwnas.io import json as json_io
+from hwnas.io.atomic import write_atomically
 from hwnas.search.trial import estimate_from, estimate_values
 
 __all__ = ["VERIFICATION", "Corrected", "MeasuredCandidate", "Verification", "read_verification"]
 
 VERIFICATION = "verification.json"
 SCHEMA = 1  # 1: the first one
+MOST_MS = 1e9
+"""A network that takes longer than 11 days was not measured."""
+MOST_CPU_SHARE = 4096.0
+"""Of one CPU: a process may have several."""
 
 MEDIAN_OF_THREE = 0.833
 """The median of the standard deviation of three normal draws, in parts of the true one: sqrt(ln 2)."""
@@ -185,7 +190,7 @@ class Verification:
                 },
                 front=tuple(str(name) for name in data["front"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise FileFormatError(
                 f"{source}: not a verification of a run: {error!r}. Delete the file to verify anew"
             ) from None
@@ -194,21 +199,23 @@ class Verification:
 def read_verification(folder: Path) -> Verification | None:
     """The verification in a run directory; None when there is none. Raises FileFormatError."""
     path = folder / VERIFICATION
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise FileFormatError(
-            f"{path}: cannot be read as JSON: {error}. Delete the file to verify anew"
-        ) from None
+    try:
+        data = json_io.read(path)
+    except FileFormatError as error:
+        raise FileFormatError(f"{error}. Delete the file to verify anew") from None
     return Verification.from_dict(data, source=str(path))
 
 
 def _measured(data: Any) -> MeasuredCandidate:
     rounds_ms: Sequence[Any] = data["rounds_ms"]
-    if not rounds_ms or not all(float(ms) > 0 for ms in rounds_ms):
+    if not rounds_ms or not all(0 < float(ms) < MOST_MS for ms in rounds_ms):
         raise ValueError(f"rounds_ms must be positive times, got {rounds_ms!r}")
+    if not 0 < float(data["p95_ms"]) < MOST_MS or not 0 <= float(data["cpu_share"]) <= MOST_CPU_SHARE:
+        raise ValueError(f"p95_ms {data['p95_ms']!r} or cpu_share {data['cpu_share']!r} is out of range")
+    if int(data["round"]) < 1 or not 0 < float(data["predicted_ms"][0]) < MOST_MS:
+        raise ValueError(f"round {data['round']!r} or predicted_ms {data['predicted_ms']!r} is out of range")
     return MeasuredCandidate(
         id=str(data["id"]),
         round=int(data["round"]),

@@ -19,7 +19,7 @@ import numpy as np
 
 from hwnas.errors import InfeasibleError, UsageError
 from hwnas.estimate import Estimate
-from hwnas.io.jsonl import write_atomically
+from hwnas.io.atomic import write_atomically
 from hwnas.measure.build import measured_profile
 from hwnas.measure.networks import MeasuredNetwork, measure_archs
 from hwnas.measure.remote.link import Link, LocalLink

@@ -36,6 +36,7 @@ FORMAT = 1  # 1: the first one
 
 MAX_WIDTH = 4096
 MAX_DEPTH = 64
+MAX_STAGES = 64
 MAX_RESOLUTION = 2048
 MAX_HEADS = 64
 MAX_KERNEL = 31
@@ -330,6 +331,7 @@ def _arch_problems(arch: ArchSpec) -> Problems:
     strides = (4,) if arch.stem.kind == "conv-pool" else (2, 4, 8, 16)
     if arch.stem.stride not in strides:
         yield f"stem.stride: must be one of {strides} for '{arch.stem.kind}', got {arch.stem.stride}"
+    yield from _within("stages: their number", len(arch.stages), 0, MAX_STAGES)
     if not arch.stages:
         yield "stages: there must be at least one stage, got none"
     for index, stage in enumerate(arch.stages):

@@ -20,7 +20,10 @@ from hwnas.errors import ArchError, FileFormatError, SpaceError, did_you_mean
 from hwnas.io import yaml as yaml_io
 from hwnas.space.arch import (
     MAX_CLASSES,
+    MAX_DEPTH,
     MAX_RESOLUTION,
+    MAX_STAGES,
+    MAX_WIDTH,
     ArchSpec,
     Attention,
     Head,
@@ -41,6 +44,10 @@ WITHOUT = "dw-attention-ffn"
 """The one layout in which a block may be without attention: elsewhere it would be two such blocks."""
 
 Vector = tuple[int, ...]
+
+
+MAX_CHOICES = 256
+"""Of one decision: more would take longer to look at than to search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,38 +216,50 @@ class SearchSpace:
         if type(top.get("format")) is not int or not 1 <= top["format"] <= FORMAT:
             raise SpaceError(f"{source}: format must be from 1 to {FORMAT}, got {top.get('format')!r}")
         stages = top.get("stages")
-        if not isinstance(stages, list) or not stages:
-            raise SpaceError(f"{source}: stages must be a list with at least one stage")
-        shared = _options(top["attention"], f"{source}: attention") if "attention" in top else ()
+        if not isinstance(stages, list) or not 1 <= len(stages) <= MAX_STAGES:
+            raise SpaceError(f"{source}: stages must be a list of 1 to {MAX_STAGES} stages")
+        reader = _Collecting()
+        shared = reader(_options, top["attention"], f"{source}: attention") if "attention" in top else ()
         used: set[AttentionOption] = set()
         read = []
         for index, item in enumerate(stages):
             path = f"{source}: stages[{index}]"
-            stage = _mapping(item, path, ("width", "depth", "ffn_ratio", "layout", "attention"))
-            widths = _numbers(stage.get("width"), f"{path}.width")
+            keys = ("width", "depth", "ffn_ratio", "layout", "attention")
+            stage = reader(_mapping, item, path, keys)
+            if not stage:
+                continue
+            widths = reader(_numbers, stage.get("width"), f"{path}.width", 1, MAX_WIDTH)
             if "attention" in stage:
-                options = _options(stage["attention"], f"{path}.attention")
+                options = reader(_options, stage["attention"], f"{path}.attention")
             else:
                 options = tuple(option for option in shared if _fits_one_of(option, widths))
                 used.update(options)
             read.append(
                 StageSpace(
                     width=widths,
-                    depth=_numbers(stage.get("depth"), f"{path}.depth"),
-                    ffn_ratio=_numbers(stage.get("ffn_ratio", [2]), f"{path}.ffn_ratio"),
-                    layout=_texts(stage.get("layout", ["sandwich"]), f"{path}.layout"),
+                    depth=reader(_numbers, stage.get("depth"), f"{path}.depth", 0, MAX_DEPTH),
+                    ffn_ratio=reader(_numbers, stage.get("ffn_ratio", [2]), f"{path}.ffn_ratio", 1, 16),
+                    layout=reader(_texts, stage.get("layout", ["sandwich"]), f"{path}.layout"),
                     attention=options,
                 )
             )
-        for option in shared:
-            if option not in used:
-                raise SpaceError(f"{source}: attention: {option.to_dict()} fits no width of any stage")
+        sizes = reader(_numbers, top.get("resolution", [224]), f"{source}: resolution", 8, MAX_RESOLUTION)
+        strides = reader(_numbers, top.get("stem_stride", [16]), f"{source}: stem_stride", 1, MAX_RESOLUTION)
+        classes = reader(_numbers, [top.get("classes", 1000)], f"{source}: classes", 1, MAX_CLASSES)
+        if not reader.problems:
+            reader.problems += [
+                f"{source}: attention: {option.to_dict()} fits no width of any stage"
+                for option in shared
+                if option not in used
+            ]
+        if reader.problems:
+            raise SpaceError("\n".join(reader.problems))
         return cls(
             name=str(top.get("name", "unnamed")),
-            resolution=_numbers(top.get("resolution", [224]), f"{source}: resolution"),
-            stem_stride=_numbers(top.get("stem_stride", [16]), f"{source}: stem_stride"),
+            resolution=sizes,
+            stem_stride=strides,
             stages=tuple(read),
-            classes=_numbers([top.get("classes", 1000)], f"{source}: classes")[0],
+            classes=classes[0],
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -508,13 +527,37 @@ def _fits_one_of(option: AttentionOption, widths: tuple[int, ...]) -> bool:
     return False
 
 
-def _numbers(data: Any, source: str) -> tuple[int, ...]:
+class _Collecting:
+    """Calls a reader and keeps its mistake, so that all mistakes of a file are reported at once."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def __call__(self, read: Callable[..., Any], *arguments: Any) -> Any:
+        """What the reader gives; nothing where it found a mistake."""
+        try:
+            return read(*arguments)
+        except SpaceError as error:
+            self.problems += str(error).splitlines()
+            return ()
+
+
+def _numbers(data: Any, source: str, low: int, high: int) -> tuple[int, ...]:
     if not isinstance(data, list) or not data or any(type(item) is not int for item in data):
-        raise SpaceError(f"{source}: must be a list of whole numbers, got {data!r}")
+        raise SpaceError(f"{source}: must be a list of whole numbers, got {_short(data)}")
+    if len(data) > MAX_CHOICES:
+        raise SpaceError(f"{source}: there may be at most {MAX_CHOICES} choices, got {len(data)}")
+    if wrong := [item for item in data if not low <= item <= high]:
+        raise SpaceError(f"{source}: must be from {low} to {high}, got {_short(wrong[0])}")
     return tuple(data)
+
+
+def _short(data: Any) -> str:
+    text = repr(data)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _texts(data: Any, source: str) -> tuple[str, ...]:
     if not isinstance(data, list) or not data or any(type(item) is not str for item in data):
-        raise SpaceError(f"{source}: must be a list of names, got {data!r}")
+        raise SpaceError(f"{source}: must be a list of names, got {_short(data)}")
     return tuple(data)

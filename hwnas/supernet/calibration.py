@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwnas.errors import FileFormatError, UsageError
+from hwnas.io import json as json_io
 from hwnas.io.atomic import write_whole
 from hwnas.space import ArchSpec
 
@@ -97,13 +98,13 @@ class Calibration:
         if not path.exists():
             return None
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = json_io.read(path)
             if data.pop("format") != FORMAT:
                 raise ValueError("of another version of hwnas")
             found = cls(**data)
             if not all(math.isfinite(float(value)) for value in asdict(found).values()):
                 raise ValueError("numbers must be finite")
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (FileFormatError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise FileFormatError(
                 f"{path}: not a supernet's calibration: {error}: remove it, or calibrate anew"
             ) from None

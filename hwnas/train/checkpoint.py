@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from hwnas.errors import FileFormatError, HwnasError, UsageError
+from hwnas.io.atomic import write_whole
 from hwnas.io.tensors import Tensors, below, read_sealed, sealed
 from hwnas.space import ArchSpec
 from hwnas.targets import Promise
@@ -332,24 +331,13 @@ def put(content: bytes, path: Path) -> None:
 
     Raises HwnasError when the disk is full or the folder cannot be written; what was there stays.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.name == LAST and path.exists():
-            path.replace(path.with_name(PREVIOUS))
-        temporary.replace(path)
-        _flush_folder(path.parent)
+        write_whole(path, content, previous=path.with_name(PREVIOUS) if path.name == LAST else None)
     except OSError as error:
         raise HwnasError(
             f"{path}: the checkpoint could not be written: {error.strerror}; "
             "the one before is intact: make room, then resume"
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def first_whole(
@@ -374,13 +362,3 @@ def first_whole(
     if skipped:
         raise FileFormatError("\n".join(skipped))
     raise UsageError(f"{path}: there is no checkpoint in this folder ({', '.join(names)})")
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the renames themselves durable, where the system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -23,8 +23,10 @@ import torch
 from hwnas import __version__
 from hwnas.data.images import Image, Images
 from hwnas.errors import UsageError
+from hwnas.io import json as json_io
 from hwnas.io import yaml as yaml_io
 from hwnas.io.atomic import write_whole
+from hwnas.io.files import read_bytes
 from hwnas.space import lower
 from hwnas.train.callbacks import Callback
 from hwnas.train.checkpoint import LAST, PREVIOUS, AnySaved, Checkpoint, Kind, Saved
@@ -86,7 +88,10 @@ def write_history(out: Path, history: Sequence[Any]) -> None:
 def read_history(out: Path) -> list[dict[str, Any]]:
     """What `write_history` wrote, a mapping for each epoch; empty before the first one is done."""
     file = out / "history.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    if not file.exists():
+        return []
+    lines = read_bytes(file, max_bytes=json_io.MAX_BYTES).splitlines()
+    return [json_io.parse(line, source=f"{file}: line {number}") for number, line in enumerate(lines, 1)]
 
 
 def _prepared(

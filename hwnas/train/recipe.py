@@ -386,7 +386,6 @@ def named_text(name_or_path: str, folder: Path) -> str:
                 f"Known: {', '.join(names)}, or a .yaml file"
             )
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise UsageError(f"recipe {path}: cannot be read: {reason}") from None
+        return yaml_io.read_text(path)
+    except FileFormatError as error:
+        raise UsageError(f"recipe {error}") from None

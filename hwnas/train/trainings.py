@@ -7,22 +7,27 @@ one network under one condition and seed, the later one counts.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hwnas.errors import FileFormatError, HwnasError, UsageError
+from hwnas.io.jsonl import Kind, append_shared, read_log
 from hwnas.space.arch import ArchSpec
 
-__all__ = ["TABLE", "Condition", "Training", "read_trainings", "remember", "row_of"]
+__all__ = ["TABLE", "TRAININGS", "Condition", "Training", "read_trainings", "remember", "row_of"]
 
 SCHEMA = 1  # 1: the first one
 TABLE = "trainings.jsonl"
+TRAININGS = Kind(
+    "hwnas trainings",
+    noun="a finished training",
+    fix="Delete that line to go on without it",
+    old_keys=("schema", "id", "top1_percent"),
+)
 NO_CONDITION = ("seed", "workers", "format")
 """Fields of a recipe that don't make it another one: only accuracies under one condition compare."""
 
@@ -72,19 +77,10 @@ def row_of(document: Mapping[str, Any], *, init: str = "") -> dict[str, Any]:
 def remember(row: Mapping[str, Any], file: Path) -> None:
     """Adds the line to the table: whole, and on the disk when this returns.
 
-    Several processes may do so at once. Raises HwnasError when the file cannot be written.
+    Several processes may do so at once. Raises HwnasError when the file cannot be written,
+    FileFormatError when it is not a table of trainings.
     """
-    try:
-        with file.open("ab+") as opened:
-            fcntl.flock(opened, fcntl.LOCK_EX)
-            opened.seek(0)
-            content = opened.read()
-            opened.truncate(content.rfind(b"\n") + 1)  # what a kill has torn
-            opened.write(json.dumps(row, separators=(",", ":")).encode() + b"\n")
-            opened.flush()
-            os.fsync(opened.fileno())
-    except OSError as error:
-        raise HwnasError(f"{file}: the table of trainings must be writable: {error.strerror}") from None
+    append_shared(file, TRAININGS, [row])
 
 
 def read_trainings(path: Path) -> tuple[Training, ...]:
@@ -99,17 +95,16 @@ def read_trainings(path: Path) -> tuple[Training, ...]:
             "the folder that its own folder lies in"
         )
     found: dict[tuple[str, str, int], Training] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n")[:-1], start=1):
-        training = _training(line, f"{file}: line {number}")
+    for number, row in read_log(file, TRAININGS).numbered():
+        training = _training(row, f"{file}: line {number}")
         key = (training.condition.key, training.arch.id, training.seed)
         found.pop(key, None)
         found[key] = training
     return tuple(found.values())
 
 
-def _training(line: str, source: str) -> Training:
+def _training(row: Mapping[str, Any], source: str) -> Training:
     try:
-        row = json.loads(line)
         if row["schema"] > SCHEMA:
             raise FileFormatError(f"{source}: schema {row['schema']} is of a newer hwnas: upgrade to read it")
         arch = ArchSpec.from_dict(row["arch"], source=source)
@@ -123,8 +118,11 @@ def _training(line: str, source: str) -> Training:
             stem_stride=recipe.get("stem_stride") or None,
             classes=arch.classes,
         )
-        return Training(arch, condition, int(row["seed"]), float(row["top1_percent"]))
+        top1_percent = float(row["top1_percent"])
+        if not 0 <= top1_percent <= 100:
+            raise ValueError(f"top1_percent must be from 0 to 100, got {top1_percent:g}")
+        return Training(arch, condition, int(row["seed"]), top1_percent)
     except HwnasError as error:
         raise FileFormatError(str(error)) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise FileFormatError(f"{source}: not a finished training: {error!r}: delete the line") from None

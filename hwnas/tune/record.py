@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Literal, cast, get_args
 
 from hwnas.errors import FileFormatError, UsageError
+from hwnas.io import json as json_io
 from hwnas.io.atomic import write_whole
 
 __all__ = ["FALLEN_BEHIND", "RECORD", "State", "read_states", "write_states"]
@@ -29,11 +30,11 @@ def read_states(folder: Path) -> dict[str, State]:
     if not file.exists():
         return {}
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json_io.read(file)
         schema, states = document["schema"], dict(document["states"])
-    except (ValueError, KeyError, TypeError):
+    except (FileFormatError, ValueError, KeyError, TypeError):
         raise FileFormatError(f"{file}: not a record of trainings; delete it to start again") from None
-    if schema != SCHEMA or not set(states.values()) <= set(get_args(State)):
+    if schema != SCHEMA or not all(state in get_args(State) for state in states.values()):
         raise FileFormatError(f"{file}: of another version of hwnas (schema {schema}): upgrade to read it")
     return cast(dict[str, State], states)
 

@@ -24,7 +24,6 @@ import hwnas.board
 from board import sshd
 from hwnas.board.timing import Rules
 from hwnas.io import yaml as yaml_io
-from hwnas.io.jsonl import Journal
 from hwnas.measure.build import make_table, measured_profile
 from hwnas.measure.cells import Bench, timings
 from hwnas.measure.models import Models
@@ -32,6 +31,7 @@ from hwnas.measure.plan import make_plan, space_ops
 from hwnas.measure.remote.lasting_link import LastingLink
 from hwnas.measure.remote.link import BOOT, AgentLink, plugin_file
 from hwnas.measure.remote.ssh_board import SshBoard, SshLink
+from hwnas.measure.samples import Journal
 from hwnas.predictors.latency.profile import DeviceProfile
 from hwnas.space import SearchSpace, preset
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hwnas.errors import FileFormatError, HwnasError
+from hwnas.io.jsonl import Kind, append_shared, read_log
 
-__all__ = ["Score", "Scores"]
+__all__ = ["SCORES", "Score", "Scores"]
+
+SCORES = Kind(
+    "hwnas zero-cost scores",
+    noun="the scores of a network",
+    fix="Delete the file to score everything again",
+    old_keys=("of", "scores"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +36,14 @@ class Scores:
         """Reads the file; raises FileFormatError when it holds anything but scores."""
         if self.file is None or not self.file.exists():
             return
-        for number, line in enumerate(self.file.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+        for number, row in read_log(self.file, SCORES).numbered():
             try:
-                row = json.loads(line)
                 found = {str(name): Score(*map(float, row["scores"][name])) for name in row["scores"]}
+                if any(score.cpu_seconds < 0 for score in found.values()):
+                    raise ValueError("seconds must be positive")
                 self._known.setdefault(str(row["of"]), {}).update(found)
-            except (ValueError, KeyError, TypeError):
-                raise FileFormatError(
-                    f"{self.file}: line {number} holds no scores: delete the file, it is made anew"
-                ) from None
+            except (ValueError, KeyError, TypeError, OverflowError) as error:
+                raise SCORES.damaged(self.file, number, repr(error)) from None
 
     def of(self, subject: str) -> dict[str, Score]:
         """By proxy; empty for what was not scored yet."""
@@ -50,8 +55,4 @@ class Scores:
         if self.file is None:
             return
         told = {name: (score.value, round(score.cpu_seconds, 3)) for name, score in scores.items()}
-        try:
-            with self.file.open("a", encoding="utf-8") as opened:
-                opened.write(json.dumps({"of": subject, "scores": told}) + "\n")
-        except OSError as error:
-            raise HwnasError(f"{self.file}: the scores must be writable: {error.strerror}") from None
+        append_shared(self.file, SCORES, [{"of": subject, "scores": told}])

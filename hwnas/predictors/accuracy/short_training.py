@@ -7,15 +7,13 @@ accuracy after them: measured where the training was finished, extrapolated wher
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwnas.errors import FileFormatError
 from hwnas.estimate import Estimate
-from hwnas.io.atomic import write_whole
+from hwnas.io.jsonl import Kind, append_shared, read_log
 from hwnas.predictors.accuracy._argument import parsed
 from hwnas.predictors.accuracy._samples import Samples, open_samples
 from hwnas.space.arch import ArchSpec
@@ -24,8 +22,15 @@ from hwnas.space.ops import count_macs, lower
 if TYPE_CHECKING:
     from hwnas.data.pixels import Pixels
 
-__all__ = ["Settings", "ShortTraining", "estimator"]
+__all__ = ["CURVES", "Settings", "ShortTraining", "estimator"]
 
+CURVES = Kind(
+    "hwnas learning curves",
+    noun="a learning curve",
+    fix="Delete that line, or name another journal",
+    old_keys=("key", "id", "curve"),
+)
+MOST_EPOCHS = 10_000
 OPTIONS = {
     "epochs": 4,
     "images": 2000,
@@ -126,23 +131,26 @@ class ShortTraining:
         if self._journal is None or not self._journal.exists():
             return []
         found = []
-        for number, line in enumerate(self._journal.read_text().splitlines(), start=1):
+        for number, row in read_log(self._journal, CURVES).numbered():
             try:
-                row = json.loads(line)
-                if row["key"] == self._key:
-                    found.append((int(row["macs"]), str(row["id"]), tuple(map(float, row["curve"]))))
-            except (ValueError, KeyError, TypeError):
-                raise FileFormatError(
-                    f"{self._journal}: line {number} is no learning curve: delete it, or name another journal"
-                ) from None
+                key, macs, curve = row["key"], int(row["macs"]), tuple(map(float, row["curve"]))
+                if (
+                    macs <= 0
+                    or not 0 < len(curve) <= MOST_EPOCHS
+                    or not all(0 <= top1 <= 100 for top1 in curve)
+                ):
+                    raise ValueError(f"macs {macs}, curve {curve[:4]}")
+                if key == self._key:
+                    found.append((macs, str(row["id"]), curve))
+            except (ValueError, KeyError, TypeError, OverflowError) as error:
+                raise CURVES.damaged(self._journal, number, repr(error)) from None
         return found
 
     def _keep(self, network: str, macs: int, curve: Sequence[float]) -> None:
         if self._journal is None:
             return
-        before = self._journal.read_text() if self._journal.exists() else ""
         row = {"key": self._key, "id": network, "macs": macs, "curve": list(curve)}
-        write_whole(self._journal, before + json.dumps(row) + "\n")
+        append_shared(self._journal, CURVES, [row])
 
 
 def estimator(argument: str | None = None) -> ShortTraining:

@@ -5,23 +5,25 @@ FOLDER/measurements.json holds one for each network and configuration, the newes
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hwnas.errors import FileFormatError, UsageError
+from hwnas.errors import FileFormatError, HwnasError, UsageError
+from hwnas.io import json as json_io
 from hwnas.io.atomic import write_whole
+from hwnas.io.lock import Busy, beside, locked
 
 __all__ = ["FILE", "Measurement", "record", "recorded"]
 
 FILE = "measurements.json"
 FORMAT = 1  # 1: the first one
+LOCK_WAIT_S = 60.0
+MOST_MS = 1e9
+"""A network that takes longer than 11 days was not measured."""
 
 _NUMBERS = ("ms", "low_ms", "high_ms")
 
@@ -72,6 +74,12 @@ class Measurement:
             kinds = {"float": (int, float), "int": int, "str": str}[str(field.type)]
             if not isinstance(value, kinds) or isinstance(value, bool):  # type: ignore[arg-type]
                 raise FileFormatError(f"{source}: not a measurement: {field.name} is {value!r}")
+        times = found.low_ms, found.ms, found.high_ms
+        if not (0 < times[0] <= times[1] <= times[2] < MOST_MS and found.threads > 0 and found.batch > 0):
+            raise FileFormatError(
+                f"{source}: not a measurement: times must be positive and ordered, got {times[0]:g}, "
+                f"{times[1]:g}, {times[2]:g} ms with {found.threads} threads and batch {found.batch}"
+            )
         return found
 
 
@@ -83,15 +91,21 @@ def record(folder: Path, measurements: Sequence[Measurement]) -> Path:
     """
     path = folder / FILE
     try:
-        with _alone(folder):
+        with locked(beside(path), wait_s=LOCK_WAIT_S):
             kept = {own.key: own for own in _read(path)}
             for own in measurements:
                 kept.pop(own.key, None)  # so that the newest is last
                 kept[own.key] = own
             document = {"format": FORMAT, "measurements": [own.to_dict() for own in kept.values()]}
             write_whole(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
+    except Busy:
+        raise UsageError(
+            f"{path}: another process holds it for {LOCK_WAIT_S:g} s: end that process"
+        ) from None
+    except FileFormatError:
+        raise
+    except (OSError, HwnasError) as error:
+        raise UsageError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
     return path
 
 
@@ -105,25 +119,14 @@ def recorded(folder: Path, network: str) -> tuple[Measurement, ...]:
 
 def _read(path: Path) -> tuple[Measurement, ...]:
     try:
-        document = json.loads(path.read_bytes())
+        if not path.exists():
+            return ()
+        document = json_io.read(path)
         version, rows = document["format"], list(document["measurements"])
-    except FileNotFoundError:
-        return ()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, FileFormatError, ValueError, KeyError, TypeError):
         raise FileFormatError(f"{path}: not a file of measurements: move it away and measure again") from None
     if version != FORMAT:
         raise FileFormatError(f"{path}: this hwnas reads format {FORMAT}, got {version}: upgrade hwnas")
     return tuple(
         Measurement.from_dict(row, source=f"{path}: {number}") for number, row in enumerate(rows, start=1)
     )
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time; who dies leaves no lock behind."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

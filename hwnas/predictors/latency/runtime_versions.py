@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwnas.errors import FileFormatError, UsageError
+from hwnas.errors import FileFormatError, HwnasError, UsageError
+from hwnas.io import json as json_io
 from hwnas.io.atomic import write_whole
+from hwnas.io.lock import Busy, beside, locked
 from hwnas.predictors.latency.locate import table_folders
 from hwnas.predictors.latency.profile import DeviceProfile
 from hwnas.predictors.latency.table_file import content_digest
@@ -40,6 +42,7 @@ __all__ = [
 
 FORMAT = "hwnas runtime version checks"
 FORMAT_VERSION = 1  # 1: the first one
+LOCK_WAIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,20 +214,29 @@ def record_check(table: TableContent, check: VersionCheck, folder: Path) -> Path
     Raises UsageError when it cannot be written, FileFormatError when what is there is something else.
     """
     path, digest = _file(folder, table.name), content_digest(table)
-    known = _read(path) if path.is_file() else {}
-    kept = [one for one in known.get(digest, ()) if one.runtime_version != check.runtime_version]
-    known[digest] = (*kept, check)
-    document = {
-        "format": FORMAT,
-        "version": FORMAT_VERSION,
-        "table": table.name,
-        "checks": {name: [dataclasses.asdict(one) for one in checks] for name, checks in known.items()},
-    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}. Name a folder with --out") from None
+        with locked(beside(path), wait_s=LOCK_WAIT_S):
+            known = _read(path) if path.exists() else {}
+            kept = [one for one in known.get(digest, ()) if one.runtime_version != check.runtime_version]
+            known[digest] = (*kept, check)
+            checks = {name: [dataclasses.asdict(one) for one in found] for name, found in known.items()}
+            document = {
+                "format": FORMAT,
+                "version": FORMAT_VERSION,
+                "table": table.name,
+                "checks": checks,
+            }
+            write_whole(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    except Busy:
+        raise UsageError(
+            f"{path}: another process has held it for {LOCK_WAIT_S:g} s: end that process"
+        ) from None
+    except FileFormatError:
+        raise
+    except (OSError, HwnasError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path}: cannot be written: {reason}. Name a folder with --out") from None
     return path
 
 
@@ -235,7 +247,7 @@ def _file(folder: Path, name: str) -> Path:
 def _read(path: Path) -> dict[str, tuple[VersionCheck, ...]]:
     """Checks by the digest of the table that they are of."""
     try:
-        document = json.loads(path.read_bytes())
+        document = json_io.read(path)
         if document["format"] != FORMAT:
             raise ValueError(document["format"])
         version = document["version"]
@@ -244,7 +256,7 @@ def _read(path: Path) -> dict[str, tuple[VersionCheck, ...]]:
                 str(digest): tuple(_check(data) for data in checks)
                 for digest, checks in document["checks"].items()
             }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (FileFormatError, ValueError, KeyError, TypeError, AttributeError):
         raise FileFormatError(f"{path}: not a file of checked runtime versions: remove it") from None
     raise FileFormatError(f"{path}: this hwnas reads version {FORMAT_VERSION}, got {version}: upgrade hwnas")
 

@@ -24,6 +24,7 @@ from typing import Any
 from hwnas.errors import FileFormatError, UsageError, did_you_mean
 from hwnas.io import yaml as yaml_io
 from hwnas.io.atomic import write_whole
+from hwnas.io.files import read_bytes
 from hwnas.predictors.latency.calibration import Calibration
 from hwnas.predictors.latency.caveats import caveats
 from hwnas.predictors.latency.features import FEATURE_NAMES
@@ -155,14 +156,9 @@ def content_digest(table: TableContent) -> str:
 
 def _document_text(path: Path) -> str:
     try:
-        size = path.stat().st_size
-        if size > yaml_io.MAX_BYTES:
-            raise FileFormatError(f"{path}: at most {yaml_io.MAX_BYTES} bytes are read, got {size}")
-        return path.read_text(encoding="utf-8")
+        return read_bytes(path, max_bytes=yaml_io.MAX_BYTES).decode("utf-8")
     except UnicodeDecodeError:
         raise FileFormatError(f"{path}: must be UTF-8 text") from None
-    except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _checksum(document: Mapping[str, Any]) -> str:
