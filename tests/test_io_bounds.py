@@ -19,6 +19,7 @@ from hwnas.io import atomic
 from hwnas.io import json as json_io
 from hwnas.io import yaml as yaml_io
 from hwnas.io.atomic import write_atomically, write_whole
+from hwnas.io.files import read_bytes
 from hwnas.io.lock import Busy, locked
 from hwnas.predictors.latency import LatencyTable
 from hwnas.space import ArchSpec, SearchSpace, preset
@@ -79,6 +80,13 @@ def test_yaml_that_is_wrong_or_hostile_is_one_clear_error(text: str, said: str |
 def test_json_that_is_wrong_or_hostile_is_one_clear_error(text: str) -> None:
     with pytest.raises(FileFormatError, match="^s: not valid JSON"):
         json_io.parse(text.encode("latin-1"), source="s")
+
+
+def test_reading_takes_memory_for_what_there_is_and_not_for_what_there_may_be(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"whole")
+    assert read_bytes(tmp_path / "small", max_bytes=2**60) == b"whole"
+    with pytest.raises(FileFormatError, match="at most 4 bytes are read, got 5"):
+        read_bytes(tmp_path / "small", max_bytes=4)
 
 
 def test_a_file_of_six_megabytes_is_refused_in_seconds(tmp_path: Path) -> None:

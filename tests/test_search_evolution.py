@@ -107,14 +107,14 @@ def test_a_record_torn_anywhere_is_repeated_from_its_last_whole_epoch(tmp_path: 
     run = tmp_path / "run"
     evolved(run)
     whole = {name: (run / name).read_bytes() for name in (CANDIDATES, PROGRESS)}
-    epochs = whole[PROGRESS].splitlines(keepends=True)
+    first_epoch_line, *epochs = whole[PROGRESS].splitlines(keepends=True)
+    first_line, *lines = whole[CANDIDATES].splitlines(keepends=True)
     for kept in range(len(epochs)):
         recorded = json.loads(epochs[kept - 1])["recorded"] if kept else 0
-        lines = whole[CANDIDATES].splitlines(keepends=True)
         # Some of the next epoch, its last line torn; what a whole epoch recorded is on the disk.
-        torn = b"".join(lines[:recorded]) + b"".join(lines[recorded : recorded + 3])[:-20]
+        torn = b"".join([first_line, *lines[:recorded]]) + b"".join(lines[recorded : recorded + 3])[:-20]
         (run / CANDIDATES).write_bytes(torn)
-        (run / PROGRESS).write_bytes(b"".join(epochs[:kept]) + epochs[kept][:15])
+        (run / PROGRESS).write_bytes(b"".join([first_epoch_line, *epochs[:kept]]) + epochs[kept][:15])
         resume(run, device=table(), accuracy=BySize())
         assert {name: (run / name).read_bytes() for name in whole} == whole
 

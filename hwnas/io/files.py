@@ -28,18 +28,18 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o644) -> int
 
 
 def read_bytes(path: Path, *, max_bytes: int) -> bytes:
-    """The content of a regular file of at most `max_bytes`; raises FileFormatError that names the file."""
+    """The content of a regular file of at most `max_bytes`, as far as it goes when it is opened.
+
+    Raises FileFormatError that names the file.
+    """
     try:
         with os.fdopen(open_regular(path), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > max_bytes:
                 raise FileFormatError(f"{path}: at most {max_bytes} bytes are read, got {size}")
-            content = file.read(max_bytes + 1)
+            return file.read(size)  # Python takes as much memory as it is asked to read
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL
         raise unreadable(path, error) from None
-    if len(content) > max_bytes:  # it has grown since
-        raise FileFormatError(f"{path}: at most {max_bytes} bytes are read, and it has more")
-    return content
 
 
 def unreadable(path: Path, error: Exception) -> FileFormatError:
