@@ -53,9 +53,8 @@ Timings = Mapping[str, Sequence[tuple[float, float]]]
 
 def write_file(arch: ArchSpec, path: Path, profile: DeviceProfile) -> Path:
     """The network as `hwnas export` writes it, with random weights; the file that names the model."""
-    from hwnas.export.graphs import one_thread
-
     from hwnas.export import deploy
+    from hwnas.export.timing import one_thread
 
     model_format = FORMATS[profile.runtime]
     file = path.with_suffix(deploy.FORMATS[model_format].suffix)
@@ -75,12 +74,13 @@ def write_file(arch: ArchSpec, path: Path, profile: DeviceProfile) -> Path:
 
 def write_reference_form(arch: ArchSpec, path: Path, profile: DeviceProfile) -> Path:
     """The network in its reference graph, as ONNX."""
-    from hwnas.export.graphs import one_thread, published_model
+    from hwnas.export.onnx_graph import reference_graph
+    from hwnas.export.timing import one_thread
 
     file = path.with_suffix(".onnx")
     if not file.exists():
         with one_thread():
-            file.write_bytes(published_model(_random_network(arch), batch=profile.batch))
+            file.write_bytes(reference_graph(_random_network(arch), batch=profile.batch))
     return file
 
 

@@ -29,7 +29,13 @@ def trained(tmp_path: Path) -> Checkpoint:
     names = tuple(sorted(COLOURS))
     history = (EpochRecord(1, 0.5, 71.5, 100.0, 0.1, 2.0),)
     saved = Checkpoint(
-        arch, dict(network.state_dict()), names, RECIPE, history, name="mine", data={"name": "squares"}
+        dict(network.state_dict()),
+        names,
+        RECIPE,
+        history,
+        name="mine",
+        data={"name": "squares"},
+        arch=arch,
     )
     (tmp_path / "trained").mkdir()
     checkpoint.save(saved, tmp_path / "trained" / checkpoint.BEST)

@@ -337,7 +337,7 @@ def test_a_checkpoint_is_exported_with_its_trained_weights(hwnas: Callable[..., 
     network = randomise(build(SHVIT_LIKE), seed=5).eval()
     names = tuple(f"class {index}" for index in range(10))
     recipe = Recipe(epochs=1, batch_size=2, lr=0.1, warmup_epochs=0)
-    saved = checkpoint.Checkpoint(SHVIT_LIKE, dict(network.state_dict()), names, recipe, (), name="mine")
+    saved = checkpoint.Checkpoint(dict(network.state_dict()), names, recipe, (), name="mine", arch=SHVIT_LIKE)
     checkpoint.save(saved, tmp_path / checkpoint.BEST)
     path = tmp_path / "model.onnx"
     answer = hwnas("export", str(tmp_path), "--out", str(path))

@@ -327,7 +327,8 @@ def test_a_run_of_schema_2_is_read_with_the_front_it_was_written_with(name: str,
     assert len(run.trials) == run.trials_wanted == 30
 
 
-def test_a_run_of_schema_2_is_resumed(tmp_path: Path) -> None:
+def test_a_run_of_schema_2_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HWNAS_TABLES", str(OLD_RUNS / "tables"))  # the tables that the run was made with
     shutil.copytree(OLD_RUNS / "two-devices", tmp_path / "run")
     old = load_run(tmp_path / "run").trials
     assert resume(tmp_path / "run", trials=31).trials[:30] == old

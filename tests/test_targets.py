@@ -109,7 +109,7 @@ def test_a_checkpoint_keeps_the_promise_and_one_without_is_still_read(tmp_path: 
     from hwnas.train.checkpoint import Checkpoint, load, save
 
     promise = Promise((Target("rpi4", 20.0),), run="a", network=ARCH.id)
-    made = Checkpoint(ARCH, {}, ("cat", "dog"), PLAIN_RECIPE, (), name="net", promise=promise)
+    made = Checkpoint({}, ("cat", "dog"), PLAIN_RECIPE, (), name="net", promise=promise, arch=ARCH)
     save(made, tmp_path / "new.safetensors")
     assert load(tmp_path / "new.safetensors").promise == promise
     document, tensors = read_sealed(tmp_path / "new.safetensors", kind="hwnas checkpoint", version=1)

@@ -106,7 +106,11 @@ class PublishedAccuracy:
         known = self._describers.get(id(space))
         if known is None:  # the space is kept with it: its id stays its own
             known = self._describers[id(space)] = (space, SpaceDescriber(_space_at_known_size(space)))
-        return self.values(known[1].describe(np.asarray(encoded, dtype=np.int64)))
+        vectors = np.asarray(encoded, dtype=np.int64)
+        if known[1].space is not space:  # described at the one known size, whatever theirs is
+            vectors = vectors.copy()
+            vectors[:, [each.name in ("resolution", "stem_stride") for each in space.decisions]] = 0
+        return self.values(known[1].describe(vectors))
 
     def estimate(self, value: float, std: float) -> Estimate:
         """The estimate with this value and standard deviation: its interval is that of ln(error)."""
