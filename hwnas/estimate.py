@@ -35,6 +35,13 @@ class Estimate:
                 f"got value={self.value} and std={self.std}"
             )
 
+    def __repr__(self) -> str:
+        """`Estimate(19.9 ms, 16.2-24.2)`, or with a standard deviation `Estimate(75.1 +- 0.6 %)`."""
+        unit = f" {self.unit}" if self.unit else ""
+        if self.low is not None and self.high is not None:
+            return f"Estimate({self.value:.3g}{unit}, {self.low:.3g}-{self.high:.3g})"
+        return f"Estimate({self.value:.3g}{f' +- {self.std:.2g}' if self.std else ''}{unit})"
+
     def lower_bound(self, *, deviations: float = 1.0) -> float:
         """`value - deviations * std`: what a cautious search maximises."""
         return self.value - deviations * self.std

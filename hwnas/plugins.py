@@ -19,7 +19,16 @@ from typing import Any
 
 from hwnas.errors import MissingPackageError, UsageError, did_you_mean
 
-__all__ = ["PACKAGE", "file_of", "lazy_names", "load", "load_callable", "names", "require"]
+__all__ = [
+    "PACKAGE",
+    "callable_package",
+    "file_of",
+    "lazy_names",
+    "load",
+    "load_callable",
+    "names",
+    "require",
+]
 
 PACKAGE = Path(__file__).resolve().parent
 """The folder of the installed package, from which its files are found."""
@@ -98,6 +107,32 @@ def lazy_names(
         return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
 
     return find
+
+
+class _CallablePackage(ModuleType):
+    """A package that is called as the function of the public API that has its name."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self._function(*arguments, **options)
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """For `inspect.signature`."""
+        return self._function
+
+    @property
+    def _function(self) -> Callable[..., Any]:
+        api = importlib.import_module(f"{PACKAGE.name}.api")
+        function: Callable[..., Any] = getattr(api, self.__name__.rpartition(".")[2])
+        return function
+
+
+def callable_package(package: str) -> None:
+    """Lets `hwnas.search(...)` call the function of the public API, while `hwnas.search` stays a package.
+
+    The function is imported when it is first called, by name: the package itself depends on nothing above it.
+    """
+    sys.modules[package].__class__ = _CallablePackage
 
 
 def load_callable(reference: str) -> Callable[..., Any]:

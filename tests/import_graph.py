@@ -17,7 +17,15 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "hwnas"
 
 LAYERS = (
-    ("hwnas.errors", "hwnas.plugins", "hwnas.types", "hwnas.gaussian_process", "hwnas.ray_cluster", "hwnas"),
+    (
+        "hwnas.errors",
+        "hwnas.plugins",
+        "hwnas.types",
+        "hwnas.units",
+        "hwnas.gaussian_process",
+        "hwnas.ray_cluster",
+        "hwnas",
+    ),
     ("hwnas.io",),
     ("hwnas.board", "hwnas.runtimes"),
     ("hwnas.space",),
@@ -33,6 +41,8 @@ LAYERS = (
     ("hwnas.search",),
     ("hwnas.report", "hwnas.tune"),
     ("hwnas.doctor",),
+    ("hwnas.named",),
+    ("hwnas.api",),
     ("hwnas.latency",),
     ("hwnas.cli",),
     ("hwnas.__main__",),

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.cli.common import emit_json, parse_budget_ms, resolve_arch
+from hwnas.cli.common import emit_json
 from hwnas.errors import ArchError, FileFormatError, UsageError
+from hwnas.named import resolve_arch
 from hwnas.space import preset, preset_names
+from hwnas.units import parse_ms
 
 
 @pytest.mark.parametrize(
@@ -26,7 +28,7 @@ from hwnas.space import preset, preset_names
     ],
 )
 def test_a_budget_is_a_number_with_a_unit(text: str, budget_ms: float) -> None:
-    assert parse_budget_ms(text) == pytest.approx(budget_ms)
+    assert parse_ms(text) == pytest.approx(budget_ms)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,7 @@ def test_a_budget_is_a_number_with_a_unit(text: str, budget_ms: float) -> None:
 )
 def test_what_is_no_budget_is_refused_with_the_rule_and_an_example(text: str) -> None:
     with pytest.raises(UsageError) as refusal:
-        parse_budget_ms(text)
+        parse_ms(text)
     message = str(refusal.value)
     assert f"'{text}'" in message
     assert "20ms" in message
@@ -47,7 +49,7 @@ def test_what_is_no_budget_is_refused_with_the_rule_and_an_example(text: str) ->
 
 def test_a_bare_number_is_answered_with_the_unit_it_may_want() -> None:
     with pytest.raises(UsageError, match="did you mean 20ms"):
-        parse_budget_ms("20")
+        parse_ms("20")
 
 
 def test_every_preset_goes_by_its_name() -> None:

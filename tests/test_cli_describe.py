@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from hwnas.cli.common import parse_throughput
 from hwnas.errors import UsageError
 from hwnas.predictors.latency import Coefficients, DeviceProfile, HeldOut, HeldOutNetwork, LatencyTable, Row
 from hwnas.predictors.latency.features import FEATURE_NAMES
 from hwnas.space import ArchSpec, count_macs, count_params, lower, preset, preset_names
+from hwnas.units import parse_throughput
 
 Run = Callable[..., Any]
 

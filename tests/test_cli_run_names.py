@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hwnas.cli.common import resolve_arch
 from hwnas.errors import UsageError
+from hwnas.named import resolve_arch
 from hwnas.predictors.latency import Coefficients, DeviceProfile, LatencyTable
 from hwnas.predictors.latency.features import FEATURE_NAMES
 from hwnas.search import SearchResult, load_run, search

@@ -9,11 +9,11 @@ import pytest
 from latency_fakes import network_ms, small_space
 from test_transferred import known_tables
 
-from hwnas.cli.common import resolve_arch
 from hwnas.errors import FileFormatError
 from hwnas.measure.transfer_build import transfer_table
 from hwnas.measure.transfer_candidates import draw_candidates
 from hwnas.measure.transfer_measurements import Measurements, read_measurements, with_measurements
+from hwnas.named import resolve_arch
 from hwnas.predictors.latency import FEATURE_NAMES, DeviceProfile, LatencyTable, features
 from hwnas.space import lower, preset
 

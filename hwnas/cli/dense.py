@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas import plugins
-from hwnas.cli.budget import OverBudgetOption, hold_budgets, promise_of_weights, resolve_promised
-from hwnas.cli.common import ArchArgument, JsonOption, emit_json
+from hwnas.cli.common import ArchArgument, JsonOption, OverBudgetOption, emit_json
 from hwnas.cli.training import (
     BatchOption,
     Changes,
@@ -30,7 +29,6 @@ from hwnas.cli.training import (
     chosen_recipe,
     default_folder,
     is_resumed,
-    named_start,
     require_packages,
     resume_command,
     training_device,
@@ -111,6 +109,9 @@ def train(
     Example: hwnas dense train uniform-t --task instance --data coco --init published
     """
     _require_packages()
+    from hwnas.named import promise_of_weights, resolve_promised, start_of
+    from hwnas.predictors.latency.budget_check import hold_budgets
+
     name, spec, promise = resolve_promised(arch)
     from hwnas.dense import trainer as loop
     from hwnas.space.changes import renamed
@@ -162,7 +163,7 @@ def train(
             name=name,
             promise=promise,
             resume=resume,
-            init=named_start(init),
+            init=start_of(init),
             limit=limit,
             device=on,
             callback=callback,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hwnas.cli.common import ArchArgument, DeviceOption, JsonOption, emit_json, resolve_arch, stdout
+from hwnas.cli.common import ArchArgument, DeviceOption, JsonOption, emit_json, say, stdout
 from hwnas.cli.describe_dense import describe_dense
-from hwnas.cli.weights import dense_checkpoint
 
 if TYPE_CHECKING:
     from hwnas.predictors.latency import LatencyTable
@@ -21,7 +20,9 @@ def command(arch: ArchArgument, device: DeviceOption = None, as_json: JsonOption
 
     Nothing is measured: a latency is read from the device's table, which is measured or estimated.
     """
-    if (dense := dense_checkpoint(arch)) is not None:
+    from hwnas.named import dense_checkpoint, resolve_arch
+
+    if (dense := dense_checkpoint(arch, say=say)) is not None:
         describe_dense(dense, device=device, as_json=as_json)
         return
     name, spec = resolve_arch(arch)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas import plugins
-from hwnas.cli.common import JsonOption, emit_json, stdout
-from hwnas.cli.weights import named_network
+from hwnas.cli.common import JsonOption, emit_json, say, stdout
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -86,9 +85,10 @@ def command(
 
 def _subject(text: str, init: str | None) -> Subject:
     from hwnas.explain.explanation import Subject
+    from hwnas.named import named_network
     from hwnas.train.recipe import read_recipe
 
-    name, network, trained = named_network(text)
+    name, network, trained = named_network(text, say=say)
     if trained is not None:
         if init is not None:
             raise UsageError(f"--init is for an architecture, got the checkpoint {text}: leave --init out")

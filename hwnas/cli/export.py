@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hwnas import plugins
-from hwnas.cli.budget import OverBudgetOption, hold_budgets, resolve_promised
-from hwnas.cli.common import JsonOption, emit_json
+from hwnas.cli.common import JsonOption, OverBudgetOption, emit_json, say
 from hwnas.cli.export_dense import export_dense
-from hwnas.cli.subjects import folder_of
-from hwnas.cli.weights import dense_checkpoint, named_network
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,8 +20,6 @@ if TYPE_CHECKING:
     from hwnas.export.deploy import Deployable
     from hwnas.export.metadata import FileMetadata
     from hwnas.export.onnx_graph import Batch
-    from hwnas.nn.network import Network
-    from hwnas.predictors.latency.measurements import Measurement
     from hwnas.train.checkpoint import Checkpoint
 
 __all__ = ["command"]
@@ -104,16 +98,31 @@ def command(
     unless --over-budget is ok.
     """
     images = _batch(batch)
-    _check_precision(precision, calibration)
-    _check_preprocess(preprocess, model_format)
-    if out is not None:
-        _check_folder(out)
     for package in ("torch", "onnx", "onnxruntime"):
         plugins.require(package, extra="torch")
-    if (dense := dense_checkpoint(arch)) is not None:
+    from hwnas.export.classifier import ExportSettings, check_out, export_classifier, file_ending
+    from hwnas.named import dense_checkpoint, folder_of, named_network, resolve_promised
+    from hwnas.predictors.latency.budget_check import hold_budgets
+    from hwnas.predictors.latency.measurements import recorded
+
+    settings = ExportSettings(
+        model_format=model_format,
+        batch=images,
+        precision=precision,
+        preprocess=preprocess,
+        opset=opset,
+        calibration=calibration,
+        evaluate=evaluate,
+    )
+    ending = file_ending(model_format, precision)
+    if out is not None:
+        check_out(out, model_format)
+    if (dense := dense_checkpoint(arch, say=say)) is not None:
+        out = out or Path(_stem(arch, "", dense) + ending)
+        check_out(out, model_format)
         export_dense(
             dense,
-            out=_path(out, model_format, precision, _stem(arch, "", dense)),
+            out=out,
             model_format=model_format,
             batch=batch,
             preprocess=preprocess,
@@ -126,57 +135,24 @@ def command(
         return
     if input_size is not None:
         raise UsageError("--input-size is for detectors and segmentation networks, got a classifier")
-    from hwnas.export import deploy, model_card
-    from hwnas.export import metadata as file_metadata
-    from hwnas.export.inside import pixels_inside
-
-    name, network, trained = named_network(arch)
-    if trained is None and (calibration or evaluate):
-        raise UsageError(
-            "--calibration and --evaluate need trained weights, got an architecture: give a checkpoint"
-        )
+    name, network, trained = named_network(arch, say=say)
     promise = resolve_promised(arch)[2] if trained is None else trained.promise
     budgets: list[str] = []
     targets = hold_budgets({name: (network.arch, promise)}, over_budget=over_budget, say=budgets.append)
-    out = _path(out, model_format, precision, _stem(arch, name, trained))
-    inside = preprocess == "inside"
-    model = deploy.prepare(
+    out = out or Path(_stem(arch, name, trained) + ending)
+    check_out(out, model_format)
+    folder = folder_of(arch)
+    exported = export_classifier(
+        name,
         network,
-        model_format="onnx" if inside else model_format,
-        batch=images,
-        opset=opset,
-        calibration=_calibration(trained, calibration, images),
-    )
-    metadata = file_metadata.of_classifier(
-        name,
-        network.arch,
-        model_format=model_format,
-        precision=precision,
-        batch=images,
-        preprocess=preprocess,
+        out,
+        settings,
         trained=trained,
-        predicted=model_card.predicted_latency(network.arch),
-        targets=[target.to_dict() for target in targets],
-    )
-    if inside:
-        model = pixels_inside(model, network, metadata.preprocessing, model_format=model_format, batch=images)
-    model = dataclasses.replace(model, files=file_metadata.attach(metadata, model.files))
-    comparison = _comparison(trained, network, model, evaluate)
-    files = deploy.write(model, out)
-    document = model_card.card(
-        name,
-        network.arch,
-        model,
-        files,
-        metadata=metadata,
-        trained=trained,
-        comparison=comparison,
-        calibration=None if calibration is None else calibration.name,
-        measured=_measured(arch, network),
         promise=promise,
         targets=targets,
+        measured=() if folder is None else recorded(folder, network.arch.id),
     )
-    cards = model_card.write_card(document, out)
+    document, cards, model = exported.card, exported.cards, exported.model
     next_command = f"hwnas measure {shlex.quote(str(out))}"
     if as_json:
         emit_json(
@@ -194,9 +170,9 @@ def command(
         return
     sys.stdout.write(
         f"{out}: {name} (id {network.arch.id}), {document['weights']} weights, {model_format}, {precision}\n"
-        f"size    {model.size_bytes / 2**20:.2f} MiB in {', '.join(file.name for file in files)}\n"
-        f"{_tensors(metadata)}"
-        f"{_judged(model, comparison)}"
+        f"size    {model.size_bytes / 2**20:.2f} MiB in {', '.join(file.name for file in exported.files)}\n"
+        f"{_tensors(exported.metadata)}"
+        f"{_judged(model, exported.comparison)}"
         f"{''.join(f'budget  {line}{chr(10)}' for line in budgets)}"
         f"card    {cards[0]}\n"
         f"Next: {next_command}\n"
@@ -239,20 +215,6 @@ def _judged(model: Deployable, comparison: Comparison | None) -> str:
     return lines
 
 
-def _path(out: Path | None, model_format: str, precision: str, stem: str) -> Path:
-    """The file to write, checked; `stem` and the format's ending where the user gives none."""
-    from hwnas.export import deploy
-    from hwnas.export.formats import FORMATS
-
-    if model_format not in FORMATS:
-        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, got '{model_format}'")
-    ending = (".int8" if precision == "int8" else "") + FORMATS[model_format].ending
-    out = out or Path(stem + ending)
-    _check_folder(out)
-    deploy.check_path(out, model_format)
-    return out
-
-
 def _stem(text: str, name: str, trained: Checkpoint | DenseCheckpoint | None) -> str:
     """What a file is called by default: as the training's folder, of which one network may have several."""
     if trained is None:
@@ -261,63 +223,9 @@ def _stem(text: str, name: str, trained: Checkpoint | DenseCheckpoint | None) ->
     return path.name if path.is_dir() else path.stem
 
 
-def _measured(text: str, network: Network) -> tuple[Measurement, ...]:
-    """What the run's or training's folder knows of this network's latency."""
-    from hwnas.predictors.latency.measurements import recorded
-
-    folder = folder_of(text)
-    return () if folder is None else recorded(folder, network.arch.id)
-
-
-def _calibration(trained: Checkpoint | None, folder: Path | None, batch: Batch) -> list[Any] | None:
-    if trained is None or folder is None:
-        return None
-    from hwnas.export.accuracy_check import calibration_batches
-
-    return list(calibration_batches(trained, folder, batch=1 if batch == "dynamic" else batch))
-
-
-def _comparison(
-    trained: Checkpoint | None, network: Network, model: Deployable, folder: Path | None
-) -> Comparison | None:
-    if trained is None or folder is None:
-        return None
-    from hwnas.export.accuracy_check import compare
-
-    return compare(trained, network, model.run, folder)
-
-
-def _check_precision(precision: str, calibration: Path | None) -> None:
-    if precision not in ("fp32", "int8"):
-        raise UsageError(f"--precision must be fp32 or int8, got '{precision}'")
-    if (precision == "int8") != (calibration is not None):
-        raise UsageError(
-            f"--precision int8 and --calibration DATA go together, got {precision} "
-            f"{'without' if calibration is None else 'with'} --calibration"
-        )
-
-
-def _check_preprocess(preprocess: str, model_format: str) -> None:
-    if preprocess not in ("outside", "inside"):
-        raise UsageError(f"--preprocess must be outside or inside, got '{preprocess}'")
-    if preprocess == "inside":
-        plugins.require("torch", extra="torch")
-        from hwnas.export.inside import check_inside
-
-        check_inside(model_format)
-
-
 def _batch(text: str) -> Batch:
     if text == "dynamic":
         return "dynamic"
     if text.isascii() and text.isdigit() and int(text) >= 1:
         return int(text)
     raise UsageError(f"--batch must be a whole number from 1, or 'dynamic', got '{text}'")
-
-
-def _check_folder(out: Path) -> None:
-    """What would keep the file from being written, found before the work."""
-    if out.is_dir():
-        raise UsageError(f"--out must be a file, got the folder {out}: try --out {out / 'model.onnx'}")
-    if not out.parent.is_dir():
-        raise UsageError(f"--out: no folder {out.parent}: create it with mkdir -p {out.parent}")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -18,14 +16,6 @@ from hwnas.cli.common import (
     stderr,
     stdout,
 )
-from hwnas.cli.subjects import Subject, keep, models_of, subjects
-from hwnas.errors import MissingOpError
-
-if TYPE_CHECKING:
-    from hwnas.measure.networks import MeasuredNetwork
-    from hwnas.predictors.latency import DeviceProfile, LatencyTable
-    from hwnas.predictors.latency.measurements import Measurement
-    from hwnas.space import ArchSpec
 
 __all__ = ["command"]
 
@@ -65,12 +55,12 @@ def command(
     it is. What a file takes goes into its card; what a network of a run or a training takes into their
     folder. Example: hwnas measure uniform-t presets --device cpu-x86
     """
-    named = subjects(archs)
-    table = None
-    if device is not None:
-        from hwnas.predictors.latency import LatencyTable
+    from hwnas.api.measuring import measure_subjects
+    from hwnas.named import subjects
+    from hwnas.predictors.latency import LatencyTable
 
-        table = LatencyTable.load(device)
+    named = subjects(archs)
+    table = None if device is None else LatencyTable.load(device)
     wanted = {
         "runtime": runtime,
         "threads": threads,
@@ -78,179 +68,28 @@ def command(
         "precision": precision,
         "provider": provider,
     }
-    settings = _settings(named, table, {name: value for name, value in wanted.items() if value is not None})
-    models = models_of(named, settings)
-    profile, environment = _profile(table, settings, host, allow_mismatch)
-    if table is not None and table.profile.board != profile.board:
-        stderr().print(
-            f"note: this machine is '{profile.board}', the table '{table.name}' ({table.provenance}) is for "
-            f"'{table.profile.board}': on another board, the error says nothing about the table"
-        )
-    measured = _measure(models, profile, host, rounds, seed)
-    document = _document(named, measured, table, profile, environment)
-    written = keep(named, {name: _measurement(named[name], own, profile) for name, own in measured.items()})
-    document["written"] = [str(path) for path in written]
+    document = measure_subjects(
+        named,
+        table,
+        {name: value for name, value in wanted.items() if value is not None},
+        host=host,
+        rounds=rounds,
+        seed=seed,
+        allow_mismatch=allow_mismatch,
+        say=say,
+        progress=_progress,
+    )
     if as_json:
         emit_json(document)
     else:
         _show(document)
 
 
-def _settings(
-    named: Mapping[str, Subject], table: LatencyTable | None, wanted: Mapping[str, Any]
-) -> dict[str, Any]:
-    """How the networks are run: as asked for, else as the device, else as the exported files are made for."""
-    settings: dict[str, Any] = {
-        "runtime": "onnxruntime",
-        "threads": 1,
-        "batch": 1,
-        "precision": "fp32",
-        "provider": None,
-    }
-    known = None if table is None or table.provenance == "estimated" else table.profile
-    files = [subject.file for subject in named.values() if subject.file is not None]
-    if known is not None:
-        settings = {name: getattr(known, name) for name in settings}
-        if wanted.get("runtime") not in (None, known.runtime):
-            settings["provider"] = None
-    elif files:
-        settings |= {
-            "runtime": files[0].runtime,
-            "precision": files[0].precision,
-            "batch": files[0].batch or 1,
-        }
-    return settings | dict(wanted)
-
-
-def _profile(
-    table: LatencyTable | None, settings: Mapping[str, Any], host: str, allow_mismatch: bool
-) -> tuple[DeviceProfile, dict[str, Any]]:
-    """What is measured on, found out there, and compared with a measured table's own."""
-    from hwnas.measure.build import measured_profile
-    from hwnas.measure.remote.hosts import start_link
-    from hwnas.predictors.latency.runtime_versions import check_configuration
-
-    profile, environment = measured_profile(start_link(host, settings["runtime"], say=say), **settings)
-    if table is not None and table.provenance != "estimated":
-        for note in check_configuration(table, profile, allow_mismatch=allow_mismatch):
-            say(note)
-    return profile, environment
-
-
-def _measure(
-    networks: Mapping[str, ArchSpec | bytes], profile: DeviceProfile, host: str, rounds: int, seed: int
-) -> dict[str, MeasuredNetwork]:
-    from hwnas.measure.networks import measure_archs
-    from hwnas.measure.remote.hosts import start_link
-
-    def progress(name: str, done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            sys.stderr.write(
-                f"\r\x1b[Kmeasuring {done} of {total}: {name}" + ("\r\x1b[K" if done == total else "")
-            )
-            sys.stderr.flush()
-
-    start = start_link(host, profile.runtime, say=say)
-    return measure_archs(networks, profile, rounds=rounds, seed=seed, start=start, report=progress)
-
-
-def _measurement(subject: Subject, own: MeasuredNetwork, profile: DeviceProfile) -> Measurement:
-    from hwnas.predictors.latency.measurements import Measurement
-
-    return Measurement(
-        network=subject.arch.id,
-        ms=own.ms,
-        low_ms=own.low_ms,
-        high_ms=own.high_ms,
-        measured=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        **profile.settings(),
-    )
-
-
-def _document(
-    named: Mapping[str, Subject],
-    measured: dict[str, MeasuredNetwork],
-    table: LatencyTable | None,
-    profile: DeviceProfile,
-    environment: dict[str, Any],
-) -> dict[str, Any]:
-    rows = []
-    for name, subject in named.items():
-        own, arch = measured[name], subject.arch
-        row: dict[str, Any] = {
-            "name": name,
-            "id": arch.id,
-            "form": "deployment graph" if subject.file is None else subject.file.model_format,
-            "measured_ms": own.ms,
-            "measured_low_ms": own.low_ms,
-            "measured_high_ms": own.high_ms,
-            "clock_ms": own.raw_ms,
-            "measured_p95_ms": own.p95_ms,
-            "cpu_share": own.cpu_share,
-        }
-        if table is not None:
-            row |= _predicted_file(table, subject, own.ms) or _predicted(table, arch, own.ms)
-        rows.append(row)
-    document: dict[str, Any] = {
-        "schema": 1,
-        "board": profile.board,
-        "runtime": profile.runtime,
-        "runtime_version": profile.runtime_version,
-        "threads": profile.threads,
-        "batch": profile.batch,
-        "precision": profile.precision,
-        "environment": environment,
-        "networks": rows,
-    }
-    if table is not None:
-        errors = [abs(row["error_percent"]) for row in rows if row.get("error_percent") is not None]
-        document |= {
-            "device": table.name,
-            "provenance": table.provenance,
-            "caveats": list(table.caveats),
-            "mape_percent": sum(errors) / len(errors) if errors else None,
-            "slowness": _slowness(table, measured),
-        }
-    return document
-
-
-def _slowness(table: LatencyTable, measured: Mapping[str, MeasuredNetwork]) -> float | None:
-    """What the companion takes now over what it took when the table was built; None if nobody knows."""
-    from hwnas.board.timing import median
-
-    if table.pace is None:
-        return None
-    pace = table.pace
-    return median([median(own.beside_ms) / pace.companion_ms(own.raw_ms) for own in measured.values()])
-
-
-def _predicted_file(table: LatencyTable, subject: Subject, measured_ms: float) -> dict[str, Any] | None:
-    """What the card of a detector or segmentation network says for the table's device; None for others."""
-    if subject.file is None or "parts" not in subject.file.card:
-        return None
-    rows = subject.file.card["latency"]["predicted"]
-    found = next((row for row in rows if row["device"] == table.name), None)
-    if found is None:
-        return {"predicted_ms": None, "error_percent": None, "missing_ops": ["the head of this network"]}
-    return {
-        "predicted_ms": found["ms"],
-        "predicted_low_ms": None,
-        "predicted_high_ms": None,
-        "error_percent": 100 * (found["ms"] / measured_ms - 1),
-    }
-
-
-def _predicted(table: LatencyTable, arch: ArchSpec, measured_ms: float) -> dict[str, Any]:
-    try:
-        estimate = table.predict(arch)
-    except MissingOpError as error:
-        return {"predicted_ms": None, "error_percent": None, "missing_ops": list(error.keys)}
-    return {
-        "predicted_ms": estimate.value,
-        "predicted_low_ms": estimate.low,
-        "predicted_high_ms": estimate.high,
-        "error_percent": 100 * (estimate.value / measured_ms - 1),
-    }
+def _progress(name: str, done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        end = "\r\x1b[K" if done == total else ""
+        sys.stderr.write(f"\r\x1b[Kmeasuring {done} of {total}: {name}{end}")
+        sys.stderr.flush()
 
 
 def _show(document: dict[str, Any]) -> None:

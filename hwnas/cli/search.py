@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.common import HostOption, JsonOption, emit_json, parse_budget_ms, parse_throughput, stderr
+from hwnas.cli.common import HostOption, JsonOption, emit_json, stderr
 from hwnas.cli.limits import parse_limits
 from hwnas.cli.long_work import noting, progress_bar
 from hwnas.cli.search_output import show
 from hwnas.cli.workers import AddressOption, EngineOption, GpusOption, WorkersOption, evaluated_where
 from hwnas.errors import InfeasibleError, UsageError
+from hwnas.units import parse_ms, parse_throughput
 
 if TYPE_CHECKING:
     from hwnas.measure.remote.link import Link
@@ -262,7 +263,7 @@ def _one_or_all(values: list[Any]) -> Any:
 def _budgets_ms(budgets: list[str], throughputs: list[str], devices: list[str]) -> list[float]:
     """Milliseconds of a run on each device, from --budget or from --throughput."""
     if not throughputs:
-        return [parse_budget_ms(text) for text in budgets]
+        return [parse_ms(text) for text in budgets]
     if budgets:
         raise UsageError("--throughput is a budget as images per second: give it or --budget, not both")
     rates = [parse_throughput(text) for text in throughputs]

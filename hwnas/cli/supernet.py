@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.budget import OverBudgetOption, hold_budgets
-from hwnas.cli.common import JsonOption, emit_json, say, stdout
+from hwnas.cli.common import JsonOption, OverBudgetOption, emit_json, say, stdout
 from hwnas.cli.limits import parse_limits
-from hwnas.cli.subjects import subjects
 from hwnas.cli.train import DataOption
 from hwnas.cli.training import (
     BatchOption,
@@ -187,7 +185,9 @@ def evaluate(
     Example: hwnas supernet evaluate trainings/supernet-1 runs/rpi4-20ms-1
     """
     require_packages()
+    from hwnas.named import subjects
     from hwnas.predictors.accuracy.supernet import SupernetAccuracy
+    from hwnas.predictors.latency.budget_check import hold_budgets
     from hwnas.space.changes import renamed
     from hwnas.supernet.calibration import Calibration
 

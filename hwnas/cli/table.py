@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.common import HostOption, JsonOption, emit_json, resolve_arch, stderr, stdout
+from hwnas.cli.common import HostOption, JsonOption, emit_json, stderr, stdout
 from hwnas.cli.table_building import (
     BatchOption,
     DryRunOption,
@@ -20,7 +19,6 @@ from hwnas.cli.table_building import (
     SpaceOption,
     ThreadsOption,
     build_and_save,
-    check_name,
     check_writable,
     duration,
     summary,
@@ -38,9 +36,6 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True, help="Build, transfer, recheck, check and show latency tables.")
 app.command("transfer")(transfer)
 app.command("recheck")(recheck)
-
-FURTHER = 1.25
-"""Without --minutes to keep: the budget over what the plan takes, for cells whose passes disagree."""
 
 DeviceArgument = Annotated[
     str, typer.Argument(metavar="DEVICE", help="A device, as 'hwnas devices' lists them, or a table's file.")
@@ -89,7 +84,10 @@ def build(
 
     Example: hwnas table build --name my-pc --threads 1 --minutes 5
     """
+    from hwnas.api.tables import FURTHER, measure_table
     from hwnas.measure.plan import make_plan
+    from hwnas.named import resolve_arch
+    from hwnas.predictors.latency.locate import check_name
     from hwnas.space import SearchSpace
 
     if ops not in ("fitting", "all", "presets"):
@@ -111,7 +109,11 @@ def build(
     budget_s = 60 * minutes if ops == "fitting" else FURTHER * plan.seconds
 
     def measure(samples: Path, progress: Progress) -> LatencyTable:
-        return _build(
+        def say(sentence: str) -> None:
+            progress.end()
+            stderr().print(sentence, highlight=False, soft_wrap=True)
+
+        return measure_table(
             plan,
             name=name,
             runtime=runtime,
@@ -124,6 +126,7 @@ def build(
             resume=resume,
             budget_s=budget_s,
             progress=progress,
+            say=say,
         )
 
     build_and_save(name, out, measure, budget_s=budget_s)
@@ -223,53 +226,6 @@ def show(
         p95 = "" if row.p95_ms is None else f"{row.p95_ms:.4f}"
         grid.add_row(key, f"{row.ms:.4f}", f"{row.low_ms:.4f}", f"{row.high_ms:.4f}", p95, mark)
     console.print(grid)
-
-
-def _build(
-    plan: Plan,
-    *,
-    name: str,
-    runtime: str,
-    threads: int,
-    batch: int,
-    precision: str,
-    provider: str | None,
-    host: str,
-    samples: Path,
-    resume: bool,
-    budget_s: float,
-    progress: Progress,
-) -> LatencyTable:
-    from hwnas.measure.build import build_table
-    from hwnas.measure.networks import exporter_for
-    from hwnas.measure.remote.hosts import LOCAL, start_link
-
-    exporter = exporter_for(runtime, precision)
-    from hwnas.export.timing import one_thread
-
-    def say(sentence: str) -> None:
-        progress.end()
-        stderr().print(sentence, highlight=False, soft_wrap=True)
-
-    with one_thread():
-        return build_table(
-            plan,
-            name=name,
-            runtime=runtime,
-            threads=threads,
-            batch=batch,
-            precision=precision,
-            provider=provider,
-            exporter=exporter,
-            start=start_link(host, runtime, say=say),
-            samples=samples,
-            created=datetime.date.today().isoformat(),
-            resume=resume,
-            elsewhere=host != LOCAL,
-            budget_s=budget_s,
-            progress=progress,
-            say=say,
-        )
 
 
 def _plan_text(plan: Plan) -> str:

@@ -28,7 +28,6 @@ __all__ = [
     "SpaceOption",
     "ThreadsOption",
     "build_and_save",
-    "check_name",
     "check_writable",
     "duration",
     "summary",
@@ -114,12 +113,6 @@ def build_and_save(
         stdout().print(f"Caveat: {sentence}", soft_wrap=True)
     stdout().print(f"Raw samples: {samples}")
     stdout().print(f"Next: hwnas search --device {name} --budget 10ms")
-
-
-def check_name(name: str) -> None:
-    """Raises UsageError for what cannot name a device."""
-    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith((".", "-")):
-        raise UsageError(f"--name is letters, digits, dots, - and _, got '{name}'")
 
 
 def check_writable(folder: Path) -> None:

@@ -20,7 +20,6 @@ from hwnas.cli.table_building import (
     SpaceOption,
     ThreadsOption,
     build_and_save,
-    check_name,
     check_writable,
     duration,
     summary,
@@ -86,6 +85,8 @@ def command(
     With --measurements nothing is measured: the file has a column network (an architecture) and a column ms.
     A row may also be a graph of any kind, with its features and its milliseconds on a known device.
     """
+    from hwnas.predictors.latency.locate import check_name
+
     check_name(name)
     if (out / f"{name}.yaml").exists():
         raise UsageError(
@@ -178,10 +179,10 @@ def _from_file(
     source: str | None,
 ) -> LatencyTable:
     """The table of a board whose milliseconds are in a file."""
-    from hwnas.cli.common import resolve_arch
     from hwnas.measure.transfer_build import transfer_table
     from hwnas.measure.transfer_candidates import draw_candidates
     from hwnas.measure.transfer_measurements import read_measurements, with_measurements
+    from hwnas.named import resolve_arch
     from hwnas.space import SearchSpace
 
     measured = read_measurements(file, resolve_arch)

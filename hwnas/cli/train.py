@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.budget import OverBudgetOption, hold_budgets, promise_of_weights, resolve_promised
-from hwnas.cli.common import ArchArgument, JsonOption, emit_json
+from hwnas.cli.common import ArchArgument, JsonOption, OverBudgetOption, emit_json
 from hwnas.cli.training import (
     BatchOption,
     Changes,
@@ -31,7 +30,6 @@ from hwnas.cli.training import (
     chosen_recipe,
     default_folder,
     is_resumed,
-    named_start,
     require_packages,
     resume_command,
     training_device,
@@ -97,6 +95,9 @@ def command(
     Example: hwnas train uniform-t --data cifar10.tar.xz --recipe small --epochs 4
     """
     require_packages()
+    from hwnas.named import promise_of_weights, resolve_promised, start_of
+    from hwnas.predictors.latency.budget_check import hold_budgets
+
     name, spec, promise = resolve_promised(arch)
     from hwnas.data.sources import open_images
     from hwnas.space.changes import renamed, size_words
@@ -151,7 +152,7 @@ def command(
             name=name,
             promise=promise,
             resume=resume,
-            init=named_start(init),
+            init=start_of(init),
             limit=limit,
             device=on,
             callback=callback,

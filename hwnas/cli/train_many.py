@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.budget import OverBudgetOption, hold_budgets
-from hwnas.cli.common import JsonOption, emit_json, say, stdout
-from hwnas.cli.subjects import subjects
+from hwnas.cli.common import JsonOption, OverBudgetOption, emit_json, say, stdout
 from hwnas.cli.train import DEFAULT_RECIPE, DataOption
 from hwnas.cli.training import (
     BatchOption,
@@ -27,7 +25,6 @@ from hwnas.cli.training import (
     StemStrideOption,
     default_folder,
     file_name,
-    named_start,
     require_packages,
 )
 from hwnas.errors import UsageError
@@ -105,6 +102,8 @@ def command(
     """
     require_packages()
     from hwnas.data.sources import open_images
+    from hwnas.named import start_of, subjects
+    from hwnas.predictors.latency.budget_check import hold_budgets
     from hwnas.space.changes import renamed
     from hwnas.train.recipe import read_recipe
     from hwnas.train.trainings import TABLE, remember, row_of
@@ -134,7 +133,7 @@ def command(
         recipe=changes.of(read_recipe(recipe)),
         out=Path(out) if out else default_folder("train-many", resume=False),
         limit=limit,
-        init=named_start(init),
+        init=start_of(init),
         first_epochs=first_epochs,
         keep_one_in=keep_one_in,
         classes=len(classes),

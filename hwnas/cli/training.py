@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -20,11 +19,9 @@ from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
     from hwnas.dense.recipe import DenseRecipe
-    from hwnas.space import ArchSpec
     from hwnas.supernet.settings import Settings as SupernetSettings
     from hwnas.train.callbacks import FinishedEpoch, Progress
     from hwnas.train.checkpoint import Saved
-    from hwnas.train.init_weights import Start
     from hwnas.train.recipe import Recipe as ClassifierRecipe
 
 __all__ = [
@@ -47,7 +44,6 @@ __all__ = [
     "default_folder",
     "file_name",
     "is_resumed",
-    "named_start",
     "require_packages",
     "resume_command",
     "training_device",
@@ -125,18 +121,11 @@ def require_packages() -> None:
         plugins.require(package, extra="torch")
 
 
-def training_device(asked: str) -> str:
-    """`cpu` or `cuda`; raises UsageError for anything else, and for a GPU that isn't there."""
-    import torch
+def training_device(accelerator: str) -> str:
+    """`cpu` or `cuda`; raises UsageError for anything else, and for a GPU that is not there."""
+    from hwnas.train.accelerator import choose_accelerator
 
-    if asked not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"--device must be auto, cpu or cuda here, got '{asked}'")
-    there = torch.cuda.is_available()
-    if asked == "cuda" and not there:
-        raise UsageError(
-            "--device cuda needs a GPU that this torch can use, there is none: 'hwnas doctor' says more"
-        )
-    return "cuda" if there and asked != "cpu" else "cpu"
+    return choose_accelerator(accelerator)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,16 +202,6 @@ def is_resumed(folder: Path, resume: bool) -> bool:
 def file_name(name: str) -> str:
     """A network's name as a file may be called."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")
-
-
-def named_start(asked: str | None) -> str | Callable[[ArchSpec], Start] | None:
-    """What `--init` names, as `hwnas.train` takes it: `supernet:PATH` finds the network's slices there."""
-    name, mark, path = (asked or "").partition(":")
-    if name != "supernet" or not mark:
-        return asked
-    from hwnas.supernet.evaluator import find_start
-
-    return partial(find_start, path)
 
 
 def chosen_recipe(

@@ -3,6 +3,7 @@
     result = search(space, device="rpi4", budget_ms=20)
     result.front[0].arch, result.front[0].latency.value, result.front[0].accuracy.value
 
+The package itself is callable: `hwnas.search(...)` is the function of the public API (`hwnas.api`).
 Importing this loads nothing; a name is imported when it is first used.
 """
 
@@ -51,3 +52,4 @@ _HOMES = {
 }
 
 __getattr__ = plugins.lazy_names(__name__, _HOMES)
+plugins.callable_package(__name__)

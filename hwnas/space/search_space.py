@@ -190,6 +190,17 @@ class SearchSpace:
         return _default()
 
     @classmethod
+    def load(cls, name_or_path: Path | str) -> SearchSpace:
+        """The space of a name ("default", "small-images") or of a YAML file.
+
+        >>> SearchSpace.load("default").name
+        'default'
+
+        Raises SpaceError when there is none or when it breaks a rule.
+        """
+        return cls.from_yaml(name_or_path)
+
+    @classmethod
     def from_yaml(cls, path: Path | str) -> SearchSpace:
         """The space of a file, or of hwnas by name ("default", "small-images").
 

@@ -1,4 +1,7 @@
-"""Training: recipes, images, the loop, checkpoints and evaluation. Importing this loads no torch."""
+"""Training: recipes, images, the loop, checkpoints and evaluation. Importing this loads no torch.
+
+The package itself is callable: `hwnas.train(...)` is the function of the public API (`hwnas.api`).
+"""
 
 from __future__ import annotations
 
@@ -27,3 +30,4 @@ _HOMES = {
 __getattr__ = plugins.lazy_names(
     __name__, _HOMES, needs=("torch", "timm", "safetensors"), extra="torch", light=("recipe",)
 )
+plugins.callable_package(__name__)

@@ -1,18 +1,18 @@
 """A network against the latency budgets that it was searched for, predicted anew for each device.
 
 The one place where `train`, `supernet`, `dense` and `export` learn whether a changed network keeps its
-budgets. Nothing is printed or stopped here.
+budgets. Nothing is printed here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist, median
 from typing import Any
 
-from hwnas.errors import HwnasError, MissingOpError, UsageError
+from hwnas.errors import HwnasError, MissingOpError, OverBudgetError, UsageError
 from hwnas.estimate import Estimate
 from hwnas.predictors.latency.table import LatencyTable
 from hwnas.space.arch import ArchSpec
@@ -20,7 +20,7 @@ from hwnas.space.changes import size_words
 from hwnas.space.ops import OpSpec, lower
 from hwnas.targets import Promise, Target
 
-__all__ = ["TargetCheck", "check_targets", "latency_bound_ms", "tail_shares"]
+__all__ = ["TargetCheck", "check_targets", "hold_budgets", "latency_bound_ms", "tail_shares"]
 
 ROUNDING = 1e-9
 """A network that was found at its budget is within it, whatever its last digit."""
@@ -84,6 +84,45 @@ class TargetCheck:
 def check_targets(arch: ArchSpec, promise: Promise | None) -> tuple[TargetCheck, ...]:
     """The network against each target of its promise, in order; nothing without a promise."""
     return () if promise is None else tuple(_checked(arch, target) for target in promise.targets)
+
+
+def hold_budgets(
+    networks: Mapping[str, tuple[ArchSpec, Promise | None]],
+    *,
+    over_budget: str,
+    say: Callable[[str], None],
+    part: str = "",
+) -> list[TargetCheck]:
+    """Predict each network anew for the devices of its run, and say whether it is within the budgets.
+
+    `networks` are by the name of what they are now. `part` says what of the network is predicted, where it
+    is not the whole. A network that the run itself found is told, and never refused.
+
+    Raises OverBudgetError when a changed network exceeds a budget and `over_budget` is not `ok`.
+    """
+    if over_budget not in ("stop", "ok"):
+        raise UsageError(f"--over-budget must be stop or ok, got '{over_budget}'")
+    every: list[TargetCheck] = []
+    refused: list[str] = []
+    for name, (arch, promise) in networks.items():
+        checks = check_targets(arch, promise)
+        every += checks
+        changed = promise is not None and promise.network != arch.id
+        for check in checks:
+            line = f"{part}{check}" if len(networks) == 1 else f"{name}: {part}{check}"
+            if check.is_over and changed and over_budget != "ok":
+                refused.append(line)
+            else:
+                say(line)
+    if refused:
+        name, (arch, _) = next(iter(networks.items()))
+        subject = f"'{name}' (id {arch.id}) is" if len(networks) == 1 else "These are"
+        raise OverBudgetError(
+            "\n".join(refused) + f"\n{subject} not what the run found. Search for networks of this size "
+            f"(hwnas search with --image-size {arch.resolution} --stem-stride {arch.stem.stride} "
+            f"--classes {arch.classes}), keep the size that the run found, or go on with --over-budget ok"
+        )
+    return every
 
 
 def latency_bound_ms(latency: Estimate, confidence: float | None) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 from hwnas.errors import UsageError, did_you_mean
 from hwnas.plugins import PACKAGE
 
-__all__ = ["device_names", "find_table", "table_folders"]
+__all__ = ["check_name", "device_names", "find_table", "table_folders"]
 
 VARIABLE = "HWNAS_TABLES"
 
@@ -35,6 +35,12 @@ def device_names(environment: Mapping[str, str] | None = None) -> tuple[str, ...
     return tuple(
         sorted({file.stem for folder in table_folders(environment) for file in folder.glob("*.yaml")})
     )
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError for what cannot name a device."""
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith((".", "-")):
+        raise UsageError(f"--name is letters, digits, dots, - and _, got '{name}'")
 
 
 def find_table(name: str, environment: Mapping[str, str] | None = None) -> Path:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas import plugins
 from hwnas.errors import MissingOpError
 from hwnas.estimate import Estimate
 from hwnas.predictors.latency.calibration import compose
+from hwnas.predictors.latency.features import FEATURE_NAMES
 from hwnas.predictors.latency.locate import find_table
 from hwnas.predictors.latency.pace import Pace
 from hwnas.predictors.latency.table_content import TableContent
@@ -22,6 +24,8 @@ from hwnas.space.arch import ArchSpec
 from hwnas.space.ops import OpSpec, lower
 
 if TYPE_CHECKING:
+    import pandas
+
     from hwnas.space.search_space import SearchSpace
 
 __all__ = ["LatencyTable"]
@@ -54,6 +58,32 @@ class LatencyTable(TableContent):
     def save(self, path: str | Path) -> None:
         """Writes the table, whole or not at all."""
         write_table(self, Path(path))
+
+    def __repr__(self) -> str:
+        """`LatencyTable(rpi4: estimated, onnxruntime fp32, 1 thread(s), batch 1, coefficients)`."""
+        profile = self.profile
+        content = f"{len(self.rows)} rows" if self.coefficients is None else "coefficients"
+        return (
+            f"LatencyTable({self.name}: {self.provenance}, {profile.runtime} {profile.precision}, "
+            f"{profile.threads} thread(s), batch {profile.batch}, {content})"
+        )
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each op: kind, key, ms, low_ms, high_ms, p95_ms, filled, disturbed. Needs pandas.
+
+        A table without rows has its cost model: feature, ms_per_unit.
+        """
+        loaded = plugins.require("pandas", extra="frames")
+        if self.coefficients is not None:
+            known = zip(FEATURE_NAMES, self.coefficients.values, strict=True)
+            cost: pandas.DataFrame = loaded.DataFrame(list(known), columns=["feature", "ms_per_unit"])
+            return cost
+        rows = [
+            {"kind": key.partition("(")[0], "key": key, **dataclasses.asdict(row)}
+            for key, row in self.rows.items()
+        ]
+        frame: pandas.DataFrame = loaded.DataFrame(rows)
+        return frame
 
     @property
     def unit(self) -> str:
