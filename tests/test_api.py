@@ -293,15 +293,16 @@ def test_the_wheel_installed_elsewhere_has_types_tables_and_a_front(tmp_path: Pa
     subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)
     assert (site / "hwnas" / "py.typed").is_file()
     environment = {**os.environ, "PYTHONPATH": str(site), "MYPYPATH": str(site)}
-    where = (
-        "import hwnas; print(hwnas.__file__, len(hwnas.search(targets={'rpi4': '20ms'}, trials=30).front))"
+    code = (
+        "import hwnas; run = hwnas.search(targets={'rpi4': '20ms'}, trials=30);"
+        "print(hwnas.__file__, len(run.front))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", where],
+        [sys.executable, "-c", code],
         cwd=tmp_path,
         env=environment,
         check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
     )
     assert done.stdout.startswith(str(site)) and int(done.stdout.split()[1]) > 0

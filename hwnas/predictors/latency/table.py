@@ -148,6 +148,10 @@ class LatencyTable(TableContent):
     def predict(self, arch: ArchSpec, *, level: float = 0.9) -> Estimate:
         """Milliseconds of one network, with the interval that holds at `level`.
 
+        >>> from hwnas.space import preset
+        >>> LatencyTable.load("rpi4").predict(preset("uniform-t")).unit
+        'ms'
+
         Raises MissingOpError, which lists every op that has no row.
         """
         return self.predict_ops(lower(arch), level=level)
