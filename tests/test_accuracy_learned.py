@@ -228,7 +228,7 @@ def test_a_finished_hwnas_train_adds_a_line_beside_its_folder(
     data = squares(tmp_path / "data", train=6, test=2)
     command = (
         "train", str(tmp_path / "arch.yaml"), "--data", str(data), "--recipe", "small", "--epochs", "1",
-        "--image-size", "16", "--batch", "6", "--workers", "0", "--device", "cpu",
+        "--image-size", "16", "--batch", "6", "--workers", "0", "--accelerator", "cpu",
         "--out", str(tmp_path / "trainings" / "one"),
     )  # fmt: skip
     answer = hwnas(*command)

@@ -15,7 +15,7 @@ from hwnas.cli.app import VERBS, _command
 from hwnas.predictors.latency import read_summary
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "docs/cli.md", "docs/architecture.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "AGENTS.md", "docs/cli.md", "docs/architecture.md", "CONTRIBUTING.md")
 
 
 def command_lines(document: str) -> Iterator[list[str]]:
@@ -80,7 +80,7 @@ def test_the_readme_has_a_command_for_the_main_job_and_one_for_the_tests() -> No
 
 def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(r"^    from hwnas.*?(?=^\S)", text, re.MULTILINE | re.DOTALL)
+    found = re.search(r"^    import hwnas\n.*?(?=^#|^\S)", text, re.MULTILINE | re.DOTALL)
     assert found
     code = textwrap.dedent(found.group())
     assert "trials=2000" in code

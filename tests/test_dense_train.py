@@ -248,25 +248,25 @@ def command(line: str) -> int:
 
 
 def test_train_then_evaluate(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = "dense train tiny.yaml --task segment --data data --recipe quick.yaml --limit 12 --device cpu"
+    line = "dense train tiny.yaml --task segment --data data --recipe quick.yaml --limit 12 --accelerator cpu"
     assert command(f"{line} --json") == 0
     printed = capsys.readouterr()
     document = json.loads(printed.out)
     assert (document["schema"], document["out"], document["task"]) == (1, "trainings/tiny-1", "segment")
     assert "next: hwnas dense evaluate trainings/tiny-1 --data data" in printed.err
-    assert command("dense evaluate trainings/tiny-1 --data data --device cpu --json") == 0
+    assert command("dense evaluate trainings/tiny-1 --data data --accelerator cpu --json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["scores_percent"] == document["best_scores_percent"]
     assert found["images"] == 2
-    assert command("dense evaluate trainings/tiny-1 --data data --device cpu") == 0
+    assert command("dense evaluate trainings/tiny-1 --data data --accelerator cpu") == 0
     assert "tiny, segment, epoch 1: miou" in capsys.readouterr().out
 
-    assert command("dense train tiny.yaml --task segment --data data --resume --device cpu") == 0
+    assert command("dense train tiny.yaml --task segment --data data --resume --accelerator cpu") == 0
     assert "resuming after epoch 1 of 1" in capsys.readouterr().err, "recipe and limit stay as they were"
 
 
 def test_another_image_size_keeps_the_proportion_of_the_sides(inputs: Path) -> None:
-    line = "dense train tiny.yaml --task segment --data data --recipe quick.yaml --limit 8 --device cpu"
+    line = "dense train tiny.yaml --task segment --data data --recipe quick.yaml --limit 8 --accelerator cpu"
     assert command(f"{line} --image-size 32 --stem-stride 2 --set pyramid_width=16 --out out") == 0
     trained = load("out")
     assert (trained.recipe.image_size, trained.recipe.longest_side) == (32, 48)

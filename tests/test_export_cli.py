@@ -29,13 +29,7 @@ def trained(tmp_path: Path) -> Checkpoint:
     names = tuple(sorted(COLOURS))
     history = (EpochRecord(1, 0.5, 71.5, 100.0, 0.1, 2.0),)
     saved = Checkpoint(
-        dict(network.state_dict()),
-        names,
-        RECIPE,
-        history,
-        name="mine",
-        data={"name": "squares"},
-        arch=arch,
+        dict(network.state_dict()), names, RECIPE, history, arch=arch, name="mine", data={"name": "squares"}
     )
     (tmp_path / "trained").mkdir()
     checkpoint.save(saved, tmp_path / "trained" / checkpoint.BEST)

@@ -135,7 +135,7 @@ class FakeTimings:
     def __init__(self) -> None:
         self.models: Mapping[str, Any] = {}
 
-    def __call__(self, models: Mapping[str, Any], *_: Any) -> dict[str, MeasuredNetwork]:
+    def __call__(self, models: Mapping[str, Any], *_: Any, **__: Any) -> dict[str, MeasuredNetwork]:
         self.models = models
         return {
             name: MeasuredNetwork((2.0, 1.9, 2.2), (2.1, 2.0, 2.3), (4.0, 4.1, 4.0), 2.5, 1.0)
@@ -146,7 +146,7 @@ class FakeTimings:
 @pytest.fixture
 def fake_timings(monkeypatch: pytest.MonkeyPatch) -> FakeTimings:
     fake = FakeTimings()
-    monkeypatch.setattr(measure, "_measure", fake)
+    monkeypatch.setattr(measuring, "measure_archs", fake)
     return fake
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from train_samples import squares
 
-CHAIN = ("describe", "train", "evaluate", "explain", "export", "measure")
+CHAIN = ("describe", "train", "evaluate", "explain", "export", "predict", "measure")
 README = Path(__file__).parents[1] / "README.md"
 
 

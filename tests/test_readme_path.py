@@ -30,7 +30,7 @@ SEARCH = "search --device rpi4 --budget 20ms --data photos --image-size 96 --ste
 TRAIN = "train RUN#1 --data photos --recipe small --out trained"
 FINETUNE = "train RUN#1 --data photos --recipe small-finetune --init trained --out finer"
 EXPORT = "export finer --out model.onnx --evaluate photos"
-"""As the README has them."""
+"""As the README has them, there for FOLDER."""
 
 SAID = re.compile(r"at (\d+) px, stem stride (\d+): ([\d.]+) ms on rpi4, (within|over) the 20 ms budget")
 
@@ -39,7 +39,7 @@ SAID = re.compile(r"at (\d+) px, stem stride (\d+): ([\d.]+) ms on rpi4, (within
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with photos of three colours, and trainings of a moment."""
     monkeypatch.chdir(tmp_path)
-    for name, value in {"EPOCHS": "1", "BATCH": "12", "WORKERS": "0", "DEVICE": "cpu"}.items():
+    for name, value in {"EPOCHS": "1", "BATCH": "12", "WORKERS": "0", "ACCELERATOR": "cpu"}.items():
         monkeypatch.setenv(f"HWNAS_TRAIN_{name}", value)
     monkeypatch.setenv("HWNAS_SEARCH_TRIALS", "60")
     squares(tmp_path / "photos")
@@ -54,6 +54,12 @@ def run(hwnas: Hwnas, line: str, *more: str) -> Answer:
 def predicted_ms(arch: Mapping[str, object]) -> float:
     """The network by the table itself, apart from what any step says."""
     return LatencyTable.load("rpi4").predict(ArchSpec.from_dict(arch)).value
+
+
+def test_these_are_the_commands_of_the_readme() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    for line in (SEARCH, TRAIN, FINETUNE, EXPORT):
+        assert f"    hwnas {line.replace('photos', 'FOLDER')}" in readme
 
 
 def test_the_budget_holds_from_the_search_to_the_measured_file(hwnas: Hwnas, here: Path) -> None:

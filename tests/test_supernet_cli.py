@@ -35,31 +35,31 @@ def test_from_training_to_a_front_and_a_network_trained_on(
     squares(Path("data"), train=40, test=4)
     Path("space.yaml").write_text(yaml_io.dump(SPACE.to_dict()))
     words = "supernet train --data data --space space.yaml --epochs 2 --batch 16 --lr 0.003 --limit 36 "
-    words += "--set held_back=9 --set calibration_images=12 --device cpu --out super"
+    words += "--set held_back=9 --set calibration_images=12 --accelerator cpu --out super"
     done = asked(hwnas, words + " --json")
     assert done.code == 0, done.err
     document = json.loads(done.out)
     assert len(document["history"]) == 2 and document["settings"]["lr"] == 0.003
     assert "epoch 2: loss" in done.err and "hwnas search" in done.err
     assert asked(hwnas, words).code == 2
-    resumed = asked(hwnas, "supernet train --data data --out super --resume --device cpu")
+    resumed = asked(hwnas, "supernet train --data data --out super --resume --accelerator cpu")
     assert resumed.code == 0 and "resuming after epoch 2 of 2" in resumed.err
 
     Path("net.yaml").write_text(Sandwich(SPACE).largest[0].to_yaml())
-    judged = asked(hwnas, "supernet evaluate super net.yaml --json --device cpu")
+    judged = asked(hwnas, "supernet evaluate super net.yaml --json --accelerator cpu")
     network = json.loads(judged.out)["networks"][0]
     assert network["name"] == "net" and network["images"] == 9
     assert network["estimate_percent"] is None and network["shared_loss"] > 0, "it was not calibrated"
-    assert "with shared weights" in asked(hwnas, "supernet evaluate super net.yaml --device cpu").out
+    assert "with shared weights" in asked(hwnas, "supernet evaluate super net.yaml --accelerator cpu").out
 
     trained = asked(
         hwnas,
         "train net.yaml --data data --recipe small --epochs 1 --image-size 16 --init supernet:super "
-        "--device cpu --workers 0 --out alone",
+        "--accelerator cpu --workers 0 --out alone",
     )
     assert trained.code == 0, trained.err
     assert "supernet super:" in trained.err and "freshly initialised" not in trained.err
-    few = asked(hwnas, "supernet calibrate super . --device cpu")
+    few = asked(hwnas, "supernet calibrate super . --accelerator cpu")
     assert few.code == 2 and "at least 4 trained networks, got 1" in few.err
     (row,) = read_log(Path("trainings.jsonl"), TRAININGS).rows
     sandwich = Sandwich(SPACE)
@@ -67,16 +67,16 @@ def test_from_training_to_a_front_and_a_network_trained_on(
     for number, arch in enumerate(others):  # the last one is in another space, and not used
         more = {**row, "id": arch.id, "arch": arch.to_dict(), "top1_percent": 50.0 + number}
         remember(more, Path("trainings.jsonl"))
-    enough = asked(hwnas, "supernet calibrate super . --device cpu --json")
+    enough = asked(hwnas, "supernet calibrate super . --accelerator cpu --json")
     assert json.loads(enough.out)["trainings"] == 7, enough.err
-    assert "expected when trained" in asked(hwnas, "supernet evaluate super net.yaml --device cpu").out
+    assert "expected when trained" in asked(hwnas, "supernet evaluate super net.yaml --accelerator cpu").out
 
-    tuned = "--data data --updates 2 --device cpu"
+    tuned = "--data data --updates 2 --accelerator cpu"
     unasked = asked(hwnas, f"supernet evaluate super net.yaml {tuned}")
     assert "after 2 updates of its own" in unasked.out and "expected" not in unasked.out, unasked.err
     assert asked(hwnas, f"supernet calibrate super . {tuned}").code == 0
     assert "expected when trained" in asked(hwnas, f"supernet evaluate super net.yaml {tuned}").out
-    without = asked(hwnas, "supernet evaluate super net.yaml --updates 2 --device cpu")
+    without = asked(hwnas, "supernet evaluate super net.yaml --updates 2 --accelerator cpu")
     assert without.code == 2 and "add --data DATA" in without.err
 
     for name, content in (("cut", b"{}"), ("pickle", b"\x80\x02")):
@@ -91,7 +91,7 @@ def test_a_search_asks_the_supernet(hwnas: Hwnas, tmp_path: Path, monkeypatch: p
     space = SPACE.to_dict()
     Path("space.yaml").write_text(yaml_io.dump(space))
     words = "supernet train --data data --space space.yaml --epochs 1 --batch 16 --limit 36 --out super "
-    words += "--set held_back=9 --set calibration_images=12 --device cpu --image-size 16 --stem-stride 4"
+    words += "--set held_back=9 --set calibration_images=12 --accelerator cpu --image-size 16 --stem-stride 4"
     assert asked(hwnas, words).code == 0
     # The search's networks see larger images than the supernet's, as a board's do.
     Path("board.yaml").write_text(yaml_io.dump({**space, "resolution": [224], "stem_stride": [16]}))
@@ -108,7 +108,7 @@ def test_a_search_asks_the_supernet(hwnas: Hwnas, tmp_path: Path, monkeypatch: p
         "estimates are of networks at 16 px, stem stride 4, 3 classes; latency and budget are of" in found.err
     )
     # Judged, they are smaller than on the board: other networks, which are predicted anew.
-    judged = asked(hwnas, "supernet evaluate super run --json --device cpu")
+    judged = asked(hwnas, "supernet evaluate super run --json --accelerator cpu")
     assert judged.code == 0 and "at 16 px, stem stride 4: " in judged.err and "within the 40 ms" in judged.err
     names = [one["name"] for one in json.loads(judged.out)["networks"]]
     assert names[0] == "run#1 at 16 px, stem stride 4"

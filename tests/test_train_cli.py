@@ -36,7 +36,7 @@ def run(line: str) -> int:
 
 
 def test_train_then_evaluate(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("train tiny.yaml --data data --recipe quick.yaml --epochs 2 --device cpu --json") == 0
+    assert run("train tiny.yaml --data data --recipe quick.yaml --epochs 2 --accelerator cpu --json") == 0
     printed = capsys.readouterr()
     document = json.loads(printed.out)
     assert document["schema"] == 1
@@ -45,19 +45,19 @@ def test_train_then_evaluate(inputs: Path, capsys: pytest.CaptureFixture[str]) -
     assert "next: hwnas evaluate trainings/tiny-1 --data data" in printed.err
     assert "hwnas export trainings/tiny-1 --evaluate data" in printed.err
 
-    assert run("evaluate trainings/tiny-1 --data data --device cpu --json") == 0
+    assert run("evaluate trainings/tiny-1 --data data --accelerator cpu --json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["top1_percent"] == document["best_top1_percent"]
     assert (found["images"], found["split"], found["epoch"]) == (24, "test", document["best_epoch"])
 
-    assert run("train tiny.yaml --data data --recipe quick.yaml --epochs 1 --device cpu") == 0
+    assert run("train tiny.yaml --data data --recipe quick.yaml --epochs 1 --accelerator cpu") == 0
     assert Path("trainings/tiny-2/result.json").exists(), "each training has a folder of its own"
     assert "top-1" in capsys.readouterr().out
 
 
 def test_flags_win_over_the_recipe(inputs: Path) -> None:
     flags = "--epochs 1 --batch 6 --lr 0.01 --image-size 32 --stem-stride 8 --limit 12 --seed 5"
-    assert run(f"train tiny.yaml --data data --recipe quick.yaml --out out --device cpu {flags}") == 0
+    assert run(f"train tiny.yaml --data data --recipe quick.yaml --out out --accelerator cpu {flags}") == 0
     trained = load("out")
     assert (trained.recipe.epochs, trained.recipe.batch_size, trained.recipe.seed) == (1, 6, 5)
     assert trained.recipe.peak_lr == pytest.approx(0.01)
@@ -68,7 +68,7 @@ def test_flags_win_over_the_recipe(inputs: Path) -> None:
 
 
 def test_any_field_of_the_recipe_can_be_set(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = "train tiny.yaml --data data --recipe quick.yaml --epochs 1 --device cpu"
+    line = "train tiny.yaml --data data --recipe quick.yaml --epochs 1 --accelerator cpu"
     assert run(f"{line} --out teacher") == 0
     settings = "--set teacher=teacher --set accumulate=2 --set weight_decay=0.032 --set precision=bf16"
     assert run(f"{line} --out out {settings}") == 0
@@ -89,7 +89,7 @@ def test_an_interrupted_training_goes_on_with_the_command_it_printed(
     inputs: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals, code: int
 ) -> None:
     (inputs / "long.yaml").write_text(PLAIN_RECIPE.to_yaml().replace("epochs: 6", "epochs: 20"))
-    command = "train tiny.yaml --data data --recipe long.yaml --limit 12 --out 'my run' --device cpu"
+    command = "train tiny.yaml --data data --recipe long.yaml --limit 12 --out 'my run' --accelerator cpu"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     line = [sys.executable, "-m", "hwnas", *shlex.split(command)]
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment) as process:
@@ -113,10 +113,10 @@ def test_an_interrupted_training_goes_on_with_the_command_it_printed(
 def test_resume_keeps_what_is_not_said_again_and_refuses_what_differs(
     inputs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("train tiny.yaml --data data --recipe quick.yaml --epochs 1 --limit 12 --device cpu") == 0
-    assert run("train tiny.yaml --data data --resume --device cpu") == 0
+    assert run("train tiny.yaml --data data --recipe quick.yaml --epochs 1 --limit 12 --accelerator cpu") == 0
+    assert run("train tiny.yaml --data data --resume --accelerator cpu") == 0
     assert "into trainings/tiny-1" in capsys.readouterr().err
-    assert run("train tiny.yaml --data data --resume --seed 9 --device cpu") == 2
+    assert run("train tiny.yaml --data data --resume --seed 9 --accelerator cpu") == 2
     assert "seed: 0 there, 9 asked for" in capsys.readouterr().err
 
 
@@ -132,7 +132,7 @@ def test_resume_keeps_what_is_not_said_again_and_refuses_what_differs(
         ("train tiny.yaml --data data --recipe quick.yaml --epochs 0", 2, "epochs: must be from 1"),
         ("train tiny.yaml --data data --recipe quick.yaml --lr nan", 2, "lr: must be above 0"),
         ("train tiny.yaml --data data --recipe quick.yaml --limit 2", 2, "each of the 3 classes an image"),
-        ("train tiny.yaml --data data --recipe quick.yaml --device tpu", 2, "--device must be"),
+        ("train tiny.yaml --data data --recipe quick.yaml --accelerator tpu", 2, "unknown accelerator 'tpu'"),
         ("train tiny.yaml --data data --recipe quick.yaml --stem-stride 5", 2, "stem_stride: must be"),
         ("train tiny.yaml --data data --recipe quick.yaml --init tiny.yaml", 6, "not a safetensors file"),
         ("train tiny.yaml --data data --recipe quick.yaml --resume", 2, "no training of tiny in trainings"),
@@ -152,7 +152,7 @@ def test_bad_input_is_answered_in_one_line(
 
 
 def test_evaluating_on_foreign_classes_names_them(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("train tiny.yaml --data data --recipe quick.yaml --epochs 1 --out out --device cpu") == 0
+    assert run("train tiny.yaml --data data --recipe quick.yaml --epochs 1 --out out --accelerator cpu") == 0
     Path("data/test/red").rename("data/test/violet")
-    assert run("evaluate out --data data --device cpu") == 2
+    assert run("evaluate out --data data --accelerator cpu") == 2
     assert "'violet' in 'test', which is not among 'blue', 'green', 'red'" in capsys.readouterr().err

@@ -173,7 +173,7 @@ def test_a_named_set_is_trained_on_and_evaluated(
     monkeypatch.chdir(tmp_path)
     Path("tiny.yaml").write_text(ARCH.to_yaml())
     Path("quick.yaml").write_text(RECIPE.to_yaml())
-    line = ["--data", f"oxford-pet:{tmp_path}", "--device", "cpu"]
+    line = ["--data", f"oxford-pet:{tmp_path}", "--accelerator", "cpu"]
     assert main(["train", "tiny.yaml", *line, "--recipe", "quick.yaml", "--epochs", "1", "--batch", "6"]) == 0
     assert main(["evaluate", "trainings/tiny-1", *line]) == 0
     assert "on 4 images of 'test'" in capsys.readouterr().out

@@ -31,7 +31,7 @@ def train(run: str, asked: argparse.Namespace) -> None:
     out = asked.work / run.replace(":", "-")
     command = [
         *(sys.executable, "-m", "hwnas", "dense", "train", arch, "--task", task, "--data", str(asked.data)),
-        *("--recipe", "small", "--epochs", str(asked.epochs), "--device", asked.device),
+        *("--recipe", "small", "--epochs", str(asked.epochs), "--accelerator", asked.device),
         *("--stem-stride", "8", "--workers", "0", "--out", str(out), "--resume"),
     ]
     if not (out / "result.json").exists():

@@ -66,9 +66,9 @@ def steps(given: argparse.Namespace) -> Iterator[Step]:
         name, arch, *words = step.split()
         epochs = {"teacher": given.teacher_epochs, "finer": given.finer_epochs}.get(name, given.epochs)
         settings = ["--data", DATA, *words, "--stem-stride", "8", "--batch", "64", "--epochs", str(epochs)]
-        yield Step("train", name, ["train", arch, *settings, "--device", "cpu", "--out", name])
+        yield Step("train", name, ["train", arch, *settings, "--accelerator", "cpu", "--out", name])
     for name in (step.split()[0] for step in TRAININGS):
-        yield Step("evaluate", f"evaluate {name}", ["evaluate", name, "--data", DATA, "--device", "cpu"])
+        yield Step("evaluate", f"evaluate {name}", ["evaluate", name, "--data", DATA, "--accelerator", "cpu"])
     yield Step("explain", "explain", ["explain", "finer", "--data", DATA, "--out", "explained"])
     for name, words in FORMATS.items():
         yield Step("export", f"export {name}", ["export", "finer", *words, "--evaluate", DATA])

@@ -24,7 +24,7 @@ from hwnas.cli.training import (
     SetOption,
     StemStrideOption,
     Terminal,
-    TrainingDeviceOption,
+    AcceleratorOption,
     WorkersOption,
     chosen_recipe,
     default_folder,
@@ -96,7 +96,7 @@ def train(
     ] = None,
     workers: WorkersOption = None,
     seed: SeedOption = None,
-    device: TrainingDeviceOption = "auto",
+    accelerator: AcceleratorOption = "auto",
     over_budget: OverBudgetOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
@@ -136,11 +136,11 @@ def train(
         "recipe": recipe,
         "init": init,
         "limit": limit,
-        "device": device if device != "auto" else None,
+        "accelerator": accelerator if accelerator != "auto" else None,
     }
     again = resume_command("dense train", arch, data, folder, options)
     callback = Terminal()
-    on = training_device(device)
+    on = training_device(accelerator)
     is_first = int(os.environ.get("RANK", "0")) == 0
     changed = changes.of(chosen, longest_side=_longest(chosen, image_size))
     trained = changed.adapted(spec)
@@ -196,7 +196,7 @@ def evaluate(
         ),
     ],
     data: CocoOption,
-    device: TrainingDeviceOption = "auto",
+    accelerator: AcceleratorOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Say how good a detector or a segmentation network is on DATA's val images, or test."""
@@ -207,7 +207,7 @@ def evaluate(
     trained = checkpoints.load(checkpoint)
     for reason in trained.skipped:
         sys.stderr.write(f"{reason}; taking another checkpoint of that training\n")
-    found = loop.evaluate_checkpoint(trained, Path(data), device=training_device(device))
+    found = loop.evaluate_checkpoint(trained, Path(data), device=training_device(accelerator))
     for name, reason in found.unreadable:
         sys.stderr.write(f"left out: {name}: {reason}\n")
     if as_json:

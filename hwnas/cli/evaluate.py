@@ -10,7 +10,7 @@ import typer
 
 from hwnas.cli.common import JsonOption, emit_json
 from hwnas.cli.train import DataOption
-from hwnas.cli.training import TrainingDeviceOption, require_packages, training_device
+from hwnas.cli.training import AcceleratorOption, require_packages, training_device
 
 __all__ = ["command"]
 
@@ -21,7 +21,7 @@ def command(
         typer.Argument(metavar="CKPT", help="A training's folder (its best network) or a .safetensors file."),
     ],
     data: DataOption,
-    device: TrainingDeviceOption = "auto",
+    accelerator: AcceleratorOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Say how accurate a trained network is: top-1 and top-5 on DATA's val images, or test."""
@@ -34,7 +34,7 @@ def command(
     for reason in trained.skipped:
         sys.stderr.write(f"{reason}; taking another checkpoint of that training\n")
     images = open_images(Path(data))
-    found = evaluate_checkpoint(trained, images, device=training_device(device))
+    found = evaluate_checkpoint(trained, images, device=training_device(accelerator))
     for name, reason in found.unreadable:
         sys.stderr.write(f"left out: {name}: {reason}\n")
     if as_json:

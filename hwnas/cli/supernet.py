@@ -23,7 +23,7 @@ from hwnas.cli.training import (
     SetOption,
     StemStrideOption,
     Terminal,
-    TrainingDeviceOption,
+    AcceleratorOption,
     default_folder,
     require_packages,
     resume_command,
@@ -85,7 +85,7 @@ def train(
     ] = None,
     settings: SetOption = None,
     seed: SeedOption = None,
-    device: TrainingDeviceOption = "auto",
+    accelerator: AcceleratorOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Train weights that all networks of a space share, on a folder (or a tar) of images.
@@ -115,9 +115,9 @@ def train(
         "max_macs": max_macs,
         "set": settings,
         "seed": seed,
-        "device": device if device != "auto" else None,
+        "accelerator": accelerator if accelerator != "auto" else None,
     }
-    on = training_device(device)
+    on = training_device(accelerator)
     callback = Terminal()
     if int(os.environ.get("RANK", "0")) == 0:
         callback.note(f"training a supernet for the space '{asked.name}' on {on} into {folder}")
@@ -172,7 +172,7 @@ def evaluate(
     ],
     data: TuningDataOption = None,
     updates: UpdatesOption = None,
-    device: TrainingDeviceOption = "auto",
+    accelerator: AcceleratorOption = "auto",
     over_budget: OverBudgetOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
@@ -191,7 +191,7 @@ def evaluate(
     from hwnas.space.changes import renamed
     from hwnas.supernet.calibration import Calibration
 
-    evaluator = _evaluator(path, device, data, updates)
+    evaluator = _evaluator(path, accelerator, data, updates)
     named: dict[str, ArchSpec] = {}
     promises: dict[str, Promise | None] = {}
     for name, subject in subjects(arch).items():
@@ -257,7 +257,7 @@ def calibrate(
     ],
     data: TuningDataOption = None,
     updates: UpdatesOption = None,
-    device: TrainingDeviceOption = "auto",
+    accelerator: AcceleratorOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Learn from finished trainings what the loss with shared weights says of networks trained alone.
@@ -271,7 +271,7 @@ def calibrate(
     from hwnas.supernet.calibration import Calibration, comparable
     from hwnas.train.trainings import read_trainings
 
-    evaluator = _evaluator(path, device, data, updates)
+    evaluator = _evaluator(path, accelerator, data, updates)
     known = comparable(read_trainings(Path(trainings)), evaluator)
     Calibration.require_enough(len(known.archs))
     evaluated = evaluator.evaluate(known.archs)
@@ -293,12 +293,12 @@ def calibrate(
     )
 
 
-def _evaluator(path: str, device: str, data: str | None, updates: int | None) -> SubnetEvaluator:
+def _evaluator(path: str, accelerator: str, data: str | None, updates: int | None) -> SubnetEvaluator:
     from hwnas.supernet.evaluator import SubnetEvaluator
 
     if updates is not None and data is None:
         raise UsageError("--updates needs the images that the supernet was trained on: add --data DATA")
-    return SubnetEvaluator.load(path, device=training_device(device), data=data, updates=updates)
+    return SubnetEvaluator.load(path, device=training_device(accelerator), data=data, updates=updates)
 
 
 def _before(folder: Path, resume: bool) -> tuple[Settings, SearchSpace | str, int | None]:

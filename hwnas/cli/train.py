@@ -25,7 +25,7 @@ from hwnas.cli.training import (
     SetOption,
     StemStrideOption,
     Terminal,
-    TrainingDeviceOption,
+    AcceleratorOption,
     WorkersOption,
     chosen_recipe,
     default_folder,
@@ -80,7 +80,7 @@ def command(
     limit: LimitOption = None,
     workers: WorkersOption = None,
     seed: SeedOption = None,
-    device: TrainingDeviceOption = "auto",
+    accelerator: AcceleratorOption = "auto",
     over_budget: OverBudgetOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
@@ -118,14 +118,14 @@ def command(
     )
     chosen, saved_limit = _chosen_recipe(recipe, folder if resume else None)
     limit = saved_limit if limit is None else limit
-    on = training_device(device)
+    on = training_device(accelerator)
     images = open_images(Path(data))
     options: dict[str, Any] = {
         **changes.options(),
         "recipe": recipe,
         "init": init,
         "limit": limit,
-        "device": device if device != "auto" else None,
+        "accelerator": accelerator if accelerator != "auto" else None,
     }
     again = resume_command("train", arch, data, folder, options)
     callback = Terminal()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hwnas.train.recipe import Recipe as ClassifierRecipe
 
 __all__ = [
+    "AcceleratorOption",
     "BatchOption",
     "Changes",
     "EpochsOption",
@@ -38,7 +39,6 @@ __all__ = [
     "SetOption",
     "StemStrideOption",
     "Terminal",
-    "TrainingDeviceOption",
     "WorkersOption",
     "chosen_recipe",
     "default_folder",
@@ -50,10 +50,12 @@ __all__ = [
     "with_fields",
 ]
 
-TrainingDeviceOption = Annotated[
+AcceleratorOption = Annotated[
     str,
     typer.Option(
-        "--device", metavar="cpu|cuda|auto", help="Where to compute; auto takes a GPU if there is one."
+        "--accelerator",
+        metavar="cpu|cuda|auto",
+        help="Where to compute; auto uses a GPU if there is one. Earlier name: --device.",
     ),
 ]
 InitOption = Annotated[
