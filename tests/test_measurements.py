@@ -18,7 +18,7 @@ from nn_archs import SHVIT_LIKE
 from train_samples import ARCH, COLOURS, RECIPE
 
 from hwnas import plugins
-from hwnas.cli import measure
+from hwnas.api import measuring
 from hwnas.errors import FileFormatError, UsageError
 from hwnas.export.exported_file import find_exported
 from hwnas.export.timing.random_weights import randomise

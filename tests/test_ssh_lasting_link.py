@@ -104,7 +104,7 @@ def test_after_a_lost_link_the_companion_is_loaded_and_the_cell_timed_again() ->
     assert board.calls[2:] == ["measure a", "close", "start", "companion c", "measure a"]
     assert board.said == [
         "the link is lost. Waiting for it for up to 10 minutes",
-        "the board is back; going on",
+        "the board is back; continuing",
     ]
 
 
@@ -132,7 +132,7 @@ def test_a_board_that_was_started_anew_is_warmed_up_first() -> None:
     board.on_sleep = lambda: setattr(board, "boot", "second")
     measure(link)
     assert board.calls[2:] == ["close", "start", "measure a", "measure a"]
-    assert board.said[-1] == "the board was started anew: it is warmed up again"
+    assert board.said[-1] == "the board rebooted: warming up again"
     measure(link)
     assert board.calls[6:] == ["measure a"]
 

@@ -89,7 +89,7 @@ def export(
     from hwnas.predictors.latency.measurements import recorded
 
     if isinstance(batch, str) and batch != "dynamic":
-        raise UsageError(f"batch must be a whole number from 1, or 'dynamic', got '{batch}'")
+        raise UsageError(f"invalid batch '{batch}': give a whole number from 1, or 'dynamic'")
     settings = ExportSettings(
         model_format=format,
         batch="dynamic" if isinstance(batch, str) else batch,

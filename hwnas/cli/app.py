@@ -20,35 +20,37 @@ from typing import Annotated, Any
 import typer
 
 from hwnas import __version__
+from hwnas.cli import help as help_texts
+from hwnas.cli import renamed
 from hwnas.errors import FileFormatError, HwnasError, UsageError, did_you_mean
 
 __all__ = ["VERBS", "main"]
 
 VERBS: Mapping[str, str] = {
-    "search": "Search the networks that fit a budget on a device.",
+    "search": "Find networks within a latency budget on a device.",
     "report": "Write the HTML report of a run.",
     "compare": "Compare runs: fronts, hypervolume, coverage, settings.",
     "space": "Describe, create and check search spaces.",
-    "describe": "Say what a network costs: size, MACs, latency, op by op.",
-    "models": "List the published networks at hand.",
-    "devices": "List the devices at hand, and how good each one's table is.",
-    "train": "Train a network on a folder of images.",
+    "describe": "Show the cost of a network: size, MACs, latency per op.",
+    "models": "List the published networks.",
+    "train": "Train a network on your images.",
     "train-many": "Train several networks, stop weak ones early.",
-    "evaluate": "Say how accurate a trained network is.",
-    "supernet": "Train weights that networks of a space share; judge by them.",
-    "dense": "Train and judge detectors and segmentation networks.",
-    "explain": "Show what a network looks at, and how alike its heads are.",
-    "export": "Write a network for a runtime: ONNX, OpenVINO, ncnn, torch.",
+    "evaluate": "Measure the accuracy of a trained network.",
+    "supernet": "Train one set of weights for all networks of a space.",
+    "dense": "Train and evaluate detectors and segmentation networks.",
+    "explain": "Show what a network attends to, and how similar its heads are.",
+    "export": "Export a network to ONNX, OpenVINO, ncnn or torch.",
     "predict": "Classify, detect or segment photos with an exported file.",
-    "measure": "Time whole networks, beside what was predicted.",
+    "devices": "List the devices and the accuracy of their latency tables.",
+    "measure": "Measure whole networks beside their prediction.",
     "table": "Build, check and show latency tables.",
-    "doctor": "Say what is missing here, and the command that mends it.",
+    "doctor": "Diagnose the setup and suggest fixes.",
 }
 """Every verb, in the order of the help, and its line there. `hwnas/cli/<verb>.py` holds it: a
 function `command`, or a group `app`."""
 
-RENAMED: Mapping[str, str] = {"contest": "train-many"}
-"""Earlier names of verbs, which still work."""
+COMPLETE = "_HWNAS_COMPLETE"
+"""The variable in which a shell asks for completions."""
 
 EXIT_INTERNAL = 1
 EXIT_USAGE = 2
@@ -56,10 +58,11 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_PIPE = 128 + signal.SIGPIPE
 EXIT_TERMINATED = 128 + signal.SIGTERM
 
-_HELP = "Find the vision transformer that runs within your budget on your board."
+_HELP = "Find the most accurate vision transformer within your latency budget on your board."
 _EPILOG = (
-    "Every option can come from the environment (HWNAS_SEARCH_TRIALS=500) or from a file "
-    "(--config FILE.yaml with 'search: {trials: 500}'); a flag wins over both, the environment over the file."
+    "'hwnas VERB --help' ends with two examples. Options also come from the environment "
+    "(HWNAS_SEARCH_TRIALS=500) or from a file (--config FILE.yaml with 'search: {trials: 500}'). "
+    "A flag wins over both, the environment over the file."
 )
 
 
@@ -95,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         what = " ".join(f"{type(error).__name__}: {error}".split())
         return _complain(
-            f"a mistake in hwnas: {what} (HWNAS_TRACEBACK=1 shows where; please report it)", EXIT_INTERNAL
+            f"internal error: {what}. HWNAS_TRACEBACK=1 shows where; please report it", EXIT_INTERNAL
         )
 
 
@@ -104,9 +107,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     arguments, config = _without_config(arguments)
+    if os.environ.get(COMPLETE):
+        asked = f"{os.environ.get('COMP_WORDS', '')} {os.environ.get('_TYPER_COMPLETE_ARGS', '')}".split()
+        return help_texts.complete(_command(next((word for word in asked if word in VERBS), None)), COMPLETE)
     verb = next((argument for argument in arguments if not argument.startswith("-")), None)
-    if verb is not None and verb in RENAMED:
-        arguments[arguments.index(verb)] = verb = RENAMED[verb]
+    arguments = renamed.with_current_names(arguments, verb)
+    verb = renamed.VERBS.get(verb or "", verb)
     command = _command(verb)
     context: dict[str, Any] = {"auto_envvar_prefix": "HWNAS"}
     if config is not None:
@@ -127,7 +133,7 @@ def _run(arguments: list[str]) -> int:
 def _command(verb: str | None) -> Any:
     """The whole application, of which only `verb` can do anything: no other file is imported."""
     application = typer.Typer(
-        add_completion=False,
+        cls=help_texts.ThemedGroup,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -142,6 +148,8 @@ def _command(verb: str | None) -> Any:
         else:
             application.command(name, short_help=line)(module.command)
     command = typer.main.get_command(application)
+    if verb in VERBS:
+        help_texts.with_examples(command.commands[verb], verb)
     _hide_variables(command)
     return command
 
@@ -166,7 +174,7 @@ def _root(
         ),
     ] = False,
     config: Annotated[
-        str | None, typer.Option("--config", metavar="FILE.yaml", help="Options by verb, from a file.")
+        str | None, typer.Option("--config", metavar="FILE.yaml", help="File with options for each verb.")
     ] = None,
 ) -> None:
     """Taken before any verb; `config` is read before typer sees it and stands here for the help."""
@@ -243,6 +251,8 @@ def _checked_options(config: Path, where: str, options: Mapping[str, Any], comma
         key = str(option).replace("_", "-")
         if option in subcommands and isinstance(value, dict):
             checked[option] = _checked_options(config, f"{where}.{option}", value, subcommands[option])
+        elif key == "device" and key not in parameters and "accelerator" in parameters:
+            checked[parameters["accelerator"]] = value  # its earlier name
         elif key in parameters or option in parameters:
             checked[parameters.get(key, parameters.get(option, ""))] = value
         else:
@@ -258,7 +268,7 @@ def _usage_text(error: typer.TyperException) -> str:
     """What typer has to say, with the command that says more."""
     context = getattr(error, "ctx", None)
     text = " ".join(error.format_message().split())
-    return text if context is None else f"{text.rstrip('.')} ('{context.command_path} --help' says more)"
+    return text if context is None else f"{text.rstrip('.')}. See '{context.command_path} --help'"
 
 
 def _complain(text: str, code: int) -> int:

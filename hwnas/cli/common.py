@@ -32,14 +32,14 @@ ArchArgument = Annotated[
     str,
     typer.Argument(
         metavar="ARCH",
-        help="A preset's name, an architecture file (YAML), RUN#2 for the second network of a run's "
-        "front, RUN#ID, or a checkpoint.",
+        help="Preset, architecture file (YAML), RUN#2 (second network of a run's front), RUN#ID, or "
+        "checkpoint.",
     ),
 ]
 DeviceOption = Annotated[
     str | None,
     typer.Option(
-        "--device", metavar="DEVICE", help="A device, as 'hwnas devices' lists them, or a table's file."
+        "--device", metavar="DEVICE", help="Device, e.g. rpi4 ('hwnas devices' lists them), or a table file."
     ),
 ]
 HostOption = Annotated[
@@ -47,12 +47,12 @@ HostOption = Annotated[
     typer.Option(
         "--host",
         metavar="HOST",
-        help="The board: user@board or a name of ~/.ssh/config; 'local' is this machine.",
+        help="Board, e.g. pi@raspberrypi or a name of ~/.ssh/config; local is this machine.",
     ),
 ]
 JsonOption = Annotated[
     bool,
-    typer.Option("--json", allow_from_autoenv=False, help="Print one JSON document and nothing else."),
+    typer.Option("--json", allow_from_autoenv=False, help="Print one JSON document only."),
 ]
 OverBudgetOption = Annotated[
     str,

@@ -18,25 +18,21 @@ __all__ = ["command"]
 def command(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN RUN...", help="The folders that 'hwnas search' wrote."),
+        typer.Argument(metavar="RUN RUN...", help="Run directories, e.g. runs/a runs/b."),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE.html", help="Write the comparison there, too.")
+        Path | None, typer.Option("--out", metavar="FILE.html", help="HTML file for the comparison.")
     ] = None,
     allow_mismatch: Annotated[
         bool,
-        typer.Option(
-            "--allow-mismatch", help="Compare runs of other devices, tables or estimators all the same."
-        ),
+        typer.Option("--allow-mismatch", help="Compare runs even if devices, tables or estimators differ."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare runs that ask for the same: samplers, seeds, spaces, budgets.
+    """Compare runs with the same targets: samplers, seeds, spaces, budgets.
 
-    Shows the fronts over each other, the hypervolume against one reference point, how much of each front
-    the others cover, and which settings differ.
-
-    Example: hwnas compare runs/rpi4-20ms-1 runs/rpi4-20ms-2 --out both.html
+    Shows the fronts together, the hypervolume against one reference point, the coverage of each front by
+    the others, and the settings that differ.
     """
     from hwnas.io.atomic import write_atomically
     from hwnas.report.compare_page import comparison_document, comparison_html

@@ -13,6 +13,7 @@ import typer
 from hwnas import plugins
 from hwnas.cli.common import ArchArgument, JsonOption, OverBudgetOption, emit_json
 from hwnas.cli.training import (
+    AcceleratorOption,
     BatchOption,
     Changes,
     EpochsOption,
@@ -24,7 +25,6 @@ from hwnas.cli.training import (
     SetOption,
     StemStrideOption,
     Terminal,
-    AcceleratorOption,
     WorkersOption,
     chosen_recipe,
     default_folder,
@@ -48,8 +48,8 @@ CocoOption = Annotated[
     typer.Option(
         "--data",
         metavar="DATA",
-        help="COCO format: DATA/train/annotations.json and DATA/train/images/, val (or test) alike; or "
-        "DATA/annotations.json and DATA/images/; or COCO as it is unpacked.",
+        help="Images in COCO format: DATA/train/annotations.json and DATA/train/images/, the same for "
+        "val (or test); or DATA/annotations.json and DATA/images/; or COCO's own folders.",
     ),
 ]
 
@@ -62,7 +62,7 @@ def train(
         typer.Option(
             "--task",
             metavar="detect|instance|segment",
-            help="RetinaNet, Mask R-CNN, or a class for every pixel.",
+            help="Task: detect (RetinaNet), instance (Mask R-CNN) or segment (a class per pixel).",
         ),
     ],
     data: CocoOption,
@@ -71,7 +71,7 @@ def train(
         typer.Option(
             "--recipe",
             metavar="RECIPE",
-            help=f"One of hwnas (coco, small) or a YAML file; without it {DEFAULT_RECIPE}.",
+            help="Training recipe: coco (default), small, or a YAML file.",
         ),
     ] = None,
     out: OutOption = None,
@@ -81,7 +81,7 @@ def train(
         typer.Option(
             "--init",
             metavar="WEIGHTS",
-            help="Start from weights: as in hwnas train for the backbone, or a dense training.",
+            help="Initial weights: as in hwnas train for the backbone, or a dense training.",
         ),
     ] = None,
     settings: SetOption = None,
@@ -92,7 +92,7 @@ def train(
     stem_stride: StemStrideOption = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", metavar="N", help="Train on N images only, drawn by the seed."),
+        typer.Option("--limit", metavar="N", help="Number of training images, drawn by the seed."),
     ] = None,
     workers: WorkersOption = None,
     seed: SeedOption = None,
@@ -102,11 +102,9 @@ def train(
 ) -> None:
     """Train a detector or a segmentation network with ARCH as its backbone.
 
-    For an ARCH of a run, the backbone is predicted anew at this image size, without the task's head; training
-    stops if that alone exceeds the run's budget, unless --over-budget is ok. After each epoch a checkpoint
-    is on the disk; whatever stops the training, --resume repeats at most one epoch.
-
-    Example: hwnas dense train uniform-t --task instance --data coco --init published
+    For a network of a run, the latency of the backbone is predicted again at this image size, without the
+    task's head; training stops when it exceeds the run's budget, unless --over-budget is ok. A checkpoint
+    is written after each epoch; --resume repeats one epoch at most.
     """
     _require_packages()
     from hwnas.named import promise_of_weights, resolve_promised, start_of
@@ -192,14 +190,14 @@ def evaluate(
     checkpoint: Annotated[
         str,
         typer.Argument(
-            metavar="CKPT", help="A dense training's folder (its best network) or one file of it."
+            metavar="CKPT", help="Folder of a dense training (its best network), or a file of it."
         ),
     ],
     data: CocoOption,
     accelerator: AcceleratorOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Say how good a detector or a segmentation network is on DATA's val images, or test."""
+    """Measure average precision or mean IoU on the val images, or test."""
     _require_packages()
     from hwnas.dense import checkpoint as checkpoints
     from hwnas.dense import trainer as loop

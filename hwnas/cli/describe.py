@@ -16,9 +16,9 @@ __all__ = ["command"]
 
 
 def command(arch: ArchArgument, device: DeviceOption = None, as_json: JsonOption = False) -> None:
-    """Say what a network costs: parameters, MACs, memory and, with --device, its latency, op by op.
+    """Show the cost of a network: parameters, MACs, memory and, with --device, latency per op.
 
-    Nothing is measured: a latency is read from the device's table, which is measured or estimated.
+    Nothing is measured here: the latency comes from the device's table, which is measured or estimated.
     """
     from hwnas.named import dense_checkpoint, resolve_arch
 

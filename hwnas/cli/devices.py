@@ -14,13 +14,12 @@ __all__ = ["command"]
 
 
 def command(as_json: JsonOption = False) -> None:
-    """List the devices: each is a board with a runtime, its version and a number of threads.
+    """List the devices: each is a board with a runtime, its version and settings.
 
-    'measured' tables were timed on the board itself, 'transferred' ones were made from a few networks
-    measured on it and from the tables of others, 'estimated' ones were fitted on published latencies. The
-    error is that on whole networks which the table was not fitted on. A value in brackets is inferred: the
-    source of an estimated table does not state it (--json has the reasons). A batch above 1 is a profile of
-    throughput: its milliseconds are those of a run, the whole batch.
+    Tables are measured (timed on the board), transferred (from a few networks measured on it and tables of
+    other devices) or estimated (fitted to published latencies). The error is the mean on networks that the
+    table was not fitted on. Brackets mark values that the source does not state; --json has the reasons.
+    With a batch above 1, milliseconds are for the whole batch.
     """
     from hwnas.predictors.latency import device_names, find_table, read_summary
 

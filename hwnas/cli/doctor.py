@@ -1,4 +1,4 @@
-"""`hwnas doctor`: what is missing on this machine or on a board, and the command that mends it."""
+"""`hwnas doctor`: what is missing on this machine or on a board, and how to fix it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SIGNS = {"ok": "ok", "note": "note", "warning": "WARNING", "blocking": "BLOCKIN
 
 def command(
     host: HostOption = "local",
-    runtime: Annotated[str, typer.Option(help="What is to execute networks on the board.")] = "onnxruntime",
+    runtime: Annotated[str, typer.Option(help="Runtime for the board.")] = "onnxruntime",
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is missing or odd here or on a board, and the command that mends it.
+    """Diagnose the setup here or on a board, and suggest fixes.
 
-    Nothing is changed; on a board the agent's own files are put under ~/.cache/hwnas. Exits with 0
-    when a search can run here, or the board can be measured, warnings or not; with 2 when something
-    blocks it; with 4 when the board cannot be reached. Example: hwnas doctor --host pi@raspberrypi
+    Nothing is changed; on a board, the agent's own files go to ~/.cache/hwnas. The exit code is 0 when a
+    search can run here or the board can be measured, 2 when something blocks it, and 4 when the board
+    cannot be reached.
     """
     from hwnas import doctor
 

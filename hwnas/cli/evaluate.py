@@ -18,13 +18,13 @@ __all__ = ["command"]
 def command(
     checkpoint: Annotated[
         str,
-        typer.Argument(metavar="CKPT", help="A training's folder (its best network) or a .safetensors file."),
+        typer.Argument(metavar="CKPT", help="Training folder (its best network) or a .safetensors file."),
     ],
     data: DataOption,
     accelerator: AcceleratorOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Say how accurate a trained network is: top-1 and top-5 on DATA's val images, or test."""
+    """Measure the top-1 and top-5 accuracy of a trained network on the val images, or test."""
     require_packages()
     from hwnas.data.sources import open_images
     from hwnas.train.checkpoint import load

@@ -23,45 +23,44 @@ def command(
         str,
         typer.Argument(
             metavar="CKPT|ARCH",
-            help="A checkpoint, for its trained weights; or a preset, an architecture file (YAML) or RUN#2.",
+            help="Checkpoint with trained weights; or a preset, an architecture file (YAML) or RUN#2.",
         ),
     ],
     image: Annotated[
         list[Path] | None,
-        typer.Option("--image", metavar="FILE", help="An image to explain; may be given several times."),
+        typer.Option("--image", metavar="FILE", help="Image to explain. Repeatable."),
     ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
             "--data",
             metavar="DATA",
-            help="Compare heads on 128 of DATA's val images (or test), instead of on --image.",
+            help="Compare heads on 128 val images (or test) of DATA. Default: on --image.",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Where pictures go; explained/NAME by default."),
+        typer.Option("--out", metavar="DIR", help="Folder for the pictures (explained/NAME)."),
     ] = None,
     wanted: Annotated[
         str | None,
         typer.Option(
             "--class",
             metavar="CLASS",
-            help="The class that Grad-CAM explains, by number or name; the likeliest by default.",
+            help="Class that Grad-CAM explains, by number or name. Default: the likeliest.",
         ),
     ] = None,
     init: Annotated[
         str | None,
         typer.Option(
-            "--init", metavar="WEIGHTS", help="Weights for an ARCH that is no checkpoint, as in hwnas train."
+            "--init",
+            metavar="WEIGHTS",
+            help="Initial weights for an ARCH without a checkpoint, as in hwnas train.",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a network looks at: Grad-CAM and attention maps as PNG, and how alike its heads are.
-
-    Example: hwnas explain trainings/uniform-t-1 --image cat.jpg --data cifar10.tar.xz
-    """
+    """Write Grad-CAM and attention maps as PNG, and measure the similarity of the heads."""
     images = image or []
     if not images and data is None:
         raise UsageError("there is nothing to look at: give --image FILE, or --data DATA to compare heads")

@@ -30,8 +30,8 @@ def command(
         str,
         typer.Argument(
             metavar="ARCH|CKPT",
-            help="A checkpoint, for its trained weights; or a preset, an architecture file (YAML) or RUN#2, "
-            "with random weights, which is enough for timing.",
+            help="Checkpoint with trained weights; or a preset, an architecture file (YAML) or RUN#2 with "
+            "random weights, which is enough for timing.",
         ),
     ],
     out: Annotated[
@@ -39,7 +39,7 @@ def command(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="The file to write, replaced if there; CKPT's name and the format's ending by default.",
+            help="File to write. Default: the name of CKPT with the format's ending.",
         ),
     ] = None,
     model_format: Annotated[
@@ -50,29 +50,32 @@ def command(
             help="File format: onnx, openvino, ncnn or exported-program (torch).",
         ),
     ] = "onnx",
-    batch: Annotated[
-        str, typer.Option("--batch", metavar="N|dynamic", help="Images at once, or any number of them.")
-    ] = "1",
+    batch: Annotated[str, typer.Option("--batch", metavar="N|dynamic", help="Batch size, or dynamic.")] = "1",
     precision: Annotated[
         str,
-        typer.Option("--precision", metavar="fp32|int8", help="int8 is ONNX, and asks for --calibration."),
+        typer.Option(
+            "--precision",
+            metavar="fp32|int8",
+            help="Numeric precision: fp32 or int8 (ONNX, needs --calibration).",
+        ),
     ] = "fp32",
     calibration: Annotated[
         Path | None,
         typer.Option(
-            "--calibration", metavar="DATA", help="Images that show how large activations get, 128 of them."
+            "--calibration", metavar="DATA", help="Calibration images for int8; 128 of them are used."
         ),
     ] = None,
     evaluate: Annotated[
         Path | None,
-        typer.Option("--evaluate", metavar="DATA", help="Labelled images: the accuracy before and after."),
+        typer.Option("--evaluate", metavar="DATA", help="Labelled images for the accuracy before and after."),
     ] = None,
     preprocess: Annotated[
         str,
         typer.Option(
             "--preprocess",
             metavar="outside|inside",
-            help="inside: the file takes RGB pixels, uint8 (N, side, side, 3), and gives probabilities.",
+            help="Where pixels are normalised. inside: the file takes RGB pixels, uint8 (N, side, side, "
+            "3), and returns probabilities.",
         ),
     ] = "outside",
     input_size: Annotated[
@@ -80,7 +83,7 @@ def command(
         typer.Option(
             "--input-size",
             metavar="WxH",
-            help="Input of a detector or segmentation network, e.g. 640x480; a square by default.",
+            help="Input size of a detector or segmentation network, e.g. 640x480. Default: a square.",
         ),
     ] = None,
     opset: Annotated[
@@ -89,13 +92,12 @@ def command(
     over_budget: OverBudgetOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
-    """Write a network as ONNX, OpenVINO, ncnn or a torch program, and a model card beside it.
+    """Export a network as ONNX, OpenVINO, ncnn or a torch program, with a model card.
 
-    The weights are inside, BatchNorm is folded, and the format's runtime must give torch's logits:
-    otherwise no file is written. The file's own metadata say how photos are prepared and what the classes
-    are called. Input `images` (N, 3, side, side), output `logits` (N, classes). A network of a run is
-    predicted for the run's devices; one that was changed since and exceeds the run's budget is not written
-    unless --over-budget is ok.
+    The file has the weights inside and BatchNorm folded. It is written only when the runtime's logits equal
+    torch's. Its metadata hold preprocessing, class names and architecture. Input `images` (N, 3, side,
+    side), output `logits` (N, classes). A network that was changed since its run and exceeds the run's
+    budget is not written, unless --over-budget is ok.
     """
     images = _batch(batch)
     for package in ("torch", "onnx", "onnxruntime"):

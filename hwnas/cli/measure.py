@@ -27,33 +27,41 @@ def command(
         list[str],
         typer.Argument(
             metavar="ARCH|FILE...",
-            help="Networks as everywhere (a preset, a YAML file, RUN#2, a checkpoint), a run's folder for "
-            "its whole front, 'presets' for all published networks, or models that hwnas export wrote.",
+            help="Networks (preset, YAML file, RUN#2, checkpoint), a run's folder for its whole front, "
+            "'presets' for all published networks, or exported files.",
         ),
     ],
     device: DeviceOption = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads; the device's by default, else 1.")
+        int | None, typer.Option(min=1, help="Number of threads. Default: the device's, else 1.")
     ] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Images a run; the device's, else 1.")] = None,
-    runtime: Annotated[str | None, typer.Option(help="Runtime; the device's, else onnxruntime.")] = None,
-    precision: Annotated[str | None, typer.Option(help="As fp32 or int8; the device's, else fp32.")] = None,
-    provider: Annotated[str | None, typer.Option(help="The device's, else the runtime's default.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Batch size. Default: the device's, else 1.")
+    ] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="Runtime. Default: the device's, else onnxruntime.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Numeric precision, fp32 or int8. Default: the device's, else fp32.")
+    ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(help="Execution provider, e.g. cuda. Default: the device's, else the runtime's own."),
+    ] = None,
     host: HostOption = "local",
-    rounds: Annotated[int, typer.Option(min=1, help="Fresh processes, each of which times everything.")] = 3,
-    seed: Annotated[int, typer.Option(help="Of the random order.")] = 0,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of fresh processes; each times everything.")] = 3,
+    seed: Annotated[int, typer.Option(help="Random seed of the order.")] = 0,
     allow_mismatch: Annotated[
         bool,
-        typer.Option("--allow-mismatch", help="Compare with a table of another configuration all the same."),
+        typer.Option("--allow-mismatch", help="Compare with a table of another configuration."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Time whole networks on this machine, with the prediction of a device's table beside each.
+    """Measure whole networks on this machine or a board, beside the prediction of a table.
 
-    Networks are interleaved in random order, in three fresh processes. A network is timed in the form
-    that tables are measured on, with random weights, which do not change the time; an exported model as
-    it is. What a file takes goes into its card; what a network of a run or a training takes into their
-    folder. Example: hwnas measure uniform-t presets --device cpu-x86
+    Networks are timed in random order in three fresh processes: an architecture in the runtime's deployment
+    graph with random weights, an exported file as it is. The result is written into the model card of a
+    file, or into the folder of a run or training.
     """
     from hwnas.api.measuring import measure_subjects
     from hwnas.named import subjects

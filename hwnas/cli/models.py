@@ -8,9 +8,9 @@ __all__ = ["command"]
 
 
 def command(as_json: JsonOption = False) -> None:
-    """List the published networks: what hwnas counts, and what their papers say.
+    """List the published networks with our counts and the figures of their papers.
 
-    Papers count parameters and MACs by rules of their own; 'hwnas describe NAME' shows ours op by op.
+    Papers count parameters and MACs by different rules. 'hwnas describe NAME' shows our counts per op.
     """
     from hwnas.space import count_macs, count_params, lower, presets
 

@@ -24,12 +24,12 @@ __all__ = ["command"]
 def command(
     model: Annotated[
         Path,
-        typer.Argument(metavar="MODEL", help="A file of hwnas export: .onnx, .xml, .param or .pt2."),
+        typer.Argument(metavar="MODEL", help="Exported file: .onnx, .xml, .param or .pt2."),
     ],
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Image files.")],
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos.")],
     top: Annotated[
         int,
-        typer.Option("--top", min=1, metavar="N", help="Classes to show for each photo."),
+        typer.Option("--top", min=1, metavar="N", help="Number of classes to show per photo."),
     ] = 5,
     out: Annotated[
         Path | None,
@@ -37,13 +37,11 @@ def command(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Classify photos, or detect or segment what is in them, with an exported file alone.
+    """Classify, detect or segment photos with an exported file.
 
-    Preprocessing and class names come from the file's metadata. Needs Pillow and the runtime of the
-    format; torch only for .pt2. A photo that cannot be read is named and skipped; the exit code is 6 when
-    none can be read.
-
-    Example: hwnas predict model.onnx cat.jpg --out drawn
+    Preprocessing and class names come from the file's metadata. Needs Pillow and the runtime of the format;
+    torch only for .pt2. A photo that cannot be read is named and skipped; the exit code is 6 when none can
+    be read.
     """
     plugins.require("PIL", extra="predict")
     from hwnas.export.prediction import Predictor

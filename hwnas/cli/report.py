@@ -13,18 +13,16 @@ __all__ = ["command"]
 
 
 def command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder that 'hwnas search' wrote.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, e.g. runs/rpi4-20ms-1.")],
     plots: Annotated[
         Path | None,
-        typer.Option("--plots", metavar="FOLDER", help="Write the charts there as well, as PNG and SVG."),
+        typer.Option("--plots", metavar="FOLDER", help="Folder for the charts as PNG and SVG."),
     ] = None,
 ) -> None:
     """Write the HTML report of a run.
 
-    One file without anything to load from elsewhere: RUN/report.html. With --plots, the charts for a paper,
-    too, one column wide.
-
-    Example: hwnas report runs/rpi4-20ms-1 --plots figures
+    The report is one file, RUN/report.html, that loads nothing else. --plots also writes the charts for a
+    paper, one column wide.
     """
     from hwnas.report import write_plots, write_report
 

@@ -35,8 +35,8 @@ def command(
         typer.Option(
             "--device",
             metavar="DEVICE",
-            help="A device, as 'hwnas devices' lists them, or a table's file. Given several times, with a "
-            "--budget for each in the same order, networks are found that keep all budgets.",
+            help="Device, e.g. rpi4 ('hwnas devices' lists them), or a table file. Repeatable, with a "
+            "--budget for each in the same order; all budgets must hold.",
         ),
     ] = None,
     budget: Annotated[
@@ -48,8 +48,7 @@ def command(
         typer.Option(
             "--throughput",
             metavar="RATE",
-            help="The budget as images per second, e.g. 40000/s: the batch of the device's profile at this "
-            "rate. Instead of --budget, one for each --device.",
+            help="Budget in images per second instead of --budget, e.g. 40000/s; one for each --device.",
         ),
     ] = None,
     budget_on: Annotated[
@@ -57,20 +56,23 @@ def command(
         typer.Option(
             "--budget-on",
             metavar="p50|p95",
-            help="Hold the budget against the latency (p50, the default) or against its tail, where the "
-            "table knows that.",
+            help="Compare the budget with the median latency (p50, default) or with its tail (p95), where "
+            "the table has it.",
         ),
     ] = None,
     max_params: Annotated[
-        str | None, typer.Option("--max-params", metavar="N", help="The most parameters: 6M, 500k.")
+        str | None,
+        typer.Option("--max-params", metavar="N", help="Maximum number of parameters, e.g. 6M or 500k."),
     ] = None,
     max_macs: Annotated[
-        str | None, typer.Option("--max-macs", metavar="N", help="The most MACs: 600M, 1.2G.")
+        str | None, typer.Option("--max-macs", metavar="N", help="Maximum number of MACs, e.g. 600M or 1.2G.")
     ] = None,
     max_memory: Annotated[
         str | None,
         typer.Option(
-            "--max-memory", metavar="SIZE", help="The most memory, weights and activations in fp32: 20MB."
+            "--max-memory",
+            metavar="SIZE",
+            help="Maximum memory for weights and activations in fp32, e.g. 20MB.",
         ),
     ] = None,
     minimise: Annotated[
@@ -78,7 +80,7 @@ def command(
         typer.Option(
             "--minimise",
             metavar="NAME",
-            help="Additional objective to minimise: params, macs or memory. May be given several times.",
+            help="Additional objective to minimise: params, macs or memory. Repeatable.",
         ),
     ] = None,
     accuracy: Annotated[
@@ -86,9 +88,9 @@ def command(
         typer.Option(
             "--accuracy",
             metavar="ESTIMATOR",
-            help="Accuracy estimator: 'published' (default), zero-cost:DATA, short-training:DATA, learned, "
-            "supernet:PATH (see docs/accuracy.md), or module:function, a function of an ArchSpec that "
-            "returns a number or an Estimate.",
+            help="Accuracy estimator: published (default), learned, supernet:PATH, zero-cost:DATA, "
+            "short-training:DATA (see docs/accuracy.md), or module:function, a function of an "
+            "ArchSpec that returns percent or an Estimate.",
         ),
     ] = None,
     trials: Annotated[
@@ -96,8 +98,8 @@ def command(
         typer.Option(
             "--trials",
             metavar="N",
-            help="Number of evaluations in total, a resumed run's included (2000). Without it, a search with "
-            "'published' or 'learned' goes on until the front stops growing.",
+            help="Number of evaluations in total, including those of a resumed run (2000). Without it, "
+            "published and learned search until the front stops growing.",
         ),
     ] = None,
     sampler: Annotated[
@@ -119,32 +121,35 @@ def command(
         typer.Option(
             "--confidence",
             metavar="P",
-            help="Stay within the budget with this probability, such as 0.9, by the table's own error. "
-            "Without, the predicted latency itself is within it.",
+            help="Probability with which the budget must hold, e.g. 0.9, by the table's own error. "
+            "Default: the predicted latency itself must be within the budget.",
         ),
     ] = None,
     space: Annotated[
-        str | None, typer.Option("--space", metavar="FILE", help="The search space: a YAML file, or a name.")
+        str | None,
+        typer.Option(
+            "--space", metavar="FILE", help="Search space: a YAML file or a name, e.g. small-images."
+        ),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(
             "--data",
             metavar="DATA",
-            help="The images that networks will be trained on: their size and classes set the image size, "
-            "the stem stride and the number of classes of the space, where the options below do not.",
+            help="Images for the later training. Their size and classes set the image size, stem stride "
+            "and classes of the space.",
         ),
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option("--image-size", metavar="N", help="Side of the images in pixels, e.g. 64."),
+        typer.Option("--image-size", metavar="N", help="Image side in pixels, e.g. 64."),
     ] = None,
     stem_stride: Annotated[
         int | None,
         typer.Option(
             "--stem-stride",
             metavar="S",
-            help="16, 8, 4 or 2: image side over feature-map side after the stem.",
+            help="Stem stride: 16, 8, 4 or 2 (image side over feature-map side after the stem).",
         ),
     ] = None,
     classes: Annotated[
@@ -152,18 +157,18 @@ def command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="The run directory (runs/DEVICE-BUDGET-N)."),
+        typer.Option("--out", metavar="DIR", help="Run directory (runs/DEVICE-BUDGET-N)."),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option("--resume", metavar="DIR", help="Go on with the run in this directory.")
+        Path | None, typer.Option("--resume", metavar="DIR", help="Continue the run in this directory.")
     ] = None,
     start_from: Annotated[
         Path | None,
         typer.Option(
             "--from",
             metavar="DIR",
-            help="Start a new search from the candidates of this run, whose options hold where none are "
-            "given: another budget, device, limit or objective evaluates nothing twice.",
+            help="Start a new search from the candidates of this run, e.g. for another budget. Its options "
+            "apply where none are given, and nothing is evaluated twice.",
         ),
     ] = None,
     optuna_journal: Annotated[
@@ -171,15 +176,15 @@ def command(
         typer.Option(
             "--optuna-journal",
             metavar="FILE",
-            help="When done, write the run there too as a study that optuna-dashboard opens.",
+            help="Also write the run as an Optuna study, for optuna-dashboard.",
         ),
     ] = None,
     verify: Annotated[
         bool,
         typer.Option(
             "--verify",
-            help="Then measure the front on the device, correct the table with that and choose the front "
-            "again among measured networks. The device is this machine, or the one that --host names.",
+            help="Measure the front on the device (this machine, or --host), correct the table and choose "
+            "the front again among measured networks.",
         ),
     ] = False,
     verify_networks: Annotated[
@@ -188,25 +193,23 @@ def command(
             "--verify-networks",
             metavar="N",
             min=1,
-            help="The most networks of the front to measure in each of up to three rounds (30).",
+            help="Maximum number of networks to measure in each of up to three rounds (30).",
         ),
     ] = None,
     allow_mismatch: Annotated[
         bool,
         typer.Option(
-            "--allow-mismatch", help="Verify even if the table is of another board or runtime version."
+            "--allow-mismatch", help="Verify even if the table is for another board or runtime version."
         ),
     ] = False,
     host: HostOption = "local",
     json_: JsonOption = False,
 ) -> None:
-    """Search the networks that fit a budget on a device.
+    """Find networks within a latency budget on a device.
 
-    Latency is predicted from the device's table before anything else is asked of a network, and only
-    networks within the budget are evaluated. The result is a run directory: candidates, front, report.
-    Give --data (or --image-size, --stem-stride, --classes) to search the very networks that are trained then.
-
-    Example: hwnas search --device rpi4 --budget 20ms
+    The device's table predicts the latency. Only networks within the budget are evaluated further. The
+    result is a run directory with candidates, front and HTML report. --data (or --image-size,
+    --stem-stride, --classes) searches the very networks that are trained later.
     """
     verification = _Verification(verify, verify_networks, allow_mismatch, host)
     if trials is not None and trials < 1:

@@ -18,7 +18,7 @@ __all__ = ["app"]
 app = typer.Typer(help="Describe, create and check search spaces.", no_args_is_help=True)
 
 SpaceArgument = Annotated[
-    str, typer.Argument(metavar="[FILE]", help="A space's YAML file, or a name: default, small-images.")
+    str, typer.Argument(metavar="[FILE]", help="Search space: a YAML file or a name (default, small-images).")
 ]
 
 
@@ -26,14 +26,11 @@ SpaceArgument = Annotated[
 def describe(
     file: SpaceArgument = "default",
     device: Annotated[
-        str | None, typer.Option("--device", metavar="DEVICE", help="Latencies on this device, e.g. rpi4.")
+        str | None, typer.Option("--device", metavar="DEVICE", help="Device for the latencies, e.g. rpi4.")
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Show the size of a space, the range of its networks, and what each decision costs.
-
-    Example: hwnas space describe --device rpi4
-    """
+    """Show the size of a space, the range of its networks and the cost of each decision."""
     from hwnas.search.space_profile import profile_space
     from hwnas.space.search_space import SearchSpace
 
@@ -51,12 +48,9 @@ def describe(
 
 @app.command()
 def new(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, e.g. my-space.yaml.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write, e.g. my-space.yaml.")],
 ) -> None:
-    """Write a commented YAML file with a small space to start from.
-
-    Example: hwnas space new my-space.yaml
-    """
+    """Write a commented YAML file with a small space to start from."""
     from hwnas.io.atomic import write_atomically
     from hwnas.space.search_space import SearchSpace
 
@@ -75,10 +69,7 @@ def new(
 
 @app.command()
 def check(file: SpaceArgument, json_: JsonOption = False) -> None:
-    """Validate a space file; exit with 0 when it is valid.
-
-    Example: hwnas space check my-space.yaml
-    """
+    """Validate a space file. The exit code is 0 when it is valid."""
     from hwnas.space.search_space import SearchSpace
 
     space = SearchSpace.from_yaml(file)

@@ -14,6 +14,7 @@ from hwnas.cli.common import JsonOption, OverBudgetOption, emit_json, say, stdou
 from hwnas.cli.limits import parse_limits
 from hwnas.cli.train import DataOption
 from hwnas.cli.training import (
+    AcceleratorOption,
     BatchOption,
     EpochsOption,
     ImageSizeOption,
@@ -23,7 +24,6 @@ from hwnas.cli.training import (
     SetOption,
     StemStrideOption,
     Terminal,
-    AcceleratorOption,
     default_folder,
     require_packages,
     resume_command,
@@ -43,19 +43,17 @@ app = typer.Typer(
     no_args_is_help=True, help="Train weights that all networks of a space share; judge by them."
 )
 
-PathArgument = Annotated[
-    str, typer.Argument(metavar="PATH", help="A trained supernet's folder, or a checkpoint in it.")
-]
+PathArgument = Annotated[str, typer.Argument(metavar="PATH", help="Supernet folder, or a checkpoint in it.")]
 TuningDataOption = Annotated[
     str | None,
     typer.Option(
         "--data",
         metavar="DATA",
-        help="The images that the supernet was trained on: each network learns from them alone first.",
+        help="Images that the supernet was trained on; each network first trains on them alone.",
     ),
 ]
 UpdatesOption = Annotated[
-    int | None, typer.Option("--updates", metavar="N", min=1, help="With --data: for so many updates (140).")
+    int | None, typer.Option("--updates", metavar="N", min=1, help="Number of updates with --data (140).")
 ]
 
 
@@ -64,9 +62,7 @@ def train(
     data: DataOption,
     space: Annotated[
         str | None,
-        typer.Option(
-            "--space", metavar="FILE", help="A search space: a YAML file, or one of hwnas (default)."
-        ),
+        typer.Option("--space", metavar="FILE", help="Search space: a YAML file or a name (default)."),
     ] = None,
     out: OutOption = None,
     resume: ResumeOption = False,
@@ -77,23 +73,23 @@ def train(
     stem_stride: StemStrideOption = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", metavar="N", help="Use N training images only, equally many of each class."),
+        typer.Option("--limit", metavar="N", help="Number of training images, equally many per class."),
     ] = None,
     max_macs: Annotated[
         str | None,
-        typer.Option("--max-macs", metavar="N", help="Train no network beyond so many MACs: 100M."),
+        typer.Option(
+            "--max-macs", metavar="N", help="Maximum MACs of the networks that are trained, e.g. 100M."
+        ),
     ] = None,
     settings: SetOption = None,
     seed: SeedOption = None,
     accelerator: AcceleratorOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Train weights that all networks of a space share, on a folder (or a tar) of images.
+    """Train one set of weights that all networks of a space share.
 
-    After each epoch a checkpoint is on the disk; whatever stops the training, --resume repeats at most one
-    epoch. The images are decoded once and kept in memory.
-
-    Example: hwnas supernet train --data cifar10.tar.xz --space small-images --image-size 32
+    A checkpoint is written after each epoch; --resume repeats one epoch at most. The images are decoded
+    once and kept in memory.
     """
     require_packages()
     from hwnas.supernet.trainer import train as train_supernet
@@ -167,7 +163,7 @@ def evaluate(
     arch: Annotated[
         list[str],
         typer.Argument(
-            metavar="ARCH...", help="Presets, architecture files, RUN#2, or a run's folder for its front."
+            metavar="ARCH...", help="Networks: presets, YAML files, RUN#2, or a run's folder for its front."
         ),
     ],
     data: TuningDataOption = None,
@@ -176,13 +172,12 @@ def evaluate(
     over_budget: OverBudgetOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
-    """Say how accurate networks are with the shared weights, on images held back from the training data.
+    """Evaluate networks with the shared weights, on images held back from the training data.
 
-    With --data, after some updates of each network alone: a better order, in a minute or so each.
-    A network is judged at the supernet's image size, stem stride and classes. One of a run is predicted anew
-    there, and the command stops if it exceeds the run's budget, unless --over-budget is ok.
-
-    Example: hwnas supernet evaluate trainings/supernet-1 runs/rpi4-20ms-1
+    With --data, each network first trains alone for some updates: a better order, in about a minute each.
+    Networks are evaluated at the supernet's image size, stem stride and classes. For a network of a run,
+    latency is predicted again; the command stops when it exceeds the run's budget, unless --over-budget is
+    ok.
     """
     require_packages()
     from hwnas.named import subjects
@@ -252,7 +247,7 @@ def calibrate(
         str,
         typer.Argument(
             metavar="TRAININGS",
-            help="The folder that finished trainings lie in, or the trainings.jsonl in it.",
+            help="Folder with finished trainings, or its trainings.jsonl.",
         ),
     ],
     data: TuningDataOption = None,
@@ -260,12 +255,10 @@ def calibrate(
     accelerator: AcceleratorOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Learn from finished trainings what the loss with shared weights says of networks trained alone.
+    """Fit the loss with shared weights to the accuracy of finished trainings.
 
-    From then on, every estimate of this supernet, after as many updates, is of the network when trained as
-    those were.
-
-    Example: hwnas supernet calibrate trainings/supernet-1 trainings
+    Afterwards, estimates of this supernet (with the same number of updates) are the accuracy in percent of
+    the network when trained like those.
     """
     require_packages()
     from hwnas.supernet.calibration import Calibration, comparable

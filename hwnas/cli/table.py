@@ -38,13 +38,14 @@ app.command("transfer")(transfer)
 app.command("recheck")(recheck)
 
 DeviceArgument = Annotated[
-    str, typer.Argument(metavar="DEVICE", help="A device, as 'hwnas devices' lists them, or a table's file.")
+    str,
+    typer.Argument(metavar="DEVICE", help="Device, e.g. rpi4 ('hwnas devices' lists them), or a table file."),
 ]
 
 
 @app.command()
 def build(
-    name: Annotated[str, typer.Option(help="What the device is to be called.")],
+    name: Annotated[str, typer.Option(help="Name of the new device, e.g. my-pi.")],
     runtime: RuntimeOption = "onnxruntime",
     threads: ThreadsOption = 1,
     batch: BatchOption = 1,
@@ -54,14 +55,14 @@ def build(
     minutes: Annotated[
         float,
         typer.Option(
-            min=0.1, help="Time budget, exporting included; ops beyond it are filled in by a cost model."
+            min=0.1, help="Time budget in minutes, including export; a cost model fills in ops beyond it."
         ),
     ] = 10.0,
     ops: Annotated[
         str,
         typer.Option(
             metavar="fitting|all|presets",
-            help="Measure as many ops of the space as --minutes allow, or all, or those of the presets only.",
+            help="Ops to measure: as many as --minutes allow (fitting), all, or those of the presets.",
         ),
     ] = "fitting",
     networks: Annotated[
@@ -69,20 +70,23 @@ def build(
     ] = 90,
     passes: Annotated[
         int,
-        typer.Option(min=1, help="Fresh processes; each times every network, every second one every op."),
+        typer.Option(
+            min=1, help="Number of fresh processes; each times every network, every second one every op."
+        ),
     ] = 6,
-    seed: Annotated[int, typer.Option(help="Of the random networks and orders.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of networks and orders.")] = 0,
     space: SpaceOption = "default",
     arch: Annotated[
-        list[str] | None, typer.Option(metavar="ARCH", help="Measure this network's ops too; repeatable.")
+        list[str] | None, typer.Option(metavar="ARCH", help="Also measure this network's ops. Repeatable.")
     ] = None,
     out: OutOption = Path("latency_tables"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a build that was stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a build that was stopped.")] = False,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Measure this machine: ops and some whole networks, interleaved, calibrated, with held-out error.
+    """Measure a latency table of this machine or of a board.
 
-    Example: hwnas table build --name my-pc --threads 1 --minutes 5
+    Ops and whole networks are timed in several processes. The networks calibrate the table and give its
+    held-out error.
     """
     from hwnas.api.tables import FURTHER, measure_table
     from hwnas.measure.plan import make_plan
@@ -135,10 +139,10 @@ def build(
 @app.command()
 def check(
     device: DeviceArgument,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse disturbed and filled rows.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail on disturbed or filled rows.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say whether a table is valid, where it comes from, how noisy and how good it is."""
+    """Validate a table and show its origin, noise and error."""
     from hwnas.predictors.latency import LatencyTable, find_table
     from hwnas.space import OpSpec
 
@@ -173,10 +177,10 @@ def check(
 @app.command()
 def show(
     device: DeviceArgument,
-    kind: Annotated[str | None, typer.Option(help="Only rows of this kind of op.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Show only rows of this op kind, e.g. reuse.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a table's rows, or its coefficients where it has no rows."""
+    """Show the rows of a table, or its coefficients."""
     from hwnas.predictors.latency import FEATURE_NAMES, LatencyTable, find_table
     from hwnas.space.ops import KINDS
 

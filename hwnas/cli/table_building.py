@@ -33,17 +33,17 @@ __all__ = [
     "summary",
 ]
 
-RuntimeOption = Annotated[str, typer.Option(help="What executes the networks.")]
-ThreadsOption = Annotated[int, typer.Option(min=1, help="Threads a network runs on.")]
-BatchOption = Annotated[int, typer.Option(min=1, help="Images a run.")]
-PrecisionOption = Annotated[str, typer.Option(help="What is computed in, as fp32 or int8.")]
+RuntimeOption = Annotated[str, typer.Option(help="Runtime, e.g. onnxruntime, openvino, ncnn or torch.")]
+ThreadsOption = Annotated[int, typer.Option(min=1, help="Number of threads.")]
+BatchOption = Annotated[int, typer.Option(min=1, help="Batch size.")]
+PrecisionOption = Annotated[str, typer.Option(help="Numeric precision, fp32 or int8.")]
 ProviderOption = Annotated[
     str | None,
-    typer.Option(help="What of the runtime computes, as cuda; the runtime's default when left out."),
+    typer.Option(help="Execution provider, e.g. cuda. Default: the runtime's own."),
 ]
-SpaceOption = Annotated[str, typer.Option(help="The search space: 'default', or a YAML file.")]
-OutOption = Annotated[Path, typer.Option(help="Folder for NAME.yaml and its samples.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be measured, and stop.")]
+SpaceOption = Annotated[str, typer.Option(help="Search space: a YAML file or a name.")]
+OutOption = Annotated[Path, typer.Option(help="Folder for NAME.yaml and its raw samples.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit.")]
 
 
 class Progress:

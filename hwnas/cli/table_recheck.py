@@ -22,27 +22,28 @@ __all__ = ["command"]
 def command(
     device: Annotated[
         str,
-        typer.Argument(metavar="DEVICE", help="A device, as 'hwnas devices' lists them, or a table's file."),
+        typer.Argument(
+            metavar="DEVICE", help="Device, e.g. rpi4 ('hwnas devices' lists them), or a table file."
+        ),
     ],
     host: HostOption = "local",
-    networks: Annotated[int, typer.Option(min=4, help="Networks to measure.")] = 10,
+    networks: Annotated[int, typer.Option(min=4, help="Number of networks to measure.")] = 10,
     rounds: Annotated[
-        int, typer.Option(min=2, help="Fresh processes, each of which times all networks.")
+        int, typer.Option(min=2, help="Number of fresh processes; each times all networks.")
     ] = 3,
-    seed: Annotated[int, typer.Option(help="Seed of the networks drawn and of their order.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of networks and orders.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for the outcome; the table's own, or latency_tables if it ships with hwnas."
+            help="Folder for the outcome. Default: the table's own, or latency_tables for a table that ships."
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check in about a minute whether a table holds for the installed version of its runtime.
+    """Check in about a minute whether a table still holds for the installed runtime version.
 
-    Measures a few networks and compares them with the table's predictions. Accepts the version (and keeps
-    that in NAME.checks.json), or writes the table multiplied by one factor, or refuses with exit code 5.
-    Example: hwnas table recheck cpu-x86
+    Measures a few networks and compares them with the table's predictions. Accepts the version (in
+    NAME.checks.json), or writes the table multiplied by one factor, or refuses with exit code 5.
     """
     from hwnas.measure import recheck
     from hwnas.measure.networks import measure_archs

@@ -33,14 +33,14 @@ __all__ = ["command"]
 
 
 def command(
-    name: Annotated[str, typer.Option(help="What the device is to be called.")],
-    samples: Annotated[int, typer.Option(min=5, max=200, help="Whole networks to measure.")] = 20,
+    name: Annotated[str, typer.Option(help="Name of the new device, e.g. my-pi.")],
+    samples: Annotated[int, typer.Option(min=5, max=200, help="Number of networks to measure.")] = 20,
     known: Annotated[
         list[str] | None,
         typer.Option(
             "--from",
             metavar="DEVICE",
-            help="A known device to learn from, or a table's file; repeatable. All at hand when left out.",
+            help="Known device to learn from. Repeatable. Default: all with this batch size.",
         ),
     ] = None,
     runtime: RuntimeOption = "onnxruntime",
@@ -54,36 +54,33 @@ def command(
         typer.Option(
             "--measurements",
             metavar="FILE.csv",
-            help="Measure nothing: take networks and milliseconds from this file (columns network, ms).",
+            help="Measure nothing; read networks and milliseconds from this file (columns network, ms).",
         ),
     ] = None,
     board: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="The board in words, with --measurements.")
+        str | None, typer.Option(metavar="TEXT", help="Name of the board, with --measurements.")
     ] = None,
     source: Annotated[
         str | None,
         typer.Option(
             metavar="TEXT",
-            help="Publication that the file's milliseconds are from, with --measurements; the table is then "
-            "called estimated.",
+            help="Publication of the milliseconds, with --measurements; the table is then called estimated.",
         ),
     ] = None,
     passes: Annotated[
-        int, typer.Option(min=1, help="Fresh processes, each of which times every network.")
+        int, typer.Option(min=1, help="Number of fresh processes; each times every network.")
     ] = 3,
-    seed: Annotated[int, typer.Option(help="Of the networks drawn and the orders.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of networks and orders.")] = 0,
     space: SpaceOption = "default",
     out: OutOption = Path("latency_tables"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with one that was stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a transfer that was stopped.")] = False,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Measure a few whole networks on a board; tell all others from the tables of known devices.
+    """Make a latency table from a few networks measured on a board and the tables of known devices.
 
-    The networks measured are those that tell most. The table is called transferred, and works like any
-    other. Example: hwnas table transfer --name my-pi --host pi@raspberrypi --samples 20
-
-    With --measurements nothing is measured: the file has a column network (an architecture) and a column ms.
-    A row may also be a graph of any kind, with its features and its milliseconds on a known device.
+    The most informative networks are measured; the rest is predicted. The table is called transferred and
+    works like any other. With --measurements nothing is measured: the file has the columns network and ms.
+    A row may also be any graph, with its features and its milliseconds on a known device.
     """
     from hwnas.predictors.latency.locate import check_name
 

@@ -12,6 +12,7 @@ import typer
 
 from hwnas.cli.common import ArchArgument, JsonOption, OverBudgetOption, emit_json
 from hwnas.cli.training import (
+    AcceleratorOption,
     BatchOption,
     Changes,
     EpochsOption,
@@ -25,7 +26,6 @@ from hwnas.cli.training import (
     SetOption,
     StemStrideOption,
     Terminal,
-    AcceleratorOption,
     WorkersOption,
     chosen_recipe,
     default_folder,
@@ -48,9 +48,9 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="DATA",
-        help="Images as DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg (or test): a folder, or a .tar, "
-        ".tar.gz, .tar.bz2 or .tar.xz of one; shards (DATA/train-*.tar, DATA/val-*.tar); or a set on the "
-        "disk by name: cifar10:PATH, cifar100:PATH, flowers102:PATH, oxford-pet:PATH, imagenet:PATH.",
+        help="Images: a folder or tar with DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg (or test); "
+        "shards (DATA/train-*.tar, DATA/val-*.tar); or a data set by name: cifar10:PATH, "
+        "cifar100:PATH, flowers102:PATH, oxford-pet:PATH, imagenet:PATH.",
     ),
 ]
 
@@ -63,9 +63,9 @@ def command(
         typer.Option(
             "--recipe",
             metavar="RECIPE",
-            help=f"One of hwnas, or a YAML file; {DEFAULT_RECIPE} by default. A recipe may change the "
-            "network: small makes it one of 64 px with stem stride 4, small-finetune one of 96 px with "
-            "stem stride 4.",
+            help=f"Training recipe, e.g. small, or a YAML file; {DEFAULT_RECIPE} by default. A recipe may "
+            "change the network: small trains at 64 px with stem stride 4, small-finetune at 96 px with stem "
+            "stride 4.",
         ),
     ] = None,
     out: OutOption = None,
@@ -84,15 +84,13 @@ def command(
     over_budget: OverBudgetOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
-    """Train a network on a folder (or a tar) of images.
+    """Train a network on your images.
 
-    The network is adapted to the number of classes, and to --image-size and --stem-stride (or the recipe's).
-    That is another network, with a name and an id of its own: for one of a run, its latency is predicted
-    anew, and training stops if it exceeds the run's budget, unless --over-budget is ok. After each epoch a
-    checkpoint is on the disk; whatever stops the training, --resume repeats at most one epoch.
-    A finished one adds a line to trainings.jsonl beside its folder, which --accuracy learned learns from.
-
-    Example: hwnas train uniform-t --data cifar10.tar.xz --recipe small --epochs 4
+    The network is adapted to the number of classes, the image size and the stem stride. The result is
+    another network with its own name and id. For a network of a run, its latency is predicted again;
+    training stops when it exceeds the run's budget, unless --over-budget is ok. A checkpoint is written
+    after each epoch; --resume repeats one epoch at most. A finished training adds a line to
+    trainings.jsonl, which --accuracy learned uses.
     """
     require_packages()
     from hwnas.named import promise_of_weights, resolve_promised, start_of

@@ -40,45 +40,44 @@ def command(
         list[str],
         typer.Argument(
             metavar="ARCH...",
-            help="Networks as everywhere (a preset, a YAML file, RUN#2), a run's folder for its whole "
-            "front, or 'presets' for all published networks.",
+            help="Networks: presets, YAML files, RUN#2, a run's folder for its whole front, or 'presets' "
+            "for all published networks.",
         ),
     ],
     data: DataOption,
     recipe: Annotated[
         str,
-        typer.Option(
-            "--recipe", metavar="RECIPE", help="One of hwnas (imagenet, small, ...) or a YAML file."
-        ),
+        typer.Option("--recipe", metavar="RECIPE", help="Training recipe, e.g. small, or a YAML file."),
     ] = DEFAULT_RECIPE,
     out: OutOption = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the trainings in --out, with the same options.")
+        bool, typer.Option("--resume", help="Continue the trainings in --out with the same options.")
     ] = False,
     first_epochs: Annotated[
-        int, typer.Option("--first-epochs", metavar="N", help="No training is ended before these.")
+        int,
+        typer.Option("--first-epochs", metavar="N", help="Number of epochs before any training is stopped."),
     ] = 1,
     keep_one_in: Annotated[
         int,
         typer.Option(
             "--keep-one-in",
             metavar="K",
-            help="After --first-epochs, K times as many, K² times ...: one network in K of its size goes on.",
+            help="Keep one in K networks of each size after --first-epochs, K times as many, and so on.",
         ),
     ] = 2,
     workers: Annotated[
         int,
-        typer.Option("--workers", metavar="N", min=1, help="Train so many networks at once."),
+        typer.Option("--workers", metavar="N", min=1, help="Number of parallel trainings."),
     ] = 1,
     address: Annotated[
         str | None,
         typer.Option(
             "--address",
             metavar="ADDRESS",
-            help="The Ray cluster: auto, or HOST:PORT. Without, Ray is started on this machine.",
+            help="Ray cluster: auto or HOST:PORT. Default: start Ray on this machine.",
         ),
     ] = None,
-    gpus: Annotated[float, typer.Option("--gpus", metavar="N", min=0.0, help="GPUs of each training.")] = 0.0,
+    gpus: Annotated[float, typer.Option("--gpus", metavar="N", min=0.0, help="GPUs per training.")] = 0.0,
     init: InitOption = None,
     settings: SetOption = None,
     epochs: EpochsOption = None,
@@ -91,14 +90,11 @@ def command(
     over_budget: OverBudgetOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
-    """Train several networks at once with Ray Tune, and end those that fall behind others of their size.
+    """Train several networks in parallel with Ray Tune and stop weak ones early.
 
-    Each training lies in a folder of its own below --out, as 'hwnas train' leaves it, and can be trained
-    on, exported and judged like any other. Networks of a run are predicted anew as they are trained; if one
-    exceeds the run's budget, nothing is trained unless --over-budget is ok. A worker that dies is replaced
-    and goes on after its last finished epoch; after anything else, --resume does.
-
-    Example: hwnas train-many runs/rpi4-20ms-1 --data cifar10.tar.xz --recipe small --epochs 8 --workers 2
+    Each training has its own folder below --out, as from 'hwnas train'. Networks compete with networks of
+    their size. Latency is predicted again; nothing is trained when a network exceeds its run's budget,
+    unless --over-budget is ok. A worker that dies is replaced and continues after its last finished epoch.
     """
     require_packages()
     from hwnas.data.sources import open_images

@@ -63,54 +63,69 @@ InitOption = Annotated[
     typer.Option(
         "--init",
         metavar="WEIGHTS",
-        help="Start from weights, sliced and resized where they are larger: a training, a .safetensors "
-        "file, a preset, published (the preset that fits best), or supernet:PATH.",
+        help="Initial weights: a training, a .safetensors file, a preset, published (the best matching "
+        "preset) or supernet:PATH. Larger weights are sliced.",
     ),
 ]
 OutOption = Annotated[
     str | None,
-    typer.Option("--out", metavar="DIR", help="Where checkpoints go; without it trainings/NAME-1 and so on."),
+    typer.Option("--out", metavar="DIR", help="Folder for checkpoints. Default: trainings/NAME-1, -2, ..."),
 ]
 ResumeOption = Annotated[
     bool,
     typer.Option(
-        "--resume", help="Go on after the last finished epoch; options not given stay as they were."
+        "--resume", help="Continue after the last finished epoch. Options that are not given stay the same."
     ),
 ]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="FIELD=VALUE", help="Any field of the recipe, such as weight_decay=0.03; repeatable."
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Change any field of the recipe, e.g. weight_decay=0.03. Repeatable.",
     ),
 ]
 EpochsOption = Annotated[
     int | None,
-    typer.Option("--epochs", metavar="N", help="Instead of the recipe's; a quarter at most is warm-up."),
+    typer.Option(
+        "--epochs",
+        metavar="N",
+        help="Number of epochs; at most a quarter of them is warm-up. Default: the recipe's.",
+    ),
 ]
-BatchOption = Annotated[int | None, typer.Option("--batch", metavar="N", help="Instead of the recipe's.")]
+BatchOption = Annotated[
+    int | None, typer.Option("--batch", metavar="N", help="Batch size. Default: the recipe's.")
+]
 LimitOption = Annotated[
     int | None,
     typer.Option(
         "--limit",
         metavar="N",
-        help="Train on N images only, equally many of each class, drawn by the seed.",
+        help="Number of training images, equally many per class.",
     ),
 ]
 LrOption = Annotated[
     float | None,
-    typer.Option("--lr", metavar="X", help="Peak learning rate at the batch size, instead of the recipe's."),
+    typer.Option("--lr", metavar="X", help="Peak learning rate at this batch size. Default: the recipe's."),
 ]
 ImageSizeOption = Annotated[
-    int | None, typer.Option("--image-size", metavar="N", help="Side of the images in pixels.")
+    int | None,
+    typer.Option("--image-size", metavar="N", help="Image side in pixels, e.g. 64. Default: the recipe's."),
 ]
 StemStrideOption = Annotated[
     int | None,
     typer.Option(
-        "--stem-stride", metavar="S", help="16, 8 or 4: image side over feature-map side after the stem."
+        "--stem-stride",
+        metavar="S",
+        help="Stem stride: 16, 8 or 4 (image side over feature-map side after the stem).",
     ),
 ]
-WorkersOption = Annotated[int | None, typer.Option("--workers", metavar="N", help="Decoding processes.")]
-SeedOption = Annotated[int | None, typer.Option("--seed", metavar="S", help="Instead of the recipe's.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", metavar="N", help="Number of processes that decode images.")
+]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", metavar="S", help="Random seed. Default: the recipe's.")
+]
 
 
 Recipe = TypeVar("Recipe", "ClassifierRecipe", "DenseRecipe")

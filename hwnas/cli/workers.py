@@ -15,24 +15,24 @@ EngineOption = Annotated[
     typer.Option(
         "--engine",
         metavar="NAME",
-        help="Where networks are evaluated: optuna (default), on this machine; ray, on a cluster.",
+        help="Where to evaluate: optuna (default, this machine) or ray (a cluster).",
     ),
 ]
 WorkersOption = Annotated[
     int | None,
-    typer.Option("--workers", metavar="N", min=1, help="Evaluate so many networks at once (1)."),
+    typer.Option("--workers", metavar="N", min=1, help="Number of parallel evaluations (1)."),
 ]
 AddressOption = Annotated[
     str | None,
     typer.Option(
         "--address",
         metavar="ADDRESS",
-        help="The Ray cluster: auto, or HOST:PORT. Without, --engine ray starts Ray on this machine.",
+        help="Ray cluster: auto or HOST:PORT. Default: start Ray on this machine.",
     ),
 ]
 GpusOption = Annotated[
     float | None,
-    typer.Option("--gpus", metavar="N", min=0.0, help="GPUs of each worker, with --engine ray (0)."),
+    typer.Option("--gpus", metavar="N", min=0.0, help="GPUs per worker with --engine ray (0)."),
 ]
 
 

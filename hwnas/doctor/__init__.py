@@ -1,4 +1,4 @@
-"""What is missing or odd on this machine or on a board (hwnas.doctor.board), and what mends it."""
+"""What is missing or odd on this machine or on a board (hwnas.doctor.board), and what fixes it."""
 
 from hwnas.doctor.finding import LEVELS, Finding
 from hwnas.doctor.here import CHECKS, examine

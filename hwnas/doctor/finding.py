@@ -20,4 +20,4 @@ class Finding:
     what: str
     """What was found, in one sentence."""
     mend: str = ""
-    """The command or the step that mends it; empty where there is nothing to do."""
+    """The command or the step that fixes it; empty where there is nothing to do."""

@@ -1,4 +1,4 @@
-"""What is missing or odd on this machine, and the command that mends it.
+"""What is missing or odd on this machine, and the command that fixes it.
 
 A check is a function from a `Machine` to what it found. Nothing is changed, and what could crash
 (the import of a runtime) runs in a process of its own.

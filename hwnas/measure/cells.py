@@ -165,8 +165,8 @@ class Bench:
             link.companion(model, profile=self.profile)
         except CellError as error:
             raise UsageError(
-                "the network that everything is timed beside must run in the configuration asked for, but "
-                f"does not: {error}"
+                "the companion network, which is timed beside all others, does not run in this "
+                f"configuration: {error}"
             ) from None
 
     def _time(self, link: Link, name: str, number: int, process: int) -> bool:

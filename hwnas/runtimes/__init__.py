@@ -44,7 +44,7 @@ class Runtime(Protocol):
         """What is there: {"version", "provider", "providers", "missing"}.
 
         `version` is text or None, `provider` what `prepare` runs on unless told otherwise,
-        `providers` all there are, `missing` None or the command that mends it. Never raises for a
+        `providers` all there are, `missing` None or the command that fixes it. Never raises for a
         runtime that is not installed: that is what `missing` says.
         """
         ...

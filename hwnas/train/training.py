@@ -2,7 +2,7 @@
 
 What is kept is the last finished epoch; an interruption repeats the epoch it fell into. Randomness of
 an epoch follows from the seed and the epoch's number (`hwnas.data.randomness`), so a resumed training
-ends, on a CPU with as many threads, with the very bits of an uninterrupted one. What a training's folder
+ends, on a CPU with as many threads, bit-identical to an uninterrupted one. What a training's folder
 holds is in `hwnas.train.folder`, several processes are in `hwnas.train.distributed`.
 """
 

@@ -75,7 +75,7 @@ def test_a_board_whose_python_is_really_3_8_is_refused(
     process = start(tmp_path, board.config, "doctor", "--host", sshd.HOST)
     out, _ = process.communicate()
     assert process.returncode == 2
-    assert "BLOCKING  board must have Python 3.9 or newer, but has 3.8" in out
+    assert "BLOCKING  board has Python 3.8; 3.9 or newer is needed" in out
 
 
 def test_an_onnx_runtime_that_is_too_old_is_told_with_the_command_that_mends_it(

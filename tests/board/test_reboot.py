@@ -83,7 +83,7 @@ def test_a_board_that_starts_anew_in_mid_build_is_warmed_up_and_goes_on_at_the_n
     # The cell in hand is asked for again: once to warm the board up, once to count. No other is.
     assert asked == ["one", "two", slow, slow, slow, "four"]
     assert "Waiting for it for up to 10 minutes" in said[0]
-    assert said[1:] == ["the board is back; going on", "the board was started anew: it is warmed up again"]
+    assert said[1:] == ["the board is back; continuing", "the board rebooted: warming up again"]
     link.close()
 
 

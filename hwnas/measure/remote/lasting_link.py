@@ -102,11 +102,11 @@ class LastingLink:
             return self._link
         self._link = self._start()
         if self._lost_since_s is not None:
-            self._say("the board is back; going on")
+            self._say("the board is back; continuing")
         if self._runtime is not None:
             self._compare(self._link.hello().get("runtime", {}), self._runtime)
         if self._boot_now() != self._boot:
-            self._say("the board was started anew: it is warmed up again")
+            self._say("the board rebooted: warming up again")
             self._boot, self._cold = self._boot_now(), True
         if self._companion is not None and repeat_companion:
             self._link.companion(self._companion[0], profile=self._companion[1])
@@ -117,7 +117,7 @@ class LastingLink:
             if now.get(what) != before.get(what):
                 raise BoardError(
                     f"one table holds one runtime, but the board came back with another {what}: it was "
-                    f"{before.get(what)}, now it is {now.get(what)}. Build anew"
+                    f"{before.get(what)}, now it is {now.get(what)}. Build the table again"
                 )
 
     def _wait(self, error: LinkLost) -> None:

@@ -70,21 +70,21 @@ def choose_python(greeting: Greeting, host: str) -> BoardPython:
     oldest = ".".join(map(str, OLDEST_PYTHON))
     if greeting.machine in ("armv6l", "armv7l") or any(python.bits == 32 for python in greeting.pythons):
         raise UnfitBoardError(
-            f"{host} must run a 64-bit system, but its Python is a 32-bit one ({greeting.machine}): neither "
-            "numpy nor the runtimes have packages for it. Install a 64-bit system (Raspberry Pi OS 64-bit)"
+            f"{host} has a 32-bit Python ({greeting.machine}): numpy and the runtimes have no packages "
+            "for it. Install a 64-bit system, e.g. Raspberry Pi OS 64-bit"
         )
     if not greeting.pythons:
         raise UnfitBoardError(
-            f"{host} must have Python {oldest} or newer, but has no python3. On the board: "
-            "sudo apt install python3 python3-venv"
+            f"{host} has no python3; Python {oldest} or newer is needed. On the board, run "
+            "'sudo apt install python3 python3-venv'"
         )
     for python in greeting.pythons:
         if python.version >= OLDEST_PYTHON:
             return python
     newest = max(greeting.pythons, key=lambda python: python.version)
     raise UnfitBoardError(
-        f"{host} must have Python {oldest} or newer, but has {'.'.join(map(str, newest.version))}. On the "
-        f"board: sudo apt install python{oldest} python{oldest}-venv, or install a newer system"
+        f"{host} has Python {'.'.join(map(str, newest.version))}; {oldest} or newer is needed. On the board, "
+        f"run 'sudo apt install python{oldest} python{oldest}-venv', or install a newer system"
     )
 
 

@@ -131,7 +131,7 @@ class Connection:
         except FileNotFoundError:
             self._drop_files()
             raise BoardError(
-                "the program 'ssh' must be installed here, but it is not: sudo apt install openssh-client"
+                "the program 'ssh' is not installed here. Run 'sudo apt install openssh-client'"
             ) from None
         try:
             self.greeting = self._greet()
@@ -162,7 +162,7 @@ class Connection:
             )
         except subprocess.TimeoutExpired:
             raise self.lost() or BoardError(
-                f"{self.host}: '{Path(words[0]).name}' must end within {limit_s:.0f} s there, but it did not"
+                f"{self.host}: '{Path(words[0]).name}' did not end within {limit_s:.0f} s"
             ) from None
         if done.returncode:
             lines = done.stderr.decode(errors="replace").strip().splitlines()
@@ -213,7 +213,7 @@ class Connection:
             ready, _, _ = select.select([answers], [], [], max(deadline - time.monotonic(), 0))
             if not ready:
                 raise LinkLost(
-                    f"{self.host} must greet within {GREETING_S:.0f} s, but nothing came. Does "
+                    f"no response from {self.host} within {GREETING_S:.0f} s. Does "
                     f"'ssh {self.host} echo yes' print yes at once?"
                 )
             part = os.read(answers, 65536)
@@ -223,7 +223,7 @@ class Connection:
                     raise explain(self._said(), self.host)
                 lines = self._said().strip().splitlines()
                 raise BoardError(
-                    f"{self.host} must run 'sh' for whoever logs in, but it said: "
+                    f"{self.host} did not run 'sh' at login: "
                     f"{lines[-1] if lines else text.decode(errors='replace').strip()[-200:] or 'nothing'}"
                 )
             text += part

@@ -24,8 +24,8 @@ def explain(said: str, host: str) -> BoardError:
         if re.search(pattern, said, re.IGNORECASE):
             return make(host, said)
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    reason = f"ssh says: {lines[-1]}" if lines else "ssh ended without a word"
-    return LinkLost(f"{host} must be reachable by ssh, but {reason}. Try: ssh {host}")
+    reason = f"ssh says: {lines[-1]}" if lines else "ssh ended without a message"
+    return LinkLost(f"SSH connection to {host} failed: {reason}. Try: ssh {host}")
 
 
 def _changed_key(host: str, said: str) -> BoardError:
@@ -33,32 +33,32 @@ def _changed_key(host: str, said: str) -> BoardError:
     known = re.search(r"^Offending .* key in (\S+):(\d+)", said, re.MULTILINE)
     place = f" ({known.group(1)}, line {known.group(2)})" if known else ""
     return BoardError(
-        f"{host} must show the host key that you know{place}, but it shows another one"
-        f"{f', {shown.group()}' if shown else ''}: it was installed anew, or another machine answers. If you "
-        f"know why, remove the old key with 'ssh-keygen -R {_name(host)}', then 'ssh {host}' and compare "
+        f"the host key of {host} has changed: another key is known{place}, the host sent another one"
+        f"{f', {shown.group()}' if shown else ''}. It was reinstalled, or another machine answers. If you "
+        f"know why, remove the old key with 'ssh-keygen -R {_name(host)}', then run 'ssh {host}' and compare "
         "the fingerprint"
     )
 
 
 def _unknown_key(host: str, said: str) -> BoardError:
     return BoardError(
-        f"{host} must have a host key that you know, but this one is not known, and hwnas accepts none by "
-        f"itself. Run 'ssh {host}' once, compare the fingerprint and answer yes"
+        f"the host key of {host} is not known, and hwnas accepts no key by itself. Run 'ssh {host}' once, "
+        "compare the fingerprint and answer yes"
     )
 
 
 def _wrong_key(host: str, said: str) -> BoardError:
     asked = re.search(r"Permission denied \(([^)]*)\)", said)
-    ways = f" (it takes: {asked.group(1)})" if asked else ""
+    ways = f" (accepted methods: {asked.group(1)})" if asked else ""
     return BoardError(
-        f"{host} must let you in by a key, but it takes none of yours{ways}. Send it yours with "
-        f"'ssh-copy-id {host}', or name the key in ~/.ssh/config (IdentityFile)"
+        f"SSH authentication failed: none of your keys was accepted by {host}{ways}. Run "
+        f"'ssh-copy-id {host}', or set IdentityFile in ~/.ssh/config"
     )
 
 
 def _locked_key(host: str, said: str) -> BoardError:
     return BoardError(
-        f"{host} must let you in without a question, but your key has a passphrase and no agent holds it. "
+        f"SSH authentication failed for {host}: your key has a passphrase and no agent holds it. "
         "Run 'ssh-add' first"
     )
 
@@ -66,36 +66,34 @@ def _locked_key(host: str, said: str) -> BoardError:
 def _refused(host: str, said: str) -> BoardError:
     port = re.search(r"connect to host \S+ port (\d+)", said)
     return LinkLost(
-        f"{host} must run an ssh server, but it refuses the connection"
-        f"{f' to port {port.group(1)}' if port else ''}. On the board: "
-        "'sudo systemctl enable --now ssh'; or give the right port in ~/.ssh/config"
+        f"SSH connection refused by {host}"
+        f"{f' on port {port.group(1)}' if port else ''}: no SSH server is running there. On the board, run "
+        "'sudo systemctl enable --now ssh', or set the right port in ~/.ssh/config"
     )
 
 
 def _unknown_name(host: str, said: str) -> BoardError:
     return LinkLost(
-        f"{host} must be a name that is known here, but no address is found for it. Is the board on? "
-        "Try its address, or NAME.local"
+        f"unknown host {host}: no address was found for this name. Is the board on? Try its IP address, or "
+        "NAME.local"
     )
 
 
 def _unreachable(host: str, said: str) -> BoardError:
     return LinkLost(
-        f"{host} must answer within some seconds, but nothing came back. Is the board on, and in the same "
-        f"network? Try: ping {_name(host)}"
+        f"{host} is unreachable: no response. Is the board on, and in the same network? "
+        f"Try: ping {_name(host)}"
     )
 
 
 def _lost(host: str, said: str) -> BoardError:
     lines = [line.strip() for line in said.splitlines() if re.search(_LOST, line, re.IGNORECASE)]
-    return LinkLost(
-        f"the link to {host} must stay up, but it is lost ({lines[-1]}). Is the board on, and in the network?"
-    )
+    return LinkLost(f"SSH connection to {host} lost ({lines[-1]}). Is the board on, and in the same network?")
 
 
 def _configuration(host: str, said: str) -> BoardError:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return BoardError(f"ssh's own configuration must be right, but it says: {lines[-1]}. Try: ssh {host}")
+    return BoardError(f"the SSH configuration is invalid: {lines[-1]}. Try: ssh {host}")
 
 
 _LOST = (

@@ -19,7 +19,7 @@ __all__ = ["OptunaWithinBudget"]
 
 
 class OptunaWithinBudget(ProposingSampler):
-    """Asks another sampler until a new network within the budget comes, then takes the last and mends it.
+    """Asks another sampler until a new network within the budget comes, then takes the last and repairs it.
 
     `make(seed)` builds the other sampler; one is built for each trial, so that a resumed study needs
     no generator's state. A sampler that keeps its own notes in trials (as NSGA-II its generations)
