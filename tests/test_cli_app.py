@@ -269,3 +269,23 @@ def test_json_is_the_whole_of_stdout() -> None:
     done = subprocess.run(start("models", "--json"), capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["schema"] == 1
     assert done.stderr == ""
+
+
+def test_the_earlier_name_of_accelerator_works_with_a_note(hwnas: Callable[..., Any]) -> None:
+    answer = hwnas("evaluate", "nowhere", "--data", "nowhere", "--device", "cpu")
+    assert answer.code == 2 and "no such checkpoint" in answer.err
+    assert answer.err.startswith("note: --device is called --accelerator here")
+    other = hwnas("describe", "uniform-t", "--device", "rpi4")
+    assert other.code == 0 and "note: --device" not in other.err
+
+
+def test_a_shell_gets_the_verbs_and_the_options_of_a_verb(
+    hwnas: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_HWNAS_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "hwnas sea")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert hwnas().out.split() == ["search"]
+    monkeypatch.setenv("COMP_WORDS", "hwnas train --acc")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert hwnas().out.split() == ["--accelerator"]

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from hwnas.cli.app import VERBS, _command
+from hwnas.cli.app import VERBS, _command, main
+from hwnas.cli.help import EXAMPLES, THEMES
 from hwnas.predictors.latency import read_summary
 
 ROOT = Path(__file__).parents[1]
@@ -56,6 +57,32 @@ def test_every_command_of_a_document_exists_with_its_options(document: str) -> N
         used = {word.partition("=")[0] for word in words if word.startswith("--")}
         assert used <= known, f"{document}: {verb} has no {', '.join(sorted(used - known))}"
     assert lines or document == "CONTRIBUTING.md"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_a_verb_ends_with_two_commands_that_exist(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, "--help"]) == 0
+    *_, title, first, second = capsys.readouterr().out.rstrip().splitlines()
+    assert title.strip() == "Examples:"
+    assert (first.strip(), second.strip()) == EXAMPLES[verb]
+    for line in EXAMPLES[verb]:
+        for part in line.split(" && "):
+            words = shlex.split(part)
+            assert words[:2] == ["hwnas", verb]
+            commands = dict(every_command(verb))
+            command = commands[words[2]] if len(commands) > 1 else commands[verb]
+            used = {word for word in words if word.startswith("--")}
+            assert used <= spellings(command), f"{part}: no {', '.join(used - spellings(command))}"
+
+
+def test_every_verb_is_in_one_theme_of_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sorted(verb for verbs in THEMES.values() for verb in verbs) == sorted(VERBS)
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"{theme}:" in out for theme in THEMES) and "--install-completion" in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("verb", VERBS)
