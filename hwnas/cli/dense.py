@@ -167,7 +167,7 @@ def train(
             callback=callback,
         )
     except KeyboardInterrupt:
-        callback.note("interrupted; the last finished epoch is kept. To go on:")
+        callback.note("interrupted; the last finished epoch is kept. To continue:")
         callback.note(f"  {again}")
         raise
     if not is_first:  # of several processes, the first one speaks

@@ -213,7 +213,7 @@ def _judged(model: Deployable, comparison: Comparison | None) -> str:
             f"the same class for {comparison.agreement_percent:.2f} %\n"
         )
     elif model.precision == "int8":
-        lines += "top-1   unknown: --evaluate DATA tells what int8 costs\n"
+        lines += "top-1   unknown: --evaluate DATA measures the loss by int8\n"
     return lines
 
 

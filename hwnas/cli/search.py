@@ -498,7 +498,7 @@ def _verified(run: SearchResult, device: str, asked: _Verification) -> SearchRes
                 stop=lambda: bool(signals),
             )
     except KeyboardInterrupt:
-        messages.print(f"Stopped at once. Go on: {again}", soft_wrap=True, markup=False)
+        messages.print(f"Stopped at once. Continue: {again}", soft_wrap=True, markup=False)
         raise typer.Exit(128 + (signals[-1] if signals else signal.SIGINT)) from None
     except InfeasibleError:
         write_report(folder)
@@ -508,7 +508,7 @@ def _verified(run: SearchResult, device: str, asked: _Verification) -> SearchRes
         measured = 0 if result.verification is None else len(result.verification.measured)
         messages.print(
             f"Stopped with {measured} networks measured, all saved; the front is not verified yet. "
-            f"Go on: {again}",
+            f"Continue: {again}",
             soft_wrap=True,
             markup=False,
         )

@@ -106,7 +106,7 @@ def _verification_lines(result: SearchResult) -> list[str]:
 
     again = f"{resume_command(result.path)} --verify"
     if not known.is_complete:
-        return [f"Verification: {len(known.measured)} networks measured, not finished. Go on: {again}"]
+        return [f"Verification: {len(known.measured)} networks measured, not finished. Continue: {again}"]
     if not result.is_verified:
         new = len(result.trials) - known.candidates
         return [f"The verification is of the run before its last {new} candidates. Verify again: {again}"]

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    no_args_is_help=True, help="Train weights that all networks of a space share; judge by them."
+    no_args_is_help=True,
+    help="Train one set of weights for all networks of a space, and evaluate networks with it.",
 )
 
 PathArgument = Annotated[str, typer.Argument(metavar="PATH", help="Supernet folder, or a checkpoint in it.")]
@@ -129,7 +130,7 @@ def train(
             callback=callback,
         )
     except KeyboardInterrupt:
-        callback.note("interrupted; the last finished epoch is kept. To go on:")
+        callback.note("interrupted; the last finished epoch is kept. To continue:")
         callback.note(f"  {resume_command('supernet train', None, data, folder, options)}")
         raise
     if int(os.environ.get("RANK", "0")):  # of several processes, the first one speaks

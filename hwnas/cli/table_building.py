@@ -101,7 +101,8 @@ def build_and_save(
     except (KeyboardInterrupt, HwnasError) as error:
         if unfinished.exists() and not isinstance(error, UsageError | FileFormatError):
             stderr().print(
-                f"What was measured is in {unfinished}. Go on with:\n  {_resume_command()}", soft_wrap=True
+                f"The measurements are kept in {unfinished}. Continue with:\n  {_resume_command()}",
+                soft_wrap=True,
             )
         raise
     finally:

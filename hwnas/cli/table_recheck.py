@@ -89,7 +89,7 @@ def command(
         raise UnstableError(
             f"the table '{table.name}' does not hold for {profile.runtime} {profile.runtime_version}: "
             f"{outcome}; one "
-            f"factor leaves {outcome.corrected_mape_percent:.1f} %. Build it anew (hwnas table build --name "
+            f"factor leaves {outcome.corrected_mape_percent:.1f} %. Build it again (hwnas table build --name "
             f"{table.name}), or run '{pin_command(table.profile)}'. On a busy machine, check again when "
             "it is quiet"
         )

@@ -147,7 +147,7 @@ def command(
     try:
         outcomes = train_many(config, resume=resume, workers=workers, address=address, gpus=gpus, say=say)
     except KeyboardInterrupt:
-        say("interrupted; the last finished epochs are kept. To go on: the same command with")
+        say("interrupted; the last finished epochs are kept. To continue: the same command with")
         say(f"  --out {shlex.quote(str(config.out))} --resume")
         raise
     for outcome in outcomes:

@@ -83,7 +83,7 @@ class Noise:
         if told:
             raise UnstableError(
                 f"the machine is too noisy for a table: {'; '.join(told)}. End other programs or fix the CPU "
-                "governor, then go on with more --minutes"
+                "governor, then continue with more --minutes"
             )
 
 

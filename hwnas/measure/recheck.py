@@ -88,7 +88,7 @@ def networks_of(table: LatencyTable, count: int, *, seed: int = 0) -> dict[str, 
     if len(found) < FEWEST:
         raise UsageError(
             f"the table '{table.name}' has all ops of only {len(found)} networks of the default space "
-            f"and presets; {FEWEST} are needed. Build it anew: hwnas table build --name {table.name}"
+            f"and presets; {FEWEST} are needed. Build it again: hwnas table build --name {table.name}"
         )
     return found
 

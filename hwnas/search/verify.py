@@ -83,7 +83,7 @@ def verifiable_profile(
     """
     ways_out = (
         f"Leave --verify out; or search with a table measured on {where} (hwnas table build --name NAME, "
-        f"then --device NAME); or give --allow-mismatch to time the front on {where} all the same"
+        f"then --device NAME); or give --allow-mismatch to time the front on {where} nevertheless"
     )
     if table.provenance == "estimated" and not allow_mismatch:
         raise UsageError(

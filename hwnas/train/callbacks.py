@@ -18,7 +18,7 @@ class TrainingFailed(HwnasError):
         """The error for a value that is not finite, with what to do about it."""
         return cls(
             f"the {what} of epoch {epoch} must be finite, got {value}: the epoch is not kept. "
-            "Lower --lr, or set clip_grad_norm in the recipe, and start anew in another folder"
+            "Lower --lr, or set clip_grad_norm in the recipe, and start again in another folder"
         )
 
 

@@ -100,7 +100,9 @@ def _prepared(
     resumable = (LAST, PREVIOUS)
     present = [file for file in (*resumable, kind.weights_file) if (out / file).exists()]
     if present and not resume:
-        raise UsageError(f"{out} already holds a training: add --resume to go on, or choose another folder")
+        raise UsageError(
+            f"{out} already holds a training: add --resume to continue, or choose another folder"
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
         for partial in out.glob("*.partial"):
