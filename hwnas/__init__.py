@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hwnas.api import ExportedModel as ExportedModel
     from hwnas.api import Front as Front
     from hwnas.api import Measurements as Measurements
+    from hwnas.api import Plot as Plot
     from hwnas.api import Run as Run
     from hwnas.api import TrainedModel as TrainedModel
     from hwnas.api import build_table as build_table
@@ -45,6 +46,7 @@ __all__ = [
     "HwnasError",
     "LatencyTable",
     "Measurements",
+    "Plot",
     "Run",
     "SearchSpace",
     "TrainedModel",
@@ -70,6 +72,7 @@ _HOMES = {
     "HwnasError": "errors",
     "LatencyTable": "predictors.latency",
     "Measurements": "api",
+    "Plot": "api",
     "Run": "api",
     "SearchSpace": "space",
     "TrainedModel": "api",

@@ -20,7 +20,7 @@ from hwnas.errors import InfeasibleError, SpaceError, UsageError
 
 NAMES = {
     *("ArchSpec", "Estimate", "HwnasError", "LatencyTable", "SearchSpace", "preset", "preset_names"),
-    *("search", "load_run", "Run", "Front"),
+    *("search", "load_run", "Run", "Front", "Plot"),
     *("train", "load_model", "TrainedModel", "export", "ExportedModel"),
     *("measure", "Measurements", "build_table", "device_names"),
 }
@@ -185,11 +185,14 @@ def test_frames_have_a_row_for_each_network_and_op() -> None:
     assert {"feature", "ms_per_unit"} == set(hwnas.LatencyTable.load("rpi4").to_frame().columns)
 
 
-def test_a_plot_is_a_figure_by_name() -> None:
+def test_a_plot_is_drawn_by_its_name(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     run = hwnas.search(targets={"rpi4": "20ms"}, trials=30)
-    figure = run.plot("front")
-    assert figure.axes[0].get_xlabel()
+    plot = run.plot("front")
+    assert plot.svg.lstrip().startswith("<") and "<svg" in plot.svg and plot.png[1:4] == b"PNG"
+    assert plot.save(tmp_path / "front.png").read_bytes() == plot.png
+    with pytest.raises(UsageError, match=r"\.svg or \.png"):
+        plot.save(tmp_path / "front.pdf")
     with pytest.raises(UsageError, match="Did you mean 'front'"):
         run.plot("fron")
 

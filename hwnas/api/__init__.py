@@ -7,7 +7,7 @@ nor onnxruntime nor pandas: a function imports what it uses.
 
 from hwnas.api.exporting import ExportedModel, export
 from hwnas.api.measuring import Measurements, measure
-from hwnas.api.searching import Front, Run, load_run, search
+from hwnas.api.searching import Front, Plot, Run, load_run, search
 from hwnas.api.tables import build_table
 from hwnas.api.training import TrainedModel, load_model, train
 
@@ -15,6 +15,7 @@ __all__ = [
     "ExportedModel",
     "Front",
     "Measurements",
+    "Plot",
     "Run",
     "TrainedModel",
     "build_table",

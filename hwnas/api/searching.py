@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,8 @@ from hwnas.units import is_rate, parse_ms, parse_throughput
 
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.figure import Figure
 
-__all__ = ["Device", "Front", "Run", "Targets", "Time", "load_run", "search"]
+__all__ = ["Device", "Front", "Plot", "Run", "Targets", "Time", "load_run", "search"]
 
 Time = str | float
 """A time: "20ms", "0.02s", or a number of milliseconds. As a budget also a rate: "40000/s"."""
@@ -87,6 +87,37 @@ class Front(Sequence[Candidate]):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Plot:
+    """A chart of a run."""
+
+    name: str
+    svg: str
+    """The text of an SVG file."""
+    png: bytes
+    """The content of a PNG file, 300 dots an inch."""
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the chart to a file that ends in .svg or .png, and returns its path.
+
+        Raises UsageError for another ending, and when the file cannot be written.
+        """
+        file = Path(path)
+        if file.suffix not in (".svg", ".png"):
+            raise UsageError(f"a chart is saved as .svg or .png, got '{file}'")
+        try:
+            file.write_bytes(self.png if file.suffix == ".png" else self.svg.encode())
+        except OSError as error:
+            raise UsageError(f"{file}: cannot be written: {error.strerror}") from None
+        return file
+
+    def __repr__(self) -> str:
+        return f"Plot({self.name}: {len(self.png)} bytes of PNG)"
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Run:
     """A search: its settings, what it evaluated, and the front. `resume` returns a new one."""
 
@@ -144,24 +175,26 @@ class Run:
 
         return write_report(self.result)
 
-    def plot(self, name: str = "front") -> Figure:
-        """One chart of the run as a matplotlib figure; Jupyter shows it. Needs matplotlib.
+    def plot(self, name: str = "front") -> Plot:
+        """One chart of the run, as `hwnas report --plots` writes it; Jupyter shows it. Needs the extra `plots`.
 
         Names: "front", "hypervolume", "choices", "ops", and "measured" after a verification. With several
-        devices, front and ops have a chart each ("front-latency-rpi5").
+        devices or objectives there is one for each, e.g. "front-latency-rpi5".
 
-        Raises UsageError for a chart that this run does not have, MissingPackageError without matplotlib.
+        Raises UsageError for a chart that this run does not have, MissingPackageError without the extra.
         """
-        from hwnas.report.plots import figure, plot_names
-        from hwnas.report.tables import tables_of
+        from hwnas.report import write_plots
 
-        tables = tables_of(self.result)
-        names = plot_names(self.result, tables=tables)
-        if name not in names:
-            raise UsageError(
-                f"no chart '{name}'.{did_you_mean(name, names)} Charts of this run: {', '.join(names)}"
+        with tempfile.TemporaryDirectory() as folder:
+            files = {file.name: file for file in write_plots(self.result, folder)}
+            names = sorted({file.stem for file in files.values()})
+            if name not in names:
+                raise UsageError(
+                    f"no chart '{name}'.{did_you_mean(name, names)} Charts of this run: {', '.join(names)}"
+                )
+            return Plot(
+                name, files[f"{name}.svg"].read_text(encoding="utf-8"), files[f"{name}.png"].read_bytes()
             )
-        return figure(self.result, name, tables=tables)
 
     def __repr__(self) -> str:
         return f"Run({self._line()})"

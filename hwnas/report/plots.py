@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from hwnas.predictors.latency import LatencyTable
 
-__all__ = ["FORMATS", "figure", "plot_names", "plots"]
+__all__ = ["FORMATS", "plots"]
 
 FORMATS = ("png", "svg")
 WIDTH_INCHES = 3.5
@@ -112,23 +112,6 @@ def plots(result: SearchResult, folder: Path, *, tables: Mapping[str, LatencyTab
     except OSError as error:
         raise HwnasError(f"{folder}: the plots cannot be written: {error.strerror}") from None
     return written
-
-
-def plot_names(result: SearchResult, *, tables: Mapping[str, LatencyTable]) -> tuple[str, ...]:
-    """The names of the plots that there is something to show for."""
-    return tuple(name for name, _, _ in _drawings(result, tables))
-
-
-def figure(result: SearchResult, name: str, *, tables: Mapping[str, LatencyTable]) -> Figure:
-    """The plot of that name, one of `plot_names`; raises MissingPackageError without matplotlib."""
-    matplotlib = plugins.require("matplotlib", extra="plots")
-    from matplotlib.figure import Figure
-
-    height_inches, draw = {known: (height, draw) for known, height, draw in _drawings(result, tables)}[name]
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
-        drawn = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
-        draw(drawn.add_subplot())
-    return drawn
 
 
 def _drawings(
