@@ -12,7 +12,7 @@
     └── FileFormatError             6  a file is corrupt, foreign or of another version
         └── MissingOpError             a table has no row for ops that a network runs
 
-A message gives the rule, then what came, then what to do next. Libraries raise; only the
+A message gives the fact, then its cause, then the fix. Libraries raise; only the
 command line prints and exits.
 """
 

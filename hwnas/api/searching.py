@@ -176,7 +176,7 @@ class Run:
         return write_report(self.result)
 
     def plot(self, name: str = "front") -> Plot:
-        """One chart of the run, as `hwnas report --plots` writes it; Jupyter shows it. Needs the extra `plots`.
+        """One chart of the run, as `hwnas report --plots` writes it. Needs the extra `plots`.
 
         Names: "front", "hypervolume", "choices", "ops", and "measured" after a verification. With several
         devices or objectives there is one for each, e.g. "front-latency-rpi5".
