@@ -147,8 +147,8 @@ def _command(verb: str | None) -> Any:
             application.add_typer(module.app, name=name, help=line)
         else:
             application.command(name, short_help=line)(module.command)
-    command = typer.main.get_command(application)
-    if verb in VERBS:
+    command: Any = typer.main.get_command(application)
+    if verb is not None and verb in VERBS:
         help_texts.with_examples(command.commands[verb], verb)
     _hide_variables(command)
     return command

@@ -22,7 +22,7 @@ def with_current_names(arguments: Sequence[str], verb: str | None) -> list[str]:
     The verbs that train or evaluate called `--accelerator` `--device`, which is a board in other verbs.
     """
     current = list(arguments)
-    if verb in VERBS:
+    if verb is not None and verb in VERBS:
         current[current.index(verb)] = verb = VERBS[verb]
     if verb not in _TRAINING:
         return current
