@@ -128,7 +128,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """One axis of the chart of all objectives: its words, its number for each network, which end is better."""
+    """One axis of the chart of all objectives: its words, each network's number, which end is better."""
 
     words: tuple[str, ...]
     values: tuple[float, ...]
@@ -192,7 +192,10 @@ def front_chart(view: FrontView, *, name: str = "front") -> Chart:
     several = len(view.fronts) > 1
     colour = _series("front", [front.name for front in view.fronts]) if several else {"value": BLUE}
     shape = (
-        {"field": "front", "scale": {"domain": [one.name for one in view.fronts], "range": _cycle(SHAPES, len(view.fronts))}}
+        {
+            "field": "front",
+            "scale": {"domain": [one.name for one in view.fronts], "range": _cycle(SHAPES, len(view.fronts))},
+        }
         if several
         else {"value": "circle"}
     )
@@ -205,7 +208,7 @@ def front_chart(view: FrontView, *, name: str = "front") -> Chart:
             {"type": "point", "filled": True, "size": 8, "color": GREY, "opacity": 0.5, "clip": True},
             x=x, y=y,
         ))  # fmt: skip
-    bounds = [{"x": value, "words": words} for value, words in dict.fromkeys(view.bounds)]
+    bounds: list[Spec] = [{"x": value, "words": words} for value, words in dict.fromkeys(view.bounds)]
     if bounds:
         rule = {"type": "rule", "color": VERMILION, "strokeDash": [5, 4]}
         layers.append(_layer(bounds, rule, x=x))
@@ -222,9 +225,13 @@ def front_chart(view: FrontView, *, name: str = "front") -> Chart:
     ]
     if bands:
         area = {"type": "area", "orient": "horizontal", "opacity": 0.12, "clip": True}
-        layers.append(_layer(bands, area, x=x, x2={"field": "x2"}, y=y, color=colour, detail={"field": "front"}))
+        layers.append(
+            _layer(bands, area, x=x, x2={"field": "x2"}, y=y, color=colour, detail={"field": "front"})
+        )
     chains = [
-        {"x": mark.x, "y": mark.accuracy, "front": front.name} for front in view.fronts for mark in front.chain
+        {"x": mark.x, "y": mark.accuracy, "front": front.name}
+        for front in view.fronts
+        for mark in front.chain
     ]
     dash = {"field": "front", "legend": None, "scale": {"range": _cycle(DASHES, len(view.fronts))}}
     layers.append(_layer(
@@ -256,7 +263,10 @@ def front_chart(view: FrontView, *, name: str = "front") -> Chart:
         size={"condition": picked, "value": 60},
         opacity={"condition": {"test": "datum.joined", "value": 1}, "value": 0.35},
     ))  # fmt: skip
-    named = [*sorted(published, key=lambda one: -one.accuracy), *(one for front in view.fronts for one in front.named)]
+    named = [
+        *sorted(published, key=lambda one: -one.accuracy),
+        *(one for front in view.fronts for one in front.named),
+    ]
     layers += _names(named, x_domain, y_domain, x, y)
     return Chart(
         name,
@@ -289,20 +299,23 @@ def parallel_chart(objectives: Sequence[Objective], labels: Sequence[str]) -> Ch
         for value, height in ((one.best, 1.0), (one.worst, 0.0))
     ]
     x = {"field": "objective", "type": "ordinal", "axis": None, "scale": {"type": "point", "padding": 0.4}}
-    y = {"field": "height", "type": "quantitative", "axis": None, "scale": {"domain": [0, 1]}}
-    axes = [{"objective": place, "words": list(filter(None, one.words))} for place, one in enumerate(objectives)]
+    y = {"field": "height", "type": "quantitative", "axis": None, "scale": {"domain": [-0.1, 1.35]}}
+    axes = [
+        {"objective": place, "words": list(filter(None, one.words)), "low": 0, "high": 1}
+        for place, one in enumerate(objectives)
+    ]
     top = {"filter": "datum.height == 1"}
     layers: list[Spec] = [
-        _layer(axes, {"type": "rule", "color": SOFT}, x=x),
-        _layer(axes, {"type": "text", "baseline": "bottom", "dy": -24, "lineBreak": "\n"}, x=x,
-               y={"value": 0}, text={"field": "words"}),
+        _layer(axes, {"type": "rule", "color": SOFT}, x=x, y=y | {"field": "low"}, y2={"field": "high"}),
+        _layer(axes, {"type": "text", "baseline": "top"}, x=x, y={"value": 2}, text={"field": "words"}),
         _layer(ends, {"type": "text", "baseline": "bottom", "dy": -6, "color": INK}, x=x, y=y,
                text={"field": "text"}) | {"transform": [top]},
         _layer(ends, {"type": "text", "baseline": "top", "dy": 8, "color": INK}, x=x, y=y,
                text={"field": "text"}) | {"transform": [{"filter": "datum.height == 0"}]},
         _layer(
             threads, {"type": "line"}, x=x, y=y, detail={"field": "rank"}, tooltip={"field": "label"},
-            color={"field": "third", "scale": {"domain": list(thirds), "range": [BLUE, GREY, VERMILION]}},
+            color={"field": "third", "scale": {"domain": list(thirds), "range": [BLUE, GREY, VERMILION]},
+                   "legend": {"orient": "bottom", "columns": 3}},
             opacity={"condition": {"test": "datum.rank === picked", "value": 1}, "value": 0.5},
             strokeWidth={"condition": {"test": "datum.rank === picked", "value": 4}, "value": 1.4},
         ),
@@ -310,8 +323,7 @@ def parallel_chart(objectives: Sequence[Objective], labels: Sequence[str]) -> Ch
     return Chart(
         "objectives",
         "every network of the front over all objectives; the table has the same numbers",
-        {"height": 300, "params": [{"name": "picked", "value": 0}], "layer": layers,
-         "padding": {"top": 40, "left": 5, "right": 5, "bottom": 20}},
+        {"height": 320, "params": [{"name": "picked", "value": 0}], "layer": layers},
     )  # fmt: skip
 
 
@@ -350,7 +362,7 @@ def agreement_chart(networks: Sequence[Agreement], *, budget_ms: float, how: str
     `how` says what the predictions are; a second mark is where the corrected table puts a network.
     """
     first, second = f"predicted, {how}", "predicted, corrected table"
-    points = [
+    points: list[Spec] = [
         {"x": predicted, "y": one.measured_ms, "kind": kind, "label": f"{one.label}, {kind}"}
         for kind, some in (
             (first, [(one, one.predicted_ms) for one in networks]),
@@ -358,7 +370,9 @@ def agreement_chart(networks: Sequence[Agreement], *, budget_ms: float, how: str
         )
         for one, predicted in some
     ]
-    domain = _domain([float(point[axis]) for point in points for axis in "xy"] + [budget_ms])
+    domain = _domain(
+        [*(one.measured_ms for one in networks), *(float(point["x"]) for point in points), budget_ms]
+    )
     x, y = _axis("x", f"predicted, {how} (ms)", domain), _axis("y", "measured (ms)", domain)
     ends = [{"x": end, "y": end} for end in domain]
     kinds = list(dict.fromkeys(str(point["kind"]) for point in points))
@@ -485,7 +499,10 @@ def _names(
         ]  # fmt: skip
         if data:
             text = {"type": "text", "align": side, "dx": 9 if side == "left" else -9, "color": INK}
-            seen = {"condition": {"test": "width < 520 ? datum.in_narrow : datum.in_wide", "value": 1}, "value": 0}
+            seen = {
+                "condition": {"test": "width < 520 ? datum.in_narrow : datum.in_wide", "value": 1},
+                "value": 0,
+            }
             layers.append(_layer(data, text, x=x, y=y, text={"field": "name"}, opacity=seen))
     return layers
 

@@ -27,8 +27,11 @@ RENDER = """
 import base64, json, sys
 import vl_convert
 asked = json.load(sys.stdin)
-json.dump([{"png": base64.b64encode(vl_convert.vegalite_to_png(spec, vl_version=asked["version"], ppi=asked["dpi"])).decode(),
-            "svg": vl_convert.vegalite_to_svg(spec, vl_version=asked["version"])} for spec in asked["specs"]], sys.stdout)
+def drawn(spec):
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=asked["version"])
+    png = vl_convert.vegalite_to_png(spec, vl_version=asked["version"], ppi=asked["dpi"])
+    return {"svg": svg, "png": base64.b64encode(png).decode()}
+json.dump([drawn(spec) for spec in asked["specs"]], sys.stdout)
 """
 """Runs in a process of its own: the renderer's V8 ends its process where address space is limited."""
 

@@ -59,6 +59,8 @@ __all__ = ["MOST_BARS", "ReportModel", "provenance_facts", "report_model", "tabl
 
 MOST_BARS = 60
 """Networks times devices whose ops are listed: a front of several objectives may have hundreds."""
+CHART_BARS = 24
+"""Networks in the page's chart of ops; all that are listed have a table of their own."""
 FILE_BARS = 8
 """Networks whose ops a file shows: bars that can still be read in a column of a paper."""
 SIZES = ("params", "macs")
@@ -177,20 +179,24 @@ class ReportModel:
             made.append(progress_chart({"hypervolume": self.growth.known}))
         if self.attention:
             made.append(choices_chart(self.attention))
-        made += [ops_chart(one, self.times_ranks, name=self.ops_name(one)) for one in self.times]
+        made += self._ops_charts(CHART_BARS)
         return {chart.name: chart for chart in made}
 
     def charts_for_files(self) -> list[Chart]:
         """The charts of a paper: the same, with the ops of a few networks only."""
-        few = spread_over(len(self.times_ranks), FILE_BARS)
+        short = {chart.name: chart for chart in self._ops_charts(FILE_BARS)}
+        return [short.get(name, chart) for name, chart in self.charts.items()]
+
+    def _ops_charts(self, most: int) -> list[Chart]:
+        """The ops of up to `most` networks, a chart for each device."""
+        few = spread_over(len(self.times_ranks), most)
         ranks = [self.times_ranks[index] for index in few]
-        short = {
-            self.ops_name(one): ops_chart(
+        return [
+            ops_chart(
                 replace(one, bars=tuple(one.bars[index] for index in few)), ranks, name=self.ops_name(one)
             )
             for one in self.times
-        }
-        return [short.get(name, chart) for name, chart in self.charts.items()]
+        ]
 
     def front_name(self, view: FrontView) -> str:
         """The name of a front's chart: `front`, or `front-params` among several."""
@@ -640,9 +646,7 @@ def _times(
     return tuple(times), tuple(index + 1 for index in chosen)
 
 
-def _times_notes(
-    result: SearchResult, times: Sequence[DeviceTimes], ranks: Sequence[int]
-) -> tuple[str, ...]:
+def _times_notes(result: SearchResult, times: Sequence[DeviceTimes], ranks: Sequence[int]) -> tuple[str, ...]:
     if not times:
         return ()
     besides = max((bar[-1].ms for one in times for bar in one.bars if not bar[-1].key), default=0.0)

@@ -64,6 +64,7 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     environment.filters["percent"] = percent
     # Files of this package, not of a run: the only text that is not escaped.
     environment.globals["inlined"] = lambda name: _markup(inlined(name))
