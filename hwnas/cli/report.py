@@ -1,4 +1,4 @@
-"""`hwnas report`: the HTML report of a run, written anew from what the run recorded."""
+"""`hwnas report`: the HTML report of a run, written from what the run recorded."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ __all__ = ["command"]
 
 
 def command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder that 'hwnas search' wrote.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory of 'hwnas search'.")],
     plots: Annotated[
         Path | None,
-        typer.Option("--plots", metavar="FOLDER", help="Write the charts there as well, as PNG and SVG."),
+        typer.Option("--plots", metavar="FOLDER", help="Also write the charts there, as PNG and SVG."),
     ] = None,
 ) -> None:
     """Write the HTML report of a run.
 
-    One file without anything to load from elsewhere: RUN/report.html. With --plots, the charts for a paper,
-    too, one column wide.
+    One file that loads nothing: RUN/report.html. With --plots also the charts for a paper, one column wide.
 
     Example: hwnas report runs/rpi4-20ms-1 --plots figures
     """
