@@ -159,7 +159,12 @@ def verified(result: SearchResult, *, times: float, cpu_share: float = 1.0) -> l
         finished="2026-11-21T12:01:00+00:00",
         measured=tuple(
             MeasuredCandidate(
-                one.id, 1, (times * one.latency.value,), 0.0, cpu_share if place else 1.0, one.latency
+                one.id,
+                1,
+                (times * one.latency.value,),
+                1.1 * times * one.latency.value,
+                cpu_share if place else 1.0,
+                one.latency,
             )
             for place, one in enumerate(chosen)
         ),
