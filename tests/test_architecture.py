@@ -20,7 +20,7 @@ ALONE = ("hwnas.board", "hwnas.runtimes")
 
 HEAVY = (
     "torch", "torchvision", "timm", "onnx", "onnxruntime", "optuna", "ray", "sklearn",
-    "scipy", "pandas", "matplotlib",
+    "scipy", "pandas", "jinja2", "vl_convert",
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from report_fakes import Page, loads_nothing, other_board, run_of_one, run_of_tw
 from search_fakes import by_size, dominates, less_sure_when_large, table
 
 from hwnas.errors import UsageError
-from hwnas.report.compare_page import comparison_document, comparison_html
+from hwnas.report.compare_page import comparison_document, comparison_html, over_seeds
 from hwnas.report.comparison import Comparison, compare
 from hwnas.search import pareto
 
@@ -95,6 +95,20 @@ def test_a_copy_of_a_run_is_as_good_as_the_run(runs: list[Path], tmp_path: Path)
     assert len(known.common) == len(known.runs[0].result.front)
     assert known.runs[0].only_here == () and known.settings == {}
     assert "asked the same" in Page(comparison_html(known)).text
+
+
+def test_runs_of_several_seeds_are_summed_up_as_mean_and_deviation(known: Comparison, tmp_path: Path) -> None:
+    assert over_seeds(known) == ""  # their samplers differ, too
+    paths = [tmp_path / str(seed) for seed in range(3)]
+    for seed, path in enumerate(paths):
+        run_of_one(path, seed=seed, trials=30)
+    seeds = compare(paths)
+    finals = np.array([one.progress.final for one in seeds.runs])
+    best = np.array([one.result.front[0].accuracy.value for one in seeds.runs])
+    said = over_seeds(seeds)
+    assert f"Over 3 seeds the hypervolume is {finals.mean():.4f} ± {finals.std(ddof=1):.2g}" in said
+    assert f"the best accuracy {best.mean():#.4g} ± {best.std(ddof=1):.2g} % estimated" in said
+    assert said in Page(comparison_html(seeds)).text
 
 
 def test_runs_of_one_name_are_called_by_their_whole_path(runs: list[Path], tmp_path: Path) -> None:

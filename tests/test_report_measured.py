@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
-from report_fakes import Page, run_of_one, verified
+from report_fakes import Page, marks, run_of_one, verified
 from search_fakes import table
 
-from hwnas.report.html import report_html
-from hwnas.report.plots import plots
+from hwnas.report.model import report_model
+from hwnas.report.page import report_html
 from hwnas.search import SearchResult, load_run
 
 
@@ -35,7 +35,9 @@ def test_each_network_of_the_front_has_its_measured_and_its_predicted_time(
     section = text[text.index('<section id="networks"') : text.index('<section id="measured"')]
     for rank, one in enumerate(result.front, start=1):
         assert one.measured is not None
-        row = re.search(rf"<tr><td>{rank}</td>(.*?)</tr>", section)
+        row = re.search(
+            rf'<tr data-rank="{rank}"[^>]*><td>{rank}</td><td class="left arch">[^<]*</td>(.*?)</tr>', section
+        )
         assert row and row.group(1).startswith(f"<td>{one.measured.value:#.4g}</td>")
         assert f"<td>{one.latency.value:#.4g}</td>" in row.group(1)
     assert "predicted ms, estimated table" in section
@@ -45,17 +47,20 @@ def test_each_network_of_the_front_has_its_measured_and_its_predicted_time(
 def test_a_measured_network_stands_where_the_table_and_where_the_corrected_one_put_it(
     result: SearchResult, text: str
 ) -> None:
-    chart = re.search(r'<svg class="wide-only"[^>]*measured against predicted.*?</svg>', text, re.DOTALL)
-    assert chart and result.verification is not None
+    spec = Page(text).specs()["measured"]
+    assert result.verification is not None
     count = len(result.verification.measured)
-    assert len(re.findall('class="dot s0"', chart.group())) == count
-    squares = re.findall(r'class="dot s1" d="M([\d.]+) ([\d.]+)m', chart.group())
-    assert len(squares) == count
-    line = re.search(r'class="agree" d="M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)"', chart.group())
-    assert line
-    left, low, right, high = map(float, line.groups())
-    for x, y in squares:  # the corrected table is right here: its marks lie on the line
-        assert (float(x) - left) / (right - left) == pytest.approx((float(y) - low) / (high - low), abs=0.003)
+    [points] = marks(spec, "point")
+    predicted, corrected = points[:count], points[count:]
+    assert {one["kind"] for one in predicted} == {"predicted, estimated table"}
+    assert {one["kind"] for one in corrected} == {"predicted, corrected table"} and len(corrected) == count
+    latencies = result.verification.latencies
+    for one, known in zip(predicted, result.verification.measured, strict=True):
+        assert (one["x"], one["y"]) == (known.predicted.value, latencies[known.id].value)
+    for one in corrected:  # the corrected table is right here: its marks lie on the line
+        assert one["x"] == pytest.approx(one["y"], rel=1e-6)
+    [ends] = marks(spec, "line")
+    assert all(end["x"] == end["y"] for end in ends)
 
 
 def test_times_that_others_disturbed_are_said_to_be_too_long(
@@ -68,7 +73,6 @@ def test_times_that_others_disturbed_are_said_to_be_too_long(
     assert "Other programs took the CPU" not in calm
 
 
-def test_a_verified_run_has_a_plot_of_what_was_measured(result: SearchResult, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed (hwnas[plots])")
-    names = [file.stem for file in plots(result, tmp_path, tables={"toy": table()})]
-    assert names.count("measured") == 2
+def test_a_verified_run_has_a_plot_of_what_was_measured(result: SearchResult) -> None:
+    charts = report_model(result, tables={"toy": table()}).charts_for_files()
+    assert [chart.name for chart in charts].count("measured") == 1

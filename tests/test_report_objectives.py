@@ -7,17 +7,24 @@ import re
 from pathlib import Path
 
 import pytest
-from report_fakes import Page, board_with_tails, loads_nothing, other_board, run_of_one, run_of_two_devices
+from report_fakes import (
+    Page,
+    board_with_tails,
+    loads_nothing,
+    marks,
+    other_board,
+    run_of_one,
+    run_of_two_devices,
+)
 from search_fakes import by_size, dominates, small_space, table
 
 from hwnas.predictors.latency import DeviceProfile
 from hwnas.report import write_report
-from hwnas.report.chart import Front, Mark
-from hwnas.report.dimensions import dimensions, within
-from hwnas.report.html import report_html
-from hwnas.report.origins import MOST_BARS, provenance_section
+from hwnas.report.dimensions import dimensions, spread_over, within
+from hwnas.report.fronts import Front, Mark
+from hwnas.report.model import MOST_BARS
+from hwnas.report.page import report_html
 from hwnas.report.published import PublishedNetwork, published_networks
-from hwnas.report.spread import spread_over
 from hwnas.search import SearchResult, search
 from hwnas.space.presets import presets
 
@@ -53,14 +60,22 @@ def test_every_bound_is_said_and_drawn_where_it_belongs(result: SearchResult, te
     assert within(result.config) == "0.9 ms on toy, 1.7 ms on dear-nodes, 1 MB memory"
     page = Page(text)
     assert f"Vision transformers within {within(result.config)}" in page.text
-    assert page.text.count("budget 0.9 ms") == page.text.count("budget 1.7 ms") == 2  # wide and narrow
+    drawn = {
+        name: [(one["x"], one["words"]) for rules in marks(spec, "rule") for one in rules if "words" in one]
+        for name, spec in page.specs().items()
+        if name.startswith("front-")
+    }
+    assert drawn == {
+        "front-latency": [(0.9, "budget 0.9 ms")],
+        "front-latency-dear-nodes": [(1.7, "budget 1.7 ms")],
+        "front-params": [],
+    }
 
 
 def test_a_network_of_the_front_has_all_its_numbers_in_one_row(result: SearchResult, text: str) -> None:
     section = text[text.index('<section id="networks"') :]
-    rows = re.findall(r"<tr>(<td>\d.*?)</tr>", section)
-    assert len(rows) >= len(result.front)
-    for candidate, row in zip(result.front, rows, strict=False):
+    rows = re.findall(r"<tr data-rank[^>]*>(<td>\d.*?)</tr>", section)
+    for candidate, row in zip(result.front, rows, strict=True):
         for value in (
             candidate.latency.value,
             candidate.also["latency dear-nodes"].value,
@@ -71,14 +86,13 @@ def test_a_network_of_the_front_has_all_its_numbers_in_one_row(result: SearchRes
 
 
 def test_bars_sum_up_to_the_latency_on_their_own_device(result: SearchResult, text: str) -> None:
-    bars = re.findall(r'<span class="bar" aria-hidden="true">(.*?)</span>', text)
-    assert len(bars) == 2 * len(result.front)  # few enough for all to be shown
-    known = [(one.latency.value, one.also["latency dear-nodes"].value) for one in result.front]
-    most = [max(column) for column in zip(*known, strict=True)]
-    for place, values in enumerate(known):
-        for device in (0, 1):
-            widths = re.findall(r"width:([\d.]+)%", bars[2 * place + device])
-            assert sum(map(float, widths)) / 100 * most[device] == pytest.approx(values[device], rel=1e-3)
+    for device in ("toy", "dear-nodes"):
+        [parts] = marks(Page(text).specs()[f"ops-{device}"], "bar")
+        ends = {one["rank"]: one["to"] for one in parts}  # the last piece's end
+        assert list(ends) == list(range(1, len(result.front) + 1))  # few enough for all to be shown
+        for rank, candidate in enumerate(result.front, start=1):
+            known = candidate.latency if device == "toy" else candidate.also[f"latency {device}"]
+            assert ends[rank] == pytest.approx(known.value, rel=1e-3)
 
 
 def test_the_line_of_a_chart_joins_what_is_not_beaten_in_that_chart_alone(result: SearchResult) -> None:
@@ -94,11 +108,10 @@ def test_the_line_of_a_chart_joins_what_is_not_beaten_in_that_chart_alone(result
 def test_in_the_chart_of_all_objectives_the_best_of_each_is_at_the_top(
     result: SearchResult, text: str
 ) -> None:
-    chart = re.search(r'<svg class="wide-only"[^>]*all objectives.*?</svg>', text, re.DOTALL)
-    assert chart
-    lines = re.findall(r'<polyline class="thread \w+" points="([^"]+)"', chart.group())[::-1]
-    heights = [[float(point.split(",")[1]) for point in line.split()] for line in lines]
-    assert len(heights) == len(result.front)
+    [*_, threads] = marks(Page(text).specs()["objectives"], "line")
+    heights = [
+        [one["height"] for one in threads if one["rank"] == rank + 1] for rank in range(len(result.front))
+    ]
     columns = [
         [-one.accuracy.value for one in result.front],
         [one.latency.value for one in result.front],
@@ -107,14 +120,15 @@ def test_in_the_chart_of_all_objectives_the_best_of_each_is_at_the_top(
     ]
     for axis, numbers in enumerate(columns):
         drawn = [line[axis] for line in heights]
-        assert numbers[drawn.index(min(drawn))] == pytest.approx(min(numbers), rel=1e-3)
-        assert numbers[drawn.index(max(drawn))] == pytest.approx(max(numbers), rel=1e-3)
+        assert numbers[drawn.index(max(drawn))] == pytest.approx(min(numbers), rel=1e-3)
+        assert numbers[drawn.index(min(drawn))] == pytest.approx(max(numbers), rel=1e-3)
+        assert (max(drawn), min(drawn)) == (1, 0)
 
 
 def test_a_device_whose_table_is_gone_is_named_and_the_others_are_shown(result: SearchResult) -> None:
     text = report_html(result, tables={"dear-nodes": other_board()})
     assert "this run used for toy is not at hand" in Page(text).text
-    assert len(re.findall(r'<span class="bar" aria-hidden="true">', text)) == len(result.front)
+    assert [name for name in Page(text).specs() if name.startswith("ops")] == ["ops-dear-nodes"]
 
 
 def test_the_hypervolume_is_of_all_objectives_and_names_its_reference(text: str) -> None:
@@ -140,7 +154,7 @@ def test_published_networks_are_predicted_on_every_device(
 def test_a_published_network_is_beaten_only_by_one_that_is_as_good_in_every_objective(
     result: SearchResult,
 ) -> None:
-    from hwnas.report.front import _better
+    from hwnas.report.model import _better
 
     twin = result.front[2]
     network = PublishedNetwork(
@@ -217,9 +231,9 @@ def test_a_report_says_what_of_a_devices_profile_is_inferred_and_a_batch_budget_
     )
     board = dataclasses.replace(table(), profile=profile)
     result = search(small_space(), device=board, budget_ms=0.9, accuracy=by_size, trials=20, sampler="random")
-    text = Page(provenance_section(result, {board.name: board})).text
+    text = Page(report_html(result, tables={board.name: board})).text
     assert "precision unknown, inferred: fp32" in text
     assert "precision is not stated by the source, inferred: the paper names none" in text
     assert f"{64_000 / 0.9:,.0f} images/s in runs of 64 images" in text
     one_image = dataclasses.replace(board, profile=dataclasses.replace(profile, batch=1))
-    assert "images/s" not in Page(provenance_section(result, {board.name: one_image})).text
+    assert "images/s" not in Page(report_html(result, tables={board.name: one_image})).text

@@ -52,6 +52,8 @@ def command(
 def _show(known: Comparison) -> None:
     from rich.table import Table
 
+    from hwnas.report.compare_page import over_seeds
+
     console = stdout()
     for note in known.notes:
         say(f"note: {note}")
@@ -72,13 +74,15 @@ def _show(known: Comparison) -> None:
         )
     console.print(table)
     if known.box is not None:
-        from hwnas.report.ways import box_text
+        from hwnas.report.progress import box_text
 
         console.print(
             f"Hypervolumes are in parts of {box_text(known.box, known.runs[0].result.config)}, with the "
             "accuracy less one standard deviation.",
             soft_wrap=True,
         )
+    if spread := over_seeds(known):
+        console.print(spread, soft_wrap=True)
     covered = Table(title="How much of a column's front a row's front covers", title_justify="left")
     covered.add_column("front of")
     for one in known.runs:

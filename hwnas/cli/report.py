@@ -1,4 +1,4 @@
-"""`hwnas report`: the HTML report of a run, written anew from what the run recorded."""
+"""`hwnas report`: the HTML report of a run, written from what the run recorded."""
 
 from __future__ import annotations
 

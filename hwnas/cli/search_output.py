@@ -21,9 +21,8 @@ def show(result: SearchResult) -> None:
     """The front on stdout, in at most `ROWS_SHOWN` rows."""
     from rich.table import Table
 
-    from hwnas.report.dimensions import within
-    from hwnas.report.spread import spread_over
-    from hwnas.report.tables import tables_of
+    from hwnas.report.dimensions import spread_over, within
+    from hwnas.report.model import tables_of
 
     config, front, path = result.config, result.front, result.path
     assert path is not None

@@ -17,14 +17,14 @@ REPORT = "report.html"
 def write_report(run: SearchResult | Path | str) -> Path:
     """Writes the report of a run into its directory, and returns the file's path.
 
-    Where a device's table is no longer at hand, or another one by now, the report says so and has
-    no latencies per op. Raises what `hwnas.search.load_run` raises, and UsageError for a result that
-    was kept in memory only.
+    Where a device's table is no longer at hand, or has changed since, the report says so and has no
+    latencies per op. Raises what `hwnas.search.load_run` raises, and UsageError for a result that was
+    kept in memory only.
     """
     from hwnas.errors import UsageError
     from hwnas.io.atomic import write_atomically
-    from hwnas.report.html import report_html
-    from hwnas.report.tables import tables_of
+    from hwnas.report.model import tables_of
+    from hwnas.report.page import report_html
     from hwnas.search import load_run
 
     result = load_run(run) if isinstance(run, Path | str) else run
@@ -38,12 +38,12 @@ def write_report(run: SearchResult | Path | str) -> Path:
 def write_plots(run: SearchResult | Path | str, folder: Path | str) -> list[Path]:
     """Writes the charts of a run for papers, each as PNG and as SVG, and returns the files' paths.
 
-    Needs matplotlib: raises MissingPackageError without it, what `hwnas.search.load_run` raises, and
+    Needs vl-convert: raises MissingPackageError without it, what `hwnas.search.load_run` raises, and
     HwnasError when the folder cannot be written.
     """
-    from hwnas.report.plots import plots
-    from hwnas.report.tables import tables_of
+    from hwnas.report.files import plots
+    from hwnas.report.model import report_model, tables_of
     from hwnas.search import load_run
 
     result = load_run(run) if isinstance(run, Path | str) else run
-    return plots(result, Path(folder), tables=tables_of(result))
+    return plots(report_model(result, tables=tables_of(result)), Path(folder))

@@ -2,50 +2,95 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from html import escape
+import statistics
+from dataclasses import dataclass, replace
 from typing import Any
 
-from hwnas.report.chart import Front, front_chart, key
+from hwnas.report.charts import Chart, front_chart, progress_chart
 from hwnas.report.comparison import Comparison
-from hwnas.report.curves import Curve, progress_chart
-from hwnas.report.dimensions import dimensions, shown, within
-from hwnas.report.front import accuracy_title, axis_title, front_marks
-from hwnas.report.html import page
-from hwnas.report.ways import box_text
-from hwnas.report.words import number, percent, with_deviation
+from hwnas.report.dimensions import dimensions, number, percent, shown, with_deviation, within
+from hwnas.report.fronts import Front, FrontView, accuracy_title, axis_title, front_marks
+from hwnas.report.model import Table
+from hwnas.report.page import render
+from hwnas.report.progress import box_text
 from hwnas.search.run import SearchResult
 from hwnas.search.trial import Candidate
+from hwnas.space.outline import outline
 
-__all__ = ["comparison_document", "comparison_html"]
+__all__ = ["comparison_document", "comparison_html", "over_seeds"]
 
-SCHEMA = 1
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """What the page says, in its order."""
+
+    title: str
+    bounds: str
+    notes: tuple[str, ...]
+    spread: str
+    fronts: tuple[tuple[str, str], ...]
+    """The name of each chart of fronts, and its heading; empty where there is one."""
+    hypervolumes: Table | None
+    """None when no run evaluated anything."""
+    hypervolume_note: str
+    coverage: Table
+    networks: Table
+    networks_sentence: str
+    settings: Table
 
 
 def comparison_html(known: Comparison) -> str:
     """The whole page; it loads nothing from elsewhere."""
-    sections = {
-        "Fronts": _fronts(known),
-        "Hypervolume": _hypervolume(known),
-        "Coverage": _coverage(known),
-        "Networks": _networks(known),
-        "Settings": _settings(known),
-    }
-    links = "".join(f'<a href="#{name.lower()}">{name}</a> ' for name in sections)
     *names, last = (one.name for one in known.runs)
-    title = f"{', '.join(names)} and {last}"
-    notes = "".join(f"<p>{escape(note)}</p>" for note in known.notes)
-    body = "".join(
-        f'<section id="{name.lower()}"><h2>{name}</h2>{content}</section>'
-        for name, content in sections.items()
+    fronts = _fronts(known)
+    charts = {chart.name: chart for _, chart in fronts}
+    if known.box is not None:
+        chart = progress_chart({one.name: one.progress for one in known.runs})
+        charts[chart.name] = chart
+    networks = _networks(known)
+    alone = ", ".join(f"{len(one.only_here)} only on that of {one.name}" for one in known.runs)
+    page = _Page(
+        title=f"{', '.join(names)} and {last}",
+        bounds="; ".join(dict.fromkeys(within(one.result.config) for one in known.runs)),
+        notes=known.notes,
+        spread=over_seeds(known),
+        fronts=tuple((chart.name, heading) for heading, chart in fronts),
+        hypervolumes=_hypervolumes(known),
+        hypervolume_note=""
+        if known.box is None
+        else "Of all evaluated networks, with the accuracy less one standard deviation, in parts of "
+        f"{box_text(known.box, known.runs[0].result.config)}, the same for all runs. {known.lowest:.4f} is "
+        "what every run reached.",
+        coverage=_coverage(known),
+        networks=networks,
+        networks_sentence=f"{len(known.common)} of {len(networks.rows)} networks are on all fronts, {alone}.",
+        settings=Table(
+            ("setting", *(one.name for one in known.runs)),
+            tuple((name, *values) for name, values in known.settings.items()),
+            left=tuple(range(len(known.runs) + 1)),
+        ),
     )
-    bounds = dict.fromkeys(within(one.result.config) for one in known.runs)
-    return page(
-        f"hwnas: {title}",
-        f"<header><h1>{escape(title)}</h1>"
-        f'<p class="soft">Searches within {escape("; ".join(bounds))}</p></header>{notes}'
-        f'<nav aria-label="Sections">{links}</nav><main>{body}</main>',
+    return render("compare.html", charts=charts, page=page)
+
+
+def over_seeds(known: Comparison) -> str:
+    """Mean and standard deviation over runs that differ in their seed only; empty for other runs."""
+    if set(known.settings) != {"seed"}:
+        return ""
+    finals = [one.progress.final for one in known.runs]
+    best = [one.result.front[0].accuracy.value for one in known.runs if one.result.front]
+    unit = known.runs[0].result.config.accuracy_unit
+    text = (
+        f"Over {len(finals)} seeds the hypervolume is {statistics.mean(finals):.4f} ± "
+        f"{statistics.stdev(finals):.2g}"
     )
+    if len(best) == len(finals):
+        text += (
+            f", the best accuracy {number(statistics.mean(best))} ± {statistics.stdev(best):.2g} {unit}"
+        ).rstrip() + " estimated"
+    return f"{text} (mean and standard deviation over the runs)."
 
 
 def comparison_document(known: Comparison) -> dict[str, Any]:
@@ -53,7 +98,7 @@ def comparison_document(known: Comparison) -> dict[str, Any]:
     first = known.runs[0].result.config
     minimised = [one for one in dimensions(first) if one.minimised]
     return {
-        "schema": SCHEMA,
+        "schema": FORMAT_VERSION,
         "objectives": [*(one.name for one in minimised), "accuracy"],
         "units": [*(one.unit for one in minimised), first.accuracy_unit],
         "best": None if known.box is None else list(known.box.best),
@@ -80,81 +125,75 @@ def comparison_document(known: Comparison) -> dict[str, Any]:
     }
 
 
-def _fronts(known: Comparison) -> str:
+def _fronts(known: Comparison) -> list[tuple[str, Chart]]:
+    """A chart with the fronts of all runs for each dimension, after its heading."""
     first = known.runs[0].result
     minimised = [one for one in dimensions(first.config) if one.minimised]
     charts = []
     for place, dimension in enumerate(minimised):
         fronts, bounds = [], dict[tuple[float, str], None]()
-        for index, run in enumerate(known.runs):
+        for run in known.runs:
             own = [one for one in dimensions(run.result.config) if one.minimised][place]
             marks = [
-                replace(mark, name="", low=None, high=None, left=None, right=None,
+                replace(mark, name="", low=None, high=None, left=None, right=None, rank=0,
                         label=f"{run.name} {mark.label}")
                 for mark in front_marks(run.result, own)
             ]  # fmt: skip
-            fronts.append(Front(run.name, marks, number=index))
+            fronts.append(Front(run.name, marks))
             if own.limit is not None:
                 bounds[(own.limit, own.bound)] = None
-        if len(minimised) > 1:
-            charts.append(f"<h3>Accuracy and {escape(dimension.noun + dimension.place)}</h3>")
-        charts.append(
-            key([(one.name, one.number) for one in fronts])
-            + front_chart(
-                fronts=fronts,
-                bounds=list(bounds),
-                x_title=axis_title(first, dimension),
-                accuracy_title=accuracy_title(first),
-            )
+        view = FrontView(
+            fronts=fronts,
+            bounds=tuple(bounds),
+            x_title=axis_title(first, dimension),
+            accuracy_title=accuracy_title(first),
         )
-    return "".join(charts)
+        several = len(minimised) > 1
+        heading = f"Accuracy and {dimension.noun}{dimension.place}" if several else ""
+        charts.append((heading, front_chart(view, name=f"front-{place}" if several else "front")))
+    return charts
 
 
-def _hypervolume(known: Comparison) -> str:
+def _hypervolumes(known: Comparison) -> Table | None:
     if known.box is None:
-        return "<p>No run has evaluated anything yet.</p>"
-    curves = [Curve(one.name, one.progress, number=index) for index, one in enumerate(known.runs)]
-    rows = "".join(
-        f'<tr><td class="left">{escape(one.name)}</td><td>{len(one.result.trials)}</td>'
-        f"<td>{len(one.result.front)}</td><td>{one.on_joint_front}</td><td>{one.progress.final:.4f}</td>"
-        f"<td>{one.progress.after(known.common_evaluations):.4f}</td>"
-        f"<td>{one.progress.first_with(known.lowest)}</td></tr>"
+        return None
+    headings = (
+        "run",
+        "evaluated",
+        "on its front",
+        "on the front of all",
+        "hypervolume",
+        f"after {known.common_evaluations} evaluations",
+        f"evaluations until {known.lowest:.4f}",
+    )
+    rows = tuple(
+        (
+            one.name,
+            str(len(one.result.trials)),
+            str(len(one.result.front)),
+            str(one.on_joint_front),
+            f"{one.progress.final:.4f}",
+            f"{one.progress.after(known.common_evaluations):.4f}",
+            str(one.progress.first_with(known.lowest)),
+        )
         for one in known.runs
     )
-    config = known.runs[0].result.config
-    return (
-        f"{key([(one.name, one.number) for one in curves])}{progress_chart(curves)}"
-        '<div class="wide"><table><thead><tr><th class="left">run</th><th>evaluated</th><th>on its front</th>'
-        "<th>on the front of all</th><th>hypervolume</th>"
-        f"<th>after {known.common_evaluations} evaluations</th>"
-        f"<th>evaluations until {known.lowest:.4f}</th></tr></thead><tbody>{rows}</tbody></table></div>"
-        '<p class="soft">Of all evaluated networks, with the accuracy less one standard deviation, in parts '
-        f"of {escape(box_text(known.box, config))}, the same for all runs. {known.lowest:.4f} is what "
-        "every run reached.</p>"
-    )
+    return Table(headings, rows)
 
 
-def _coverage(known: Comparison) -> str:
-    headings = "".join(f"<th>{escape(one.name)}</th>" for one in known.runs)
-    rows = "".join(
-        f'<tr><td class="left">{escape(one.name)}</td>'
-        + "".join(
-            "<td></td>" if index == other or share is None else f"<td>{percent(share)}</td>"
-            for other, share in enumerate(row)
+def _coverage(known: Comparison) -> Table:
+    rows = tuple(
+        (
+            one.name,
+            *("" if at == index or share is None else percent(share) for at, share in enumerate(row)),
         )
-        + "</tr>"
         for index, (one, row) in enumerate(zip(known.runs, known.coverage, strict=True))
     )
-    return (
-        f'<div class="wide"><table><thead><tr><th class="left">front of</th>{headings}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-        "<p class=\"soft\">How much of a column's front a row's front covers: the share of its networks that "
-        "some network of the row is as good as in all objectives, equal ones among them (the C-metric of "
-        "Zitzler and Thiele; the accuracy less one standard deviation).</p>"
-    )
+    return Table(("front of", *(one.name for one in known.runs)), rows)
 
 
-def _networks(known: Comparison) -> str:
+def _networks(known: Comparison) -> Table:
+    """Every network of any front, its rank on each, its numbers."""
     first = known.runs[0].result
     minimised = [
         replace(one, provenance="measured") if first.is_verified and one.name == "latency" else one
@@ -167,40 +206,23 @@ def _networks(known: Comparison) -> str:
         ranks.append({candidate.id: rank for rank, candidate in enumerate(run.result.front, start=1)})
         for candidate in run.result.front:
             found.setdefault(candidate.id, (run.result, candidate))
-    rows = []
-    for name, (result, candidate) in sorted(
-        found.items(), key=lambda item: (-item[1][1].accuracy.value, item[0])
-    ):
-        places = "".join(f"<td>{f'#{own[name]}' if name in own else ''}</td>" for own in ranks)
-        numbers = "".join(f"<td>{number(shown(result, candidate, one).value)}</td>" for one in minimised)
-        rows.append(
-            f'<tr><td class="left"><code>{escape(name)}</code></td>{places}{numbers}'
-            f"<td>{with_deviation(candidate.accuracy)}</td></tr>"
+    rows = tuple(
+        (
+            outline(candidate.arch),
+            *(f"#{own[name]}" if name in own else "" for own in ranks),
+            *(number(shown(result, candidate, one).value) for one in minimised),
+            with_deviation(candidate.accuracy),
+            name,
         )
-    alone = ", ".join(f"{len(one.only_here)} only on that of {one.name}" for one in known.runs)
-    headings = "".join(f"<th>{escape(one.name)}</th>" for one in known.runs)
-    unit = escape(first.config.accuracy_unit)
-    return (
-        f"<p>{len(known.common)} of {len(found)} networks are on all fronts, {escape(alone)}.</p>"
-        f"<details><summary>All {len(found)}, with their ranks</summary>"
-        f'<div class="wide"><table><thead><tr><th class="left">id</th>{headings}'
-        + "".join(f"<th>{escape(one.column)}</th>" for one in minimised)
-        + f"<th>accuracy {unit}, estimated</th></tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div></details>"
+        for name, (result, candidate) in sorted(
+            found.items(), key=lambda item: (-item[1][1].accuracy.value, item[0])
+        )
     )
-
-
-def _settings(known: Comparison) -> str:
-    if not known.settings:
-        return "<p>The runs were asked the same, in the same versions.</p>"
-    headings = "".join(f'<th class="left">{escape(one.name)}</th>' for one in known.runs)
-    rows = "".join(
-        f'<tr><td class="left">{escape(name)}</td>'
-        + "".join(f'<td class="wrap">{escape(value)}</td>' for value in values)
-        + "</tr>"
-        for name, values in known.settings.items()
+    headings = (
+        "network",
+        *(one.name for one in known.runs),
+        *(one.column for one in minimised),
+        f"accuracy {first.config.accuracy_unit}, estimated",
+        "id",
     )
-    return (
-        f'<p class="soft">Only what differs.</p><div class="wide"><table><thead><tr><th class="left">setting'
-        f"</th>{headings}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    return Table(headings, rows, left=(0, len(headings) - 1))

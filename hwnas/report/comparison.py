@@ -12,8 +12,7 @@ import numpy as np
 
 from hwnas.errors import UsageError
 from hwnas.report.dimensions import dimensions, shown, within
-from hwnas.report.progress import Box, Points, Progress, box_of, progress
-from hwnas.report.ways import limits_of, points_of
+from hwnas.report.progress import Box, Points, Progress, box_of, limits_of, points_of, progress
 from hwnas.search import load_run, pareto
 from hwnas.search.run import SearchResult, result_of
 

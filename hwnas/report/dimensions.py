@@ -1,17 +1,28 @@
-"""Dimensions: what a search bounds or minimises besides accuracy, in the words and units of a report."""
+"""Dimensions: what a search bounds or minimises besides accuracy, and how a report writes numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from hwnas.estimate import Estimate
-from hwnas.report.words import number
 from hwnas.search.config import SearchConfig
 from hwnas.search.run import SearchResult
 
-__all__ = ["Dimension", "Network", "dimensions", "shown", "within"]
+__all__ = [
+    "Dimension",
+    "Network",
+    "dimensions",
+    "interval",
+    "number",
+    "percent",
+    "provenances",
+    "shown",
+    "spread_over",
+    "with_deviation",
+    "within",
+]
 
 SIZES = {"params": ("parameters", "M", 1e6), "macs": ("MACs", "M", 1e6), "memory": ("memory", "MB", 1e6)}
 """Noun, unit, and how much of what is recorded makes one of it."""
@@ -156,3 +167,40 @@ def _size(name: str, limit: float | None, *, minimised: bool) -> Dimension:
         limit=None if limit is None else limit / per_unit,
         minimised=minimised,
     )
+
+
+def provenances(found: Sequence[Dimension]) -> str:
+    """What the latencies are: `estimated`, or `estimated (rpi4), measured (cpu-x86)` where they differ."""
+    by_device = {one.device: one.provenance for one in found if one.device}
+    if len(set(by_device.values())) == 1:
+        return next(iter(by_device.values()))
+    return ", ".join(f"{provenance} ({device})" for device, provenance in by_device.items())
+
+
+def number(value: float) -> str:
+    """Four significant digits, zeros at the end kept: 20.00, 1235."""
+    return f"{value:#.4g}".rstrip(".")
+
+
+def with_deviation(estimate: Estimate) -> str:
+    """The value, and its standard deviation where it has one: 71.30 ± 0.52."""
+    return number(estimate.value) + (f" ± {estimate.std:.2g}" if estimate.std else "")
+
+
+def interval(estimate: Estimate) -> str:
+    """From low to high; empty where there is none."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f"{estimate.low:.4g} to {estimate.high:.4g}"
+
+
+def percent(share: float) -> str:
+    """A share of 1 as a whole percentage: 35 %."""
+    return f"{100 * share:.0f} %"
+
+
+def spread_over(count: int, most: int) -> list[int]:
+    """Up to `most` indices below `count`, evenly spread, the first and the last among them."""
+    if count <= most:
+        return list(range(count))
+    return sorted({round(step * (count - 1) / (most - 1)) for step in range(most)})

@@ -14,9 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.report.dimensions import dimensions
 from hwnas.search import pareto
+from hwnas.search.config import SearchConfig
+from hwnas.search.run import SearchResult
 
-__all__ = ["Box", "Progress", "box_of", "progress"]
+__all__ = ["Box", "Progress", "box_of", "box_text", "limits_of", "points_of", "progress"]
 
 MARGIN = 0.1
 """How far beyond the worst of a front the reference point lies, in parts of the front's extent."""
@@ -96,6 +99,31 @@ def box_of(runs: Sequence[Points], *, limits: Sequence[float | None]) -> Box | N
     margins = MARGIN * (worst - best)
     margins[margins == 0] = 1.0  # all points are equal here: any extent will do
     return Box(tuple((best * signs).tolist()), tuple(((worst + margins) * signs).tolist()))
+
+
+def points_of(result: SearchResult) -> Points:
+    """All evaluations, in order: what is minimised, in the report's units, and the accuracy's lower bound."""
+    minimised = [one for one in dimensions(result.config) if one.minimised]
+    points = [
+        [*(trial.number(one.name) / one.per_unit for one in minimised), trial.accuracy.lower_bound()]
+        for trial in result.trials
+    ]
+    return np.array(points, dtype=float).reshape(len(points), len(minimised) + 1)
+
+
+def limits_of(config: SearchConfig) -> list[float | None]:
+    """The limit of each minimised dimension, in the report's units."""
+    return [one.limit for one in dimensions(config) if one.minimised]
+
+
+def box_text(box: Box, config: SearchConfig) -> str:
+    """From where to where a box reaches, in words."""
+    units = [one.unit for one in dimensions(config) if one.minimised] + [config.accuracy_unit]
+    best, reference = (
+        "; ".join(f"{value:.4g} {unit}".strip() for value, unit in zip(corner, units, strict=True))
+        for corner in (box.best, box.reference)
+    )
+    return f"the box from ({best}) to the reference point ({reference})"
 
 
 def progress(points: Points, box: Box) -> Progress:

@@ -9,12 +9,12 @@ from hwnas.errors import MissingOpError
 from hwnas.estimate import Estimate
 from hwnas.predictors.latency import LatencyTable
 from hwnas.predictors.latency.budget_check import tail_shares
-from hwnas.report.dimensions import Dimension, dimensions
+from hwnas.report.dimensions import Dimension, dimensions, number
 from hwnas.search.run import SearchResult
 from hwnas.space.ops import OpSpec, count_macs, count_params, lower, peak_activation_bytes
 from hwnas.space.presets import presets
 
-__all__ = ["PublishedNetwork", "is_on_published_scale", "published_networks"]
+__all__ = ["Lead", "PublishedNetwork", "is_on_published_scale", "lead_over", "published_networks"]
 
 Ops = Sequence[OpSpec]
 
@@ -33,6 +33,46 @@ class PublishedNetwork:
     macs: int
     also: Mapping[str, Estimate]
     """What else the run bounds or minimises, by name; see `Trial.also`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """How far the best network of a front is ahead of the best published one within the same limits."""
+
+    preset: PublishedNetwork
+    difference: float
+    """In the estimator's unit; negative where the published network is better."""
+    std: float
+    """Standard deviation of the estimate of the front's network; 0 when it is not known."""
+
+    def sentence(self, *, unit: str, how: str) -> str:
+        """The lead with its uncertainty: `+1.8 points over uniform-t (...), within two deviations`."""
+        points = "points" if unit == "%" else unit or "points"
+        text = (
+            f"{self.difference:+.2g} {points} over {self.preset.name}, the most accurate published network "
+            f"within the same limits ({number(self.preset.accuracy or 0.0)} {how})"
+        )
+        if not self.std:
+            return f"{text}; the estimator gives no deviation"
+        if abs(self.difference) <= 2 * self.std:
+            return f"{text}, within two deviations (±{2 * self.std:.2g}): the order is not certain"
+        return f"{text}, more than two deviations (±{2 * self.std:.2g})"
+
+
+def lead_over(result: SearchResult, published: Sequence[PublishedNetwork]) -> Lead | None:
+    """The lead of the front's most accurate network; None where nothing published can be compared."""
+    found = [one for one in dimensions(result.config) if one.limit is not None]
+    known = [
+        one
+        for one in published
+        if one.accuracy is not None
+        and all(each.of(one).value <= each.limit for each in found if each.limit is not None)
+    ]
+    if not known or not result.front:
+        return None
+    preset = max(known, key=lambda one: one.accuracy or 0.0)
+    best = result.front[0].accuracy
+    return Lead(preset, best.value - (preset.accuracy or 0.0), best.std)
 
 
 def is_on_published_scale(result: SearchResult) -> bool:

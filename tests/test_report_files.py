@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import resource
 import struct
 import sys
 import xml.etree.ElementTree
@@ -13,26 +14,25 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from report_fakes import other_board, run_of_one, run_of_two_devices
-from search_fakes import table
+from report_fakes import marks, other_board, run_of_one, run_of_two_devices
+from search_fakes import less_sure_when_large, table
 
 from hwnas.errors import HwnasError
-from hwnas.report.plots import (
-    BLACK,
-    BLUE,
-    DARK,
-    GREEN,
-    GREY,
-    KINDS,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    YELLOW,
-    plots,
-)
+from hwnas.report.charts import KINDS, PALETTE
+from hwnas.report.files import plots
+from hwnas.report.model import ReportModel, report_model
+from hwnas.search import SearchResult
 
-pytest.importorskip("matplotlib", reason="matplotlib is not installed (hwnas[plots])")
+
+def needs_renderer() -> None:
+    """Skips where vl-convert cannot run: its V8 reserves tens of GB of address space."""
+    pytest.importorskip("vl_convert", reason="vl-convert is not installed (hwnas[plots])")
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        pytest.skip("the renderer needs unlimited address space (ulimit -v unlimited)")
+
+
+def of(run: SearchResult) -> ReportModel:
+    return report_model(run, tables={"toy": table()})
 
 
 def png_pixels(file: Path) -> tuple[int, int]:
@@ -42,8 +42,10 @@ def png_pixels(file: Path) -> tuple[int, int]:
     return struct.unpack(">II", content[16:24])
 
 
-def test_a_run_of_one_device_has_its_four_plots_in_both_formats(tmp_path: Path) -> None:
-    files = plots(run_of_one(), tmp_path / "new" / "figures", tables={"toy": table()})
+def test_a_run_of_one_device_has_its_four_plots_in_both_formats_the_same_each_time(tmp_path: Path) -> None:
+    needs_renderer()
+    model = of(run_of_one())
+    files = plots(model, tmp_path / "new" / "figures")
     assert [file.name for file in files] == [
         f"{name}.{suffix}" for name in ("front", "hypervolume", "choices", "ops") for suffix in ("png", "svg")
     ]
@@ -53,12 +55,14 @@ def test_a_run_of_one_device_has_its_four_plots_in_both_formats(tmp_path: Path) 
             assert width == 1050 and 400 < height < 1300  # 3.5 inches at 300 dots an inch
         else:
             assert xml.etree.ElementTree.parse(file).getroot().attrib["width"].startswith("252")  # points
+    again = plots(model, tmp_path / "again")
+    assert [file.read_bytes() for file in files] == [file.read_bytes() for file in again]
 
 
-def test_every_objective_and_every_device_has_a_plot_of_its_own(tmp_path: Path) -> None:
-    run = run_of_two_devices()
-    files = plots(run, tmp_path, tables={"toy": table(), "dear-nodes": other_board()})
-    assert [file.stem for file in files if file.suffix == ".svg"] == [
+def test_every_objective_and_every_device_has_a_plot_of_its_own() -> None:
+    model = report_model(run_of_two_devices(), tables={"toy": table(), "dear-nodes": other_board()})
+    assert [chart.name for chart in model.charts_for_files()] == [
+        "objectives",
         "front-latency",
         "front-latency-dear-nodes",
         "front-params",
@@ -69,26 +73,44 @@ def test_every_objective_and_every_device_has_a_plot_of_its_own(tmp_path: Path) 
     ]
 
 
-def test_the_same_run_gives_the_same_files(tmp_path: Path) -> None:
-    run = run_of_one()
-    first, second = (plots(run, tmp_path / name, tables={"toy": table()}) for name in "ab")
-    assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
+def test_a_file_s_chart_is_the_page_s_with_fewer_bars() -> None:
+    model = of(run_of_one(trials=200, accuracy=less_sure_when_large))
+    for page, file in zip(model.charts.values(), model.charts_for_files(), strict=True):
+        if page.name == "ops":
+            [parts] = marks(file.spec, "bar")
+            assert len({part["rank"] for part in parts}) == min(8, len(model.networks))
+        else:
+            assert page is file
 
 
-def test_a_run_without_networks_and_without_its_table_has_no_empty_plots(tmp_path: Path) -> None:
-    empty = run_of_one(stop=lambda: True)
-    assert [file.stem for file in plots(empty, tmp_path, tables={})] == ["front", "front"]
+def test_a_run_without_networks_and_without_its_table_has_no_empty_plots() -> None:
+    empty = report_model(run_of_one(stop=lambda: True), tables={})
+    assert [chart.name for chart in empty.charts_for_files()] == ["front"]
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("vl_convert", reason="vl-convert is not installed (hwnas[plots])")
+    monkeypatch.setattr("hwnas.report.files._rendered", lambda specs: [(b"", b"")] * len(specs))
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(HwnasError, match="the plots cannot be written"):
-        plots(run_of_one(trials=5), tmp_path / "file" / "figures", tables={})
+        plots(of(run_of_one(trials=5)), tmp_path / "file" / "figures")
+
+
+def test_a_renderer_that_dies_is_an_error_that_says_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("vl_convert", reason="vl-convert is not installed (hwnas[plots])")
+    dies = "import sys; sys.exit('Fatal process out of memory: CagedHeap')"
+    monkeypatch.setattr("hwnas.report.files.RENDER", dies)
+    with pytest.raises(HwnasError, match="ulimit -v unlimited"):
+        plots(of(run_of_one(trials=5)), tmp_path / "figures")
+    assert not (tmp_path / "figures").exists()
 
 
 def test_the_command_writes_plots_and_says_where(
     hwnas: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    needs_renderer()
     monkeypatch.chdir(tmp_path)
     run_of_one(Path("run"))
     answer = hwnas("report", "run", "--plots", "figures")
@@ -97,12 +119,12 @@ def test_the_command_writes_plots_and_says_where(
     assert all(Path(line).is_file() for line in answer.out.split())
 
 
-def test_without_matplotlib_the_error_names_the_extra_and_nothing_is_written(
+def test_without_the_renderer_the_error_names_the_extra_and_nothing_is_written(
     hwnas: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     run_of_one(Path("run"), trials=5)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
     answer = hwnas("report", "run", "--plots", "figures")
     assert answer.code == 2 and "pip install 'hwnas[plots]'" in answer.err
     assert not Path("figures").exists() and not Path("run/report.html").exists()
@@ -134,7 +156,6 @@ def lab(colour: str, seen: NDArray[np.float64]) -> NDArray[np.float64]:
 def test_the_colours_differ_for_every_kind_of_sight(sight: str) -> None:
     """A distance of 10 in CIELAB is several times what is just noticeable between areas."""
     seen = np.array(DEFICIENCIES.get(sight, np.eye(3)))
-    palette = (BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY, DARK)
-    assert set(KINDS.values()) < set(palette)
-    for one, other in itertools.combinations(palette, 2):
+    assert set(KINDS.values()) < set(PALETTE)
+    for one, other in itertools.combinations(PALETTE, 2):
         assert np.linalg.norm(lab(one, seen) - lab(other, seen)) > 10, f"{one} and {other}"
