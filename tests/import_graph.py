@@ -17,7 +17,16 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "hwnas"
 
 LAYERS = (
-    ("hwnas.errors", "hwnas.plugins", "hwnas.types", "hwnas.gaussian_process", "hwnas.ray_cluster", "hwnas"),
+    (
+        "hwnas.errors",
+        "hwnas.plugins",
+        "hwnas.foreign",
+        "hwnas.paths",
+        "hwnas.types",
+        "hwnas.gaussian_process",
+        "hwnas.ray_cluster",
+        "hwnas",
+    ),
     ("hwnas.io",),
     ("hwnas.board", "hwnas.runtimes"),
     ("hwnas.space",),

@@ -113,8 +113,8 @@ def test_every_verb_has_its_file() -> None:
 def test_every_file_of_the_command_line_is_a_verb_or_what_verbs_share() -> None:
     names = {file.stem for file in (PACKAGE / "cli").glob("[a-z]*.py")}
     shared = (
-        "app budget common describe_dense export_dense limits long_work search_output subjects table_building"
-        " table_recheck table_transfer training weights workers"
+        "app budget common describe_dense export_dense limits long_work narrow os_errors search_output"
+        " streams subjects table_building table_recheck table_transfer training weights workers"
     )
     assert names - {file_of(verb) for verb in VERBS} == set(shared.split())
 

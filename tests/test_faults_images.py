@@ -479,6 +479,8 @@ def test_every_reader_of_images_names_what_it_cannot_read(
     skipped: list[dict[str, str]] = []
     assert list(predict._readable([tmp_path / "data" / name], skipped)) == []
     assert len(skipped) == 1 and name in capsys.readouterr().err
+    if content is BAD["range"]:
+        return  # its head is whole
     bad_training = {f"train/{one}/{k}.png": content for one in CLASSES for k in range(2)}
     with pytest.raises(UsageError, match="no size could be read"):
         look_at(open_images(as_folder({**PLAIN, **bad_training}, tmp_path / "other")))

@@ -10,6 +10,7 @@ import typer
 
 from hwnas.cli.common import resolve_arch
 from hwnas.errors import HwnasError, OverBudgetError, UsageError
+from hwnas.paths import is_text
 
 if TYPE_CHECKING:
     from hwnas.predictors.latency.budget_check import TargetCheck
@@ -48,7 +49,7 @@ def resolve_promised(text: str) -> tuple[str, ArchSpec, Promise | None]:
     A checkpoint has the name that it was trained under. Without a run the promise is None.
     """
     path = Path(text)
-    if path.exists() and path.suffix not in (".yaml", ".yml") and not (path / "run.yaml").exists():
+    if path.exists() and not is_text(path) and not (path / "run.yaml").exists():
         from hwnas.train.checkpoint import load
 
         checkpoint = load(path)

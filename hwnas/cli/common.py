@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hwnas.cli.narrow import fit
 from hwnas.errors import UsageError, did_you_mean
+from hwnas.paths import is_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -127,13 +129,13 @@ def resolve_arch(text: str) -> tuple[str, ArchSpec]:
     if mark and not Path(text).exists():
         return _arch_of_run(Path(run), which)
     path = Path(text)
-    if path.is_file() and path.suffix in (".yaml", ".yml"):
+    if is_text(path):
         from hwnas.io import yaml as yaml_io
 
         return path.stem, ArchSpec.from_dict(yaml_io.read(path), source=str(path))
     if path.exists():
         return _arch_of_checkpoint(path)
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+    if path.suffix.lower() in (".yaml", ".yml", ".json") or len(path.parts) > 1:
         raise UsageError(f"no file {text}: an architecture is a preset, a YAML file, RUN#2 or a checkpoint")
     raise UsageError(
         f"no architecture '{text}'.{did_you_mean(text, known)} "
@@ -197,14 +199,22 @@ def emit_json(document: Mapping[str, Any]) -> None:
 
     Raises ValueError for NaN and infinity, which JSON does not have.
     """
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    is_utf8 = str(getattr(sys.stdout, "encoding", None)).lower().replace("_", "-") in ("utf-8", "utf8")
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=not is_utf8, allow_nan=False) + "\n")
 
 
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
+    from rich.table import Table
 
     class PipeConsole(Console):
-        """A console that leaves a closed pipe to the command line, which is quiet about it."""
+        """A console that fits tables into its width, and leaves a closed pipe to the command line."""
+
+        def print(self, *objects: Any, **options: Any) -> None:
+            for one in objects:
+                if isinstance(one, Table):
+                    fit(one, self.width)
+            super().print(*objects, **options)
 
         def on_broken_pipe(self) -> None:
             raise

@@ -11,6 +11,7 @@ from hwnas.cli.budget import promise_of_run, resolve_promised
 from hwnas.cli.common import resolve_arch
 from hwnas.cli.weights import dense_checkpoint
 from hwnas.errors import UsageError
+from hwnas.paths import is_text
 
 if TYPE_CHECKING:
     from hwnas.export.exported_file import ExportedFile
@@ -98,7 +99,7 @@ def folder_of(text: str) -> Path | None:
     if path.is_dir():
         return path
     if path.is_file():
-        return None if path.suffix in (".yaml", ".yml") else path.parent
+        return None if is_text(path) else path.parent
     run, mark, _ = text.rpartition("#")
     return Path(run) if mark and Path(run).is_dir() else None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hwnas.cli.common import resolve_arch
 from hwnas.errors import FileFormatError, MissingPackageError, UsageError
+from hwnas.paths import is_text
 
 if TYPE_CHECKING:
     from hwnas.dense.checkpoint import DenseCheckpoint
@@ -20,7 +21,7 @@ __all__ = ["dense_checkpoint", "named_network"]
 def dense_checkpoint(text: str) -> DenseCheckpoint | None:
     """The training of `hwnas dense train` that `text` names; None when it names something else."""
     path = Path(text)
-    if not path.exists() or path.suffix in (".yaml", ".yml") or (path / "run.yaml").exists():
+    if not path.exists() or is_text(path) or (path / "run.yaml").exists():
         return None
     from hwnas.dense.checkpoint import load
 
@@ -44,7 +45,7 @@ def named_network(text: str) -> tuple[str, Network, Checkpoint | None]:
     from hwnas.nn.network import Network, build
 
     path = Path(text)
-    if path.exists() and path.suffix not in (".yaml", ".yml") and not (path / "run.yaml").exists():
+    if path.exists() and not is_text(path) and not (path / "run.yaml").exists():
         from hwnas.train.checkpoint import load, trained_network
 
         checkpoint = load(path)

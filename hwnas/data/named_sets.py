@@ -21,6 +21,7 @@ from hwnas import plugins
 from hwnas.data.folders import open_files
 from hwnas.data.images import Image, Images, indexed, is_image
 from hwnas.errors import FileFormatError, HwnasError, UsageError
+from hwnas.paths import user_path
 
 __all__ = ["NAMED_SETS", "open_named"]
 
@@ -33,7 +34,7 @@ def open_named(text: str) -> Images | None:
     name, sign, place = text.partition(":")
     if not sign or name not in NAMED_SETS:
         return None
-    return NAMED_SETS[name](Path(place or "."))
+    return NAMED_SETS[name](user_path(place or "."))
 
 
 def _cifar(kind: str, folder: str, root: Path) -> Images:
