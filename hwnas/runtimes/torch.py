@@ -230,7 +230,8 @@ def _json(archive: zipfile.ZipFile, name: str) -> Any:
 def _check_payloads(name: str, document: Any) -> None:
     """A list of tensors, of which none is a pickle or an object."""
     entries = document.get("config") if isinstance(document, dict) else None
-    for key, entry in (entries if isinstance(entries, dict) else {"": None}).items():
+    listed: dict[str, Any] = entries if isinstance(entries, dict) else {"": None}
+    for key, entry in listed.items():
         plain = isinstance(entry, dict) and entry.get("use_pickle") is False and "path_name" in entry
         if not plain or not re.fullmatch(r"(?:weight|tensor)_\d+", str(entry["path_name"])):
             raise ValueError(f"'{name}': '{key}' is not a plain tensor, and may run code when it is loaded")
