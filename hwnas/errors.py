@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "ArchError",
@@ -41,6 +42,17 @@ class HwnasError(Exception):
     """Base of all deliberate errors; `exit_code` is what the command line exits with."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For other processes: rebuilt without `__init__`, whose arguments `args` need not be."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[HwnasError], args: tuple[object, ...], fields: dict[str, Any]) -> HwnasError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
 
 
 class UsageError(HwnasError):

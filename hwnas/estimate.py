@@ -29,9 +29,9 @@ class Estimate:
     """`ms`, `%`, `mJ`, `bytes`."""
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.value) or not self.std >= 0:
+        if not math.isfinite(self.value) or not 0 <= self.std < math.inf:
             raise ValueError(
-                f"an estimate must be finite with a standard deviation of at least 0, "
+                f"an estimate must be finite with a finite standard deviation of at least 0, "
                 f"got value={self.value} and std={self.std}"
             )
 

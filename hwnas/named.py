@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwnas.errors import FileFormatError, HwnasError, MissingPackageError, UsageError, did_you_mean
 from hwnas.io import yaml as yaml_io
+from hwnas.paths import is_text
 from hwnas.search import SearchResult, load_run
 from hwnas.space import ArchSpec, preset, preset_names
 from hwnas.space.changes import renamed
@@ -63,11 +64,11 @@ def resolve_arch(text: str) -> tuple[str, ArchSpec]:
     if mark and not Path(text).exists():
         return _arch_of_run(Path(run), which)
     path = Path(text)
-    if path.is_file() and path.suffix in (".yaml", ".yml"):
+    if is_text(path):
         return path.stem, ArchSpec.from_dict(yaml_io.read(path), source=str(path))
     if path.exists():
         return _arch_of_checkpoint(path)
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+    if path.suffix.lower() in (".yaml", ".yml", ".json") or len(path.parts) > 1:
         raise UsageError(f"no file {text}: an architecture is a preset, a YAML file, RUN#2 or a checkpoint")
     raise UsageError(
         f"no architecture '{text}'.{did_you_mean(text, known)} "
@@ -123,7 +124,7 @@ def resolve_promised(text: str) -> tuple[str, ArchSpec, Promise | None]:
     A checkpoint has the name that it was trained under. Without a run the promise is None.
     """
     path = Path(text)
-    if path.exists() and path.suffix not in (".yaml", ".yml") and not (path / "run.yaml").exists():
+    if path.exists() and not is_text(path) and not (path / "run.yaml").exists():
         from hwnas.train.checkpoint import load
 
         checkpoint = load(path)
@@ -160,7 +161,7 @@ def start_of(init: str | None) -> str | Callable[[ArchSpec], Start] | None:
 def dense_checkpoint(text: str, *, say: Callable[[str], None] = _nobody) -> DenseCheckpoint | None:
     """The training of `hwnas dense train` that `text` names; None when it names something else."""
     path = Path(text)
-    if not path.exists() or path.suffix in (".yaml", ".yml") or (path / "run.yaml").exists():
+    if not path.exists() or is_text(path) or (path / "run.yaml").exists():
         return None
     from hwnas.dense.checkpoint import load
 
@@ -186,7 +187,7 @@ def named_network(
     from hwnas.nn.network import Network, build
 
     path = Path(text)
-    if path.exists() and path.suffix not in (".yaml", ".yml") and not (path / "run.yaml").exists():
+    if path.exists() and not is_text(path) and not (path / "run.yaml").exists():
         from hwnas.train.checkpoint import load, trained_network
 
         checkpoint = load(path)
@@ -278,7 +279,7 @@ def folder_of(text: str) -> Path | None:
     if path.is_dir():
         return path
     if path.is_file():
-        return None if path.suffix in (".yaml", ".yml") else path.parent
+        return None if is_text(path) else path.parent
     run, mark, _ = text.rpartition("#")
     return Path(run) if mark and Path(run).is_dir() else None
 

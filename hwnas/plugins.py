@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from hwnas.errors import MissingPackageError, UsageError, did_you_mean
+from hwnas.foreign import guarded
 
 __all__ = [
     "PACKAGE",
@@ -48,7 +49,8 @@ def load(folder: str, name: str) -> Any:
     _check(folder, name)
     foreign = _entry_points(folder)
     if name in foreign:
-        return foreign[name].load()
+        with guarded(f"the plug-in '{name}' ({foreign[name].value}) cannot be loaded"):
+            return foreign[name].load()
     return importlib.import_module(f"hwnas.{folder.replace('/', '.')}.{name.replace('-', '_')}")
 
 
@@ -147,11 +149,15 @@ def load_callable(reference: str) -> Callable[..., Any]:
         sys.path.append(str(Path.cwd()))
         importlib.invalidate_caches()
     try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"no module '{error.name}' for '{reference}': install it, or run from the folder it is in"
-        ) from None
+        with guarded(f"importing '{module_name}' for '{reference}' failed"):
+            module = importlib.import_module(module_name)
+    except UsageError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            raise UsageError(
+                f"no module '{error.__cause__.name}' for '{reference}': install it, or run from the folder "
+                "it is in"
+            ) from None
+        raise
     found = getattr(module, attribute, None)
     if not callable(found):
         raise UsageError(f"'{module_name}' has no function '{attribute}', as '{reference}' asks")

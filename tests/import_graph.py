@@ -20,6 +20,8 @@ LAYERS = (
     (
         "hwnas.errors",
         "hwnas.plugins",
+        "hwnas.foreign",
+        "hwnas.paths",
         "hwnas.types",
         "hwnas.units",
         "hwnas.gaussian_process",

@@ -118,7 +118,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_candidate_tried_again(evalu
 def test_a_network_that_ends_every_worker_is_named_and_the_others_are_kept(
     tmp_path: Path, evaluations: Path
 ) -> None:
-    with pytest.raises(HwnasError, match=r"ended 3 processes in a row, the last with exit code -9"):
+    with pytest.raises(HwnasError, match=r"ended 3 processes in a row, the last by signal 9"):
         started(tmp_path / "run", accuracy="search_fakes:dies_at_tenth")
     assert len(load_run(tmp_path / "run").trials) >= 9
 

@@ -25,7 +25,7 @@ def test_classes_are_the_train_folders_by_name(tmp_path: Path) -> None:
     assert images.classes() == ("blue", "green", "red")
     assert len(images.split("train")) == 36
     assert images.evaluation_split() == "test"
-    assert images.empty == ()
+    assert images.left_out == ()
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_unreadable_images_are_left_out_and_named(tmp_path: Path, workers: int) 
     Image.new("RGB", (1, 1)).save(one_pixel, "JPEG")
     (root / "test" / "red" / "003.jpg").write_bytes(one_pixel.getvalue())
     images = open_images(root)
-    assert images.empty == ("test/red/002.jpg",)
+    assert images.left_out == (("test/red/002.jpg", "0 bytes"),)
     batches = evaluation_batches(
         images,
         images.split("test"),

@@ -153,7 +153,7 @@ def test_odd_pictures_are_converted_and_damaged_ones_named_by_their_member(tmp_p
     shard(tmp_path / "train.tar", files)
     shard(tmp_path / "val.tar", files)
     images = open_images(tmp_path)
-    assert images.empty == ("train/0/train/006.png", "val/0/val/006.png")
+    assert [name for name, _ in images.left_out] == ["train/0/train/006.png", "val/0/val/006.png"]
     (batch,) = evaluation_batches(
         images,
         images.split("val"),

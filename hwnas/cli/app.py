@@ -7,10 +7,12 @@ The verbs are listed once, below. Only the file of the verb that was called is i
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +24,10 @@ import typer
 from hwnas import __version__
 from hwnas.cli import help as help_texts
 from hwnas.cli import renamed
+from hwnas.cli.os_errors import explained
+from hwnas.cli.streams import standard_streams
 from hwnas.errors import FileFormatError, HwnasError, UsageError, did_you_mean
+from hwnas.paths import expanded
 
 __all__ = ["VERBS", "main"]
 
@@ -52,11 +57,16 @@ function `command`, or a group `app`."""
 COMPLETE = "_HWNAS_COMPLETE"
 """The variable in which a shell asks for completions."""
 
+PREFIX = "HWNAS"
+"""Of the environment's variables."""
+TRACEBACK = "HWNAS_TRACEBACK"
+"""The variable that asks for the place where an error came from."""
+
 EXIT_INTERNAL = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_PIPE = 128 + signal.SIGPIPE
-EXIT_TERMINATED = 128 + signal.SIGTERM
+END_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 _HELP = "Find the most accurate vision transformer within your latency budget on your board."
 _EPILOG = (
@@ -67,34 +77,49 @@ _EPILOG = (
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came: stop as on Ctrl-C, but exit with another code."""
+    """SIGTERM or SIGHUP came: stop as on Ctrl-C, but exit with another code."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (`sys.argv` by default) and return its exit code.
 
-    Raises nothing, unless HWNAS_TRACEBACK is set: then what nobody foresaw comes through.
+    Raises nothing, unless HWNAS_TRACEBACK is set: then what nobody foresaw comes through, and what user
+    code raised is shown with its place there.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    with standard_streams():
+        return _exit_code(list(sys.argv[1:] if argv is None else argv))
+
+
+def _exit_code(arguments: list[str]) -> int:
     try:
-        with _sigterm_raises():
+        with _end_signals_raise():
             return _run(arguments)
     except typer.TyperException as error:
         return _complain(_usage_text(error), error.exit_code)
     except HwnasError as error:
+        if os.environ.get(TRACEBACK):
+            _show_cause(error)
         return _complain(str(error), error.exit_code)
-    except BrokenPipeError:
-        # The reader has gone (`| head`): nothing is wrong, and nobody is there to be told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except BrokenPipeError:  # the reader has gone (`| head`): nothing is wrong, nobody is there to be told
         return EXIT_PIPE
-    except Terminated:
-        return EXIT_TERMINATED
+    except OSError as error:
+        if os.environ.get(TRACEBACK):
+            traceback.print_exc()
+        return _complain(*explained(error))
+    except Terminated as end:
+        return end.exit_code
+    except SystemExit as end:  # of foreign code: hwnas itself returns codes
+        return _complain(f"foreign code ended the command: sys.exit({end.code!r})", EXIT_INTERNAL)
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
     except MemoryError:
         return _complain("out of memory", EXIT_INTERNAL)
     except Exception as error:
-        if os.environ.get("HWNAS_TRACEBACK"):
+        if os.environ.get(TRACEBACK):
             raise
         what = " ".join(f"{type(error).__name__}: {error}".split())
         return _complain(
@@ -106,6 +131,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    arguments = expanded(arguments)
+    for name, value in os.environ.items():
+        if name.startswith(PREFIX + "_") and "~" in value:
+            os.environ[name] = expanded(value)
     arguments, config = _without_config(arguments)
     if os.environ.get(COMPLETE):
         asked = f"{os.environ.get('COMP_WORDS', '')} {os.environ.get('_TYPER_COMPLETE_ARGS', '')}".split()
@@ -114,7 +143,7 @@ def _run(arguments: list[str]) -> int:
     arguments = renamed.with_current_names(arguments, verb)
     verb = renamed.VERBS.get(verb or "", verb)
     command = _command(verb)
-    context: dict[str, Any] = {"auto_envvar_prefix": "HWNAS"}
+    context: dict[str, Any] = {"auto_envvar_prefix": PREFIX}
     if config is not None:
         context["default_map"] = _defaults(config, command, verb)
     if not arguments or (arguments == [verb] and hasattr(command.commands.get(verb), "commands")):
@@ -244,21 +273,43 @@ def _checked_options(config: Path, where: str, options: Mapping[str, Any], comma
     """The options under the names of the parameters they set (`--dry-run` may set `dry`)."""
     subcommands = getattr(command, "commands", {})
     parameters = {
-        spelling.lstrip("-"): parameter.name for parameter in command.params for spelling in parameter.opts
+        spelling.lstrip("-"): parameter for parameter in command.params for spelling in parameter.opts
     }
     checked: dict[str, Any] = {}
     for option, value in options.items():
         key = str(option).replace("_", "-")
         if option in subcommands and isinstance(value, dict):
             checked[option] = _checked_options(config, f"{where}.{option}", value, subcommands[option])
-        elif key == "device" and key not in parameters and "accelerator" in parameters:
-            checked[parameters["accelerator"]] = value  # its earlier name
-        elif key in parameters or option in parameters:
-            checked[parameters.get(key, parameters.get(option, ""))] = value
+        elif parameter := parameters.get(key) or parameters.get(str(option)):
+            if value is not None:
+                checked[parameter.name] = _as_given(value, parameter, f"{config}: {where}: {option}")
+        elif key == "device" and (parameter := parameters.get("accelerator")):
+            checked[parameter.name] = value  # its earlier name
         else:
             hint = did_you_mean(key, [*parameters, *subcommands])
             raise UsageError(f"{config}: {where} has no option '{option}'.{hint}")
     return checked
+
+
+def _as_given(value: Any, parameter: Any, where: str) -> Any:
+    """A value of the file as the parameter takes it: an option that repeats takes one or a list, and one
+    of NAME=VALUE a mapping, too."""
+    value = expanded(value)
+    if getattr(parameter, "multiple", False) or parameter.nargs == -1:
+        if isinstance(value, dict):
+            value = [f"{name}={_yaml_text(one)}" for name, one in value.items()]
+        value = value if isinstance(value, list) else [value]
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, (dict, list)) or (
+            isinstance(value, list) and parameter.nargs == 1 and not getattr(parameter, "multiple", False)
+        ):
+            raise UsageError(f"{where} takes one value, got {type(value).__name__}: {value!r}")
+    return value
+
+
+def _yaml_text(value: Any) -> str:
+    """A value as it is written behind NAME=."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 # --- errors and signals ----------------------------------------------------------------------
@@ -276,18 +327,34 @@ def _complain(text: str, code: int) -> int:
     return code
 
 
+def _show_cause(error: HwnasError) -> None:
+    """Where user code failed: the cause of the error, or what a worker process noted of it."""
+    if error.__cause__ is not None:
+        traceback.print_exception(error.__cause__)
+    for note in getattr(error, "__notes__", ()):
+        sys.stderr.write(f"{note}\n")
+
+
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """SIGTERM becomes an exception, so that work in hand is saved as on Ctrl-C."""
+def _end_signals_raise() -> Iterator[None]:
+    """SIGTERM and SIGHUP become an exception, so that work in hand is saved as on Ctrl-C.
+
+    A signal that was ignored stays so (nohup).
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def on_sigterm(_number: int, _frame: FrameType | None) -> None:
-        raise Terminated
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise Terminated(number)
 
-    before = signal.signal(signal.SIGTERM, on_sigterm)
+    before = {
+        number: signal.signal(number, end)
+        for number in END_SIGNALS
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

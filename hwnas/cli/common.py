@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hwnas.cli.narrow import fit
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -89,14 +91,22 @@ def emit_json(document: Mapping[str, Any]) -> None:
 
     Raises ValueError for NaN and infinity, which JSON does not have.
     """
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    is_utf8 = str(getattr(sys.stdout, "encoding", None)).lower().replace("_", "-") in ("utf-8", "utf8")
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=not is_utf8, allow_nan=False) + "\n")
 
 
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
+    from rich.table import Table
 
     class PipeConsole(Console):
-        """A console that leaves a closed pipe to the command line, which is quiet about it."""
+        """A console that fits tables into its width, and leaves a closed pipe to the command line."""
+
+        def print(self, *objects: Any, **options: Any) -> None:
+            for one in objects:
+                if isinstance(one, Table):
+                    fit(one, self.width)
+            super().print(*objects, **options)
 
         def on_broken_pipe(self) -> None:
             raise

@@ -22,9 +22,10 @@ def command(as_json: JsonOption = False) -> None:
     With a batch above 1, milliseconds are for the whole batch.
     """
     from hwnas.predictors.latency import device_names, find_table, read_summary
+    from hwnas.predictors.latency.locate import stray_files
 
     devices = []
-    broken = []
+    broken = [f"{file}: not a table's file: move it elsewhere" for file in stray_files()]
     for name in device_names():
         try:
             devices.append(_described(name, read_summary(find_table(name))))

@@ -19,7 +19,7 @@ __all__ = ["noting", "progress_bar"]
 def noting(
     signals: list[int], say: Callable[[str], None], *, after: str = "this candidate"
 ) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM is noted in `signals`; the second raises KeyboardInterrupt."""
+    """The first Ctrl-C, SIGTERM or SIGHUP is noted in `signals`; the second raises KeyboardInterrupt."""
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         signals.append(number)
@@ -30,7 +30,11 @@ def noting(
     if threading.current_thread() is not threading.main_thread():
         yield  # signals belong to the main thread
         return
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, on_signal)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) != signal.SIG_IGN  # as nohup leaves SIGHUP
+    }
     try:
         yield
     finally:

@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -432,16 +433,34 @@ def _new(
                 f"a search needs {flag}, such as {flag} {example} (or --resume DIR, or --from DIR)"
             )
     first = [one[0] if isinstance(one, list) else one for one in targets.values()]
-    folder = next_folder(Path("runs"), *first) if out is None else out
+    folder = _claimed(lambda: next_folder(Path("runs"), *first)) if out is None else out
     options |= evaluated_where(given=where, recorded={}, say=_say)
     verification.check(targets["device"], options.get("budget_on", "p50"))
-    result = _run(
-        folder,
-        options.get("trials"),
-        lambda progress, stop: search(out=folder, start_from=past, progress=progress, stop=stop, **options),
-        verification,
-    )
+    try:
+        result = _run(
+            folder,
+            options.get("trials"),
+            lambda progress, stop: search(
+                out=folder, start_from=past, progress=progress, stop=stop, **options
+            ),
+            verification,
+        )
+    finally:
+        with suppress(OSError):
+            folder.rmdir()  # where nothing was written into it
     return _verified(result, targets["device"], verification) if verification.asked else result
+
+
+def _claimed(free: Callable[[], Path]) -> Path:
+    """The folder that `free` names, made here: of several searches that ask at once, each gets its own."""
+    while True:
+        folder = free()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
 
 
 def _resumed(

@@ -41,15 +41,15 @@ def show(result: SearchResult) -> None:
     for header, justify in (
         ("#", "right"),
         ("id", "left"),
-        ("attention", "left"),
         *([("measured ms", "right")] if verified else []),
         (predicted, "right"),
         *((_titled(name), "right") for name in also),
         (f"accuracy {config.accuracy_unit}, estimated", "right"),
+        ("attention", "left"),
         ("params M", "right"),
         ("MACs M", "right"),
     ):
-        table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column(header, justify=justify, no_wrap=header != "attention")  # type: ignore[arg-type]
     shown = spread_over(len(front), ROWS_SHOWN)
     for index in shown:
         table.add_row(str(index + 1), *_cells(front[index], verified=verified, also=also))
@@ -138,7 +138,6 @@ def _cells(candidate: Candidate, *, verified: bool, also: Sequence[str] = ()) ->
     measured = [_latency(candidate.measured)] if verified and candidate.measured is not None else []
     return (
         candidate.id,
-        ", ".join(candidate.attentions) or "none",
         *measured,
         _latency(candidate.latency),
         *(
@@ -146,6 +145,7 @@ def _cells(candidate: Candidate, *, verified: bool, also: Sequence[str] = ()) ->
             for name in also
         ),
         f"{accuracy.value:#.4g}" + (f" ± {accuracy.std:.2g}" if accuracy.std else ""),
+        ", ".join(candidate.attentions) or "none",
         f"{candidate.params / 1e6:.2f}",
         f"{candidate.macs / 1e6:.0f}",
     )

@@ -7,18 +7,17 @@
 
 from __future__ import annotations
 
-import lzma
 import os
+import posixpath
 import re
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from hwnas.data.images import Image, is_image
-from hwnas.errors import FileFormatError, UsageError
+from hwnas.data.images import Image, is_hidden, is_image, printable
+from hwnas.errors import FileFormatError, HwnasError, UsageError
 
 __all__ = [
     "COMPRESSED_SUFFIXES",
@@ -55,16 +54,19 @@ def members(path: Path) -> list[Member]:
     Raises FileFormatError when it is not whole.
     """
     found = []
-    size_bytes = path.stat().st_size
+    links: dict[str, str] = {}
     with _whole(path), tarfile.open(path, mode="r:") as archive:
+        size_bytes = path.stat().st_size
         for member in archive:
             if member.isreg() or member.isdir():
                 if member.isreg() and member.offset_data + member.size > size_bytes:
                     raise tarfile.ReadError(f"'{member.name}' is cut off")
-                found.append(Member(member.name, member.isdir(), member.size, member.offset_data))
+                found.append(Member(_slashed(member.name), member.isdir(), member.size, member.offset_data))
+            elif member.islnk() or member.issym():
+                links[_slashed(member.name)] = _target(member)
         if not _has_end_mark(path):
             raise tarfile.ReadError("its end is missing")
-    return found
+    return [*found, *_linked(found, links)]
 
 
 def members_in_memory(path: Path, wanted: Callable[[str], bool]) -> tuple[list[Member], bytes]:
@@ -73,12 +75,16 @@ def members_in_memory(path: Path, wanted: Callable[[str], bool]) -> tuple[list[M
     Raises FileFormatError when it is not whole, UsageError when it is too large for that.
     """
     found: list[Member] = []
+    links: dict[str, str] = {}
     memory = bytearray()
     with _whole(path), tarfile.open(path, mode="r|*") as archive:
         for member in archive:
+            name = _slashed(member.name)
             if member.isdir():
-                found.append(Member(member.name, True, 0, 0))
-            if not member.isreg() or not wanted(member.name):
+                found.append(Member(name, True, 0, 0))
+            elif member.islnk() or member.issym():
+                links[name] = _target(member)
+            if not member.isreg() or not wanted(name):
                 continue
             offset = len(memory)
             if offset + member.size > MAX_MEMORY_BYTES:
@@ -90,15 +96,44 @@ def members_in_memory(path: Path, wanted: Callable[[str], bool]) -> tuple[list[M
             memory += content.read() if content else b""
             if len(memory) != offset + member.size:
                 raise tarfile.ReadError(f"'{member.name}' is cut off")
-            found.append(Member(member.name, False, member.size, offset))
-    return found, bytes(memory)
+            found.append(Member(name, False, member.size, offset))
+    return [*found, *_linked(found, links)], bytes(memory)
+
+
+def _slashed(name: str) -> str:
+    """A member's name with slashes, where a packer on Windows wrote backslashes alone."""
+    return name.replace("\\", "/") if "/" not in name else name
+
+
+def _target(member: tarfile.TarInfo) -> str:
+    """What a link leads to, from the archive's top on."""
+    if member.islnk():
+        return posixpath.normpath(member.linkname)
+    return posixpath.normpath(posixpath.join(posixpath.dirname(member.name), member.linkname))
+
+
+def _linked(found: list[Member], links: dict[str, str]) -> Iterator[Member]:
+    """The files that links lead to, under the links' names; links to links are not followed."""
+    files = {posixpath.normpath(member.name): member for member in found}
+    inside: dict[str, list[tuple[str, Member]]] = {target: [] for target in links.values()}
+    for name, member in files.items():
+        for folder in PurePosixPath(name).parents:
+            if str(folder) in inside:
+                inside[str(folder)].append((name.removeprefix(f"{folder}/"), member))
+    for link, target in links.items():
+        if target in files and not files[target].is_folder:
+            yield replace(files[target], name=link)
+        for rest, member in inside[target]:
+            yield replace(member, name=f"{link}/{rest}")
 
 
 @contextmanager
 def _whole(path: Path) -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError) as error:
+    except HwnasError:
+        raise
+    except Exception as error:  # tarfile and the decompressors raise whatever they come upon
         raise FileFormatError(f"{path}: not a whole tar archive: {error}: fetch or pack it again") from None
 
 
@@ -126,14 +161,18 @@ MAX_LABEL_BYTES = 4096
 def find_shards(root: Path) -> dict[Path, str]:
     """The tars of a folder and of its split folders, with the split of each, by name."""
     found: dict[Path, str] = {}
-    for file in sorted(root.glob("*.tar")):
+    for file in _tars(root):
         words = re.findall(r"[a-z]+", file.stem.lower())
         splits = [SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS]
         if splits:
             found[file] = splits[0]
     for word, split in SPLIT_WORDS.items():
-        found |= dict.fromkeys(sorted((root / word).glob("*.tar")), split)
+        found |= dict.fromkeys(_tars(root / word), split)
     return found
+
+
+def _tars(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.glob("*.tar") if not is_hidden(file.name))
 
 
 def list_shards(root: Path, shards: dict[Path, str]) -> list[Image]:
@@ -148,12 +187,13 @@ def list_shards(root: Path, shards: dict[Path, str]) -> list[Image]:
 
 
 def _images_of(shard: Path, file: str, split: str) -> Iterator[Image]:
-    listed = [member for member in members(shard) if not member.is_folder]
-    labels = {_key(member.name): member for member in listed if member.name.endswith(".cls")}
+    listed = [member for member in members(shard) if not member.is_folder and not is_hidden(member.name)]
+    labels = _by_key(shard, [member for member in listed if member.name.endswith(".cls")])
+    images = [member for member in listed if is_image(member.name)]
+    if labels:
+        _by_key(shard, images)
     with shard.open("rb") as opened:
-        for member in listed:
-            if not is_image(member.parts[-1]):
-                continue
+        for member in images:
             label = labels.get(_key(member.name))
             if label is not None:
                 opened.seek(label.offset)
@@ -165,8 +205,24 @@ def _images_of(shard: Path, file: str, split: str) -> Iterator[Image]:
                     f"{shard}: every image must have its class, as KEY.cls beside KEY.jpg or as its folder, "
                     f"got '{member.name}' without"
                 )
-            name = "/".join((split, class_name, shard.stem, *member.parts))
+            class_name = printable(class_name)
+            name = "/".join((split, class_name, printable(shard.stem), *map(printable, member.parts)))
             yield Image(name, split, class_name, member.size_bytes, member.offset, file)
+
+
+def _by_key(shard: Path, entries: list[Member]) -> dict[str, Member]:
+    """The entries of a shard by their samples' keys; raises FileFormatError where two have one key."""
+    found: dict[str, Member] = {}
+    for member in entries:
+        key = _key(member.name)
+        if key in found:
+            raise FileFormatError(
+                f"{shard}: '{found[key].name}' and '{member.name}' have one key, '{key}': a key "
+                "ends at the first dot of a file's name. Give each sample, an image and its .cls, a key of "
+                "its own without a dot"
+            )
+        found[key] = member
+    return found
 
 
 def _key(name: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from hwnas.errors import UsageError
+from hwnas.errors import FileFormatError, UsageError
 
 __all__ = [
     "LAYOUT",
@@ -16,8 +18,10 @@ __all__ = [
     "Image",
     "Images",
     "indexed",
+    "is_hidden",
     "is_image",
     "labels_of",
+    "printable",
     "quoted",
     "subset",
 ]
@@ -56,8 +60,8 @@ class Images:
     path: Path
     images: tuple[Image, ...]
     """All of them that are not empty files, sorted by name."""
-    empty: tuple[str, ...]
-    """Names of files without a byte, which are left out."""
+    left_out: tuple[tuple[str, str], ...]
+    """(name, reason) of files that hold no image: without a byte, or links to nowhere."""
     memory: bytes | None = None
     """All images, one after the other, where they cannot be read from their files one by one."""
 
@@ -119,14 +123,30 @@ def labels_of(images: Sequence[Image], classes: Sequence[str], path: Path) -> tu
     return tuple(places[image.class_name] for image in images)
 
 
-def indexed(path: Path, found: Iterable[Image], memory: bytes | None = None) -> Images:
-    """The images in the order of their names, without empty files; raises UsageError when none is left."""
-    ordered = sorted({image.name: image for image in found}.values(), key=lambda image: image.name)
+def indexed(
+    path: Path,
+    found: Iterable[Image],
+    memory: bytes | None = None,
+    *,
+    left_out: Iterable[tuple[str, str]] = (),
+) -> Images:
+    """The images in the order of their names, without empty files.
+
+    Raises UsageError when none is left, FileFormatError when two have one name.
+    """
+    ordered = sorted(found, key=lambda image: image.name)
+    for one, other in itertools.pairwise(ordered):
+        if one.name == other.name:
+            raise FileFormatError(
+                f"{path}: each image must have a name of its own, '{one.name}' is there twice"
+            )
     images = tuple(image for image in ordered if image.size_bytes)
+    empty = [(image.name, "0 bytes") for image in ordered if not image.size_bytes]
+    without = tuple(sorted([*empty, *left_out]))
     if not images:
-        raise UsageError(f"{path}: there are no images; {LAYOUT}")
-    empty = tuple(image.name for image in ordered if not image.size_bytes)
-    return Images(path=path, images=images, empty=empty, memory=memory)
+        left = f" ({without[0][0]}: {without[0][1]})" if without else ""
+        raise UsageError(f"{path}: there are no images{left}; {LAYOUT}")
+    return Images(path=path, images=images, left_out=without, memory=memory)
 
 
 def subset(images: Sequence[Image], limit: int, seed: int) -> tuple[Image, ...]:
@@ -149,9 +169,26 @@ def subset(images: Sequence[Image], limit: int, seed: int) -> tuple[Image, ...]:
     return tuple(image for image in images if image.name in kept)
 
 
-def is_image(file: str) -> bool:
-    """Whether a file is an image, by its name."""
-    return not file.startswith(".") and file.lower().endswith(SUFFIXES)
+LITTER = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")
+"""Folders that systems keep copies, thumbnails and rubbish in, beside those that begin with a dot."""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a path below a data set leads through a hidden file or folder."""
+    return any(part.startswith(".") or part in LITTER for part in PurePosixPath(name).parts)
+
+
+def is_image(name: str) -> bool:
+    """Whether a path below a data set is that of an image, by its name; hidden ones are none."""
+    return name.lower().endswith(SUFFIXES) and not is_hidden(name)
+
+
+def printable(name: str) -> str:
+    """A file's name as it can be printed and written anywhere; bytes that are not UTF-8 become `\\xe9`."""
+    try:
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # of a text that is no file's name
+        return name.encode("utf-8", "backslashreplace").decode()
 
 
 def quoted(names: Iterable[str], shown: int = 5) -> str:

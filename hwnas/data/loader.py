@@ -7,6 +7,7 @@ with the batch. Palette, grey, CMYK, 16-bit and transparent images are converted
 from __future__ import annotations
 
 import functools
+import multiprocessing.util
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,7 @@ __all__ = [
     "Place",
     "UnreadableImageError",
     "decode",
+    "end_workers_at_exit",
     "evaluation_batches",
     "leave_signals",
     "training_batches",
@@ -76,6 +78,27 @@ def worker_count(asked: int, processes: int = 1) -> int:
         return asked
     spare = len(os.sched_getaffinity(0)) - processes if hasattr(os, "sched_getaffinity") else 2
     return min(8, max(1, spare // processes))
+
+
+def end_workers_at_exit() -> None:
+    """Whatever ends this process ends its decoding processes first, although they leave signals alone.
+
+    Python would send them SIGTERM at its exit and wait for ever. Forked children forget this.
+    """
+    global _ends_workers
+    if _ends_workers != os.getpid():
+        _ends_workers = os.getpid()
+        multiprocessing.util.Finalize(None, _end_workers, exitpriority=100)
+
+
+_ends_workers = 0
+"""The process that ends its decoding processes when it exits."""
+
+
+def _end_workers() -> None:
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 def leave_signals(_: int) -> None:
@@ -139,6 +162,7 @@ class Batches:
         share: tuple[int, int] = (0, 1),
     ) -> None:
         """`share` is (rank, processes): each of several processes has its part of each batch."""
+        end_workers_at_exit()
         self.count = len(selected)
         batch_size = min(batch_size, self.count)
         self._order = Order(self.count, batch_size, seed, shuffle, share)

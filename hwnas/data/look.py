@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from hwnas import plugins
 from hwnas.data.images import Images
@@ -36,16 +34,17 @@ def look_at(images: Images) -> ImageSizes:
     Only the images' headers are read. Raises UsageError when no image can be read, and as
     `Images.classes`.
     """
-    pillow: Any = plugins.require("PIL.Image", extra="torch")
+    plugins.require("PIL.Image", extra="torch")
+    from hwnas.data.decoding import UnreadableImageError, sides_of
+
     classes = len(images.classes())
     training = images.split("train")
     sides = []
     for number in range(min(SAMPLE, len(training))):
         image = training[number * len(training) // min(SAMPLE, len(training))]
         try:
-            with pillow.open(io.BytesIO(images.read(image))) as opened:
-                sides.append(min(opened.size))
-        except (OSError, ValueError, SyntaxError):  # what Pillow raises for what is no image
+            sides.append(min(sides_of(images.read(image))))
+        except (UnreadableImageError, OSError):
             continue
     if not sides:
         raise UsageError(f"{images.path}: no size could be read from its training images: give --image-size")

@@ -20,7 +20,8 @@ from typing import Any
 from hwnas import plugins
 from hwnas.data.folders import open_files
 from hwnas.data.images import Image, Images, indexed, is_image
-from hwnas.errors import FileFormatError, UsageError
+from hwnas.errors import FileFormatError, HwnasError, UsageError
+from hwnas.paths import user_path
 
 __all__ = ["NAMED_SETS", "open_named"]
 
@@ -33,7 +34,7 @@ def open_named(text: str) -> Images | None:
     name, sign, place = text.partition(":")
     if not sign or name not in NAMED_SETS:
         return None
-    return NAMED_SETS[name](Path(place or "."))
+    return NAMED_SETS[name](user_path(place or "."))
 
 
 def _cifar(kind: str, folder: str, root: Path) -> Images:
@@ -47,7 +48,7 @@ def _cifar(kind: str, folder: str, root: Path) -> Images:
     for split in ("train", "test"):
         try:
             part = getattr(sets, kind)(str(root), train=split == "train")
-        except (RuntimeError, OSError) as error:
+        except Exception as error:  # of torchvision, pickle and numpy, whatever a damaged file leads to
             raise FileFormatError(
                 f"{root / folder}: not the published files: {error}; unpack the archive again"
             ) from None
@@ -83,7 +84,9 @@ def _flowers(root: Path) -> Images:
             for split in splits
             for number in numbers[split]
         ]
-    except (reader.matlab.MatReadError, ValueError, KeyError, IndexError, TypeError, OSError) as error:
+    except HwnasError:
+        raise
+    except Exception as error:  # of scipy, whatever a damaged file leads to
         raise FileFormatError(f"{folder}: labels or splits cannot be read: {error}") from None
     return indexed(folder, found)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from hwnas.data.folders import open_files
 from hwnas.data.images import Images
 from hwnas.data.named_sets import open_named
+from hwnas.paths import user_path
 
 __all__ = ["open_images"]
 
@@ -19,4 +20,4 @@ def open_images(path: Path | str) -> Images:
     archive is corrupt.
     """
     named = open_named(str(path))
-    return open_files(Path(path)) if named is None else named
+    return open_files(user_path(path)) if named is None else named

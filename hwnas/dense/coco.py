@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from hwnas.data.images import is_hidden, printable
 from hwnas.errors import FileFormatError, UsageError
 from hwnas.io import json as json_io
 
@@ -74,7 +75,7 @@ class Photo:
     @property
     def name(self) -> str:
         """What a user would call it: split or folder, and file."""
-        return "/".join(self.path.parts[-3:])
+        return printable("/".join(self.path.parts[-3:]))
 
 
 class Annotations:
@@ -101,8 +102,6 @@ class Annotations:
             if not isinstance(name, str) or not name or name in self.categories.values():
                 raise self._broken(f"category {key} must have a name of its own, got {name!r}")
             self.categories[key] = name
-        if not folder.is_dir():
-            raise FileFormatError(f"{file}: its images must be in {folder}, there is no such folder")
         self.of_image: dict[int, list[dict[str, Any]]] = {key: [] for key in self.images}
         for key, annotation in annotations.items():
             for field, known in (("image_id", self.images), ("category_id", self.categories)):
@@ -118,20 +117,41 @@ class Annotations:
         """The images in the order of their ids, each with its objects."""
         places = {key: classes.index(name) for key, name in self.categories.items()}
         absent: list[str] = []
+        taken: dict[Path, int] = {}
         for key in sorted(self.images):
             image = self.images[key]
-            path = self.folder / self._inside(key, image.get("file_name"))
-            if not path.is_file():
-                absent.append(path.name)
+            name = self._inside(key, image.get("file_name"))
+            if is_hidden(name):
+                self.left_out.append((f"image {key} in {self.file}", f"'{printable(name)}' is hidden"))
+                continue
+            path = self._found(name)
+            if path is None:
+                absent.append(printable(name))
+                continue
+            if taken.setdefault(path, key) != key:
+                raise self._broken(
+                    f"images {taken[path]} and {key} must be two files, both are '{printable(name)}'"
+                )
             width, height = (self._side(key, image, name) for name in ("width", "height"))
             things = (self._thing(one, places, width, height) for one in self.of_image[key])
             yield Photo(key, path, width, height, tuple(thing for thing in things if thing is not None))
         if absent:
             more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+            nowhere = "" if self.folder.is_dir() else " (there is no such folder)"
             raise FileFormatError(
-                f"{self.file}: every image must be in {self.folder}, "
-                f"missing are {', '.join(absent[:3])}{more}"
+                f"{self.file}: every image must be in {self.folder}{nowhere} or beside the annotations, by "
+                f"its file_name; missing are {', '.join(absent[:3])}{more}"
             )
+
+    def _found(self, name: str) -> Path | None:
+        """The file of an image: in the folder of images, or where the annotations lie."""
+        for path in (self.folder / name, self.file.parent / name):
+            try:
+                if path.is_file():
+                    return path
+            except (OSError, ValueError):  # no name that a file can have
+                pass
+        return None
 
     def _thing(
         self, annotation: Mapping[str, Any], places: Mapping[int, int], width: int, height: int
@@ -188,10 +208,11 @@ class Annotations:
 
     def _inside(self, key: int, name: Any) -> str:
         """The image's file, which lies within its folder."""
-        parts = PurePosixPath(name).parts if isinstance(name, str) else ()
+        slashed = name.replace("\\", "/") if isinstance(name, str) else ""  # from Windows
+        parts = PurePosixPath(slashed).parts
         if not parts or ".." in parts or parts[0].startswith("/"):
             raise self._broken(f"image {key}: file_name must be a file within {self.folder}, got {name!r}")
-        return str(name)
+        return slashed
 
     def _by_id(self, document: Mapping[str, Any], name: str) -> dict[int, dict[str, Any]]:
         items = document.get(name)

@@ -16,7 +16,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hwnas import plugins
-from hwnas.data.loader import Order, Place, UnreadableImageError, decode, leave_signals
+from hwnas.data.loader import (
+    Order,
+    Place,
+    UnreadableImageError,
+    decode,
+    end_workers_at_exit,
+    leave_signals,
+)
 from hwnas.data.randomness import isolated
 from hwnas.dense.coco import Outline, Photo
 from hwnas.dense.recipe import DenseRecipe
@@ -116,6 +123,7 @@ class DenseBatches:
         share: tuple[int, int] = (0, 1),
     ) -> None:
         """`share` is (rank, processes): each of several processes has its part of each batch."""
+        end_workers_at_exit()
         self.photos = tuple(photos)
         size = min(recipe.batch_size, len(self.photos))
         self._order = Order(len(self.photos), size, recipe.seed, training, share)
@@ -148,7 +156,10 @@ class _Photos(Dataset[Any]):
         epoch, number = place
         photo = self.photos[number]
         try:
-            picture = decode(photo.path.read_bytes())
+            content = photo.path.read_bytes()
+            picture = decode(content)
+            if picture.size == (photo.height, photo.width) != (photo.width, photo.height):
+                picture = decode(content, upright=False)  # it was annotated lying, as its pixels are stored
             if picture.size != (photo.width, photo.height):
                 sizes = [f"{wide} x {high}" for wide, high in (picture.size, (photo.width, photo.height))]
                 return photo.name, f"is {sizes[0]} pixels, its annotations are for {sizes[1]}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from hwnas import plugins
 from hwnas.errors import FileFormatError, UsageError
+from hwnas.export.foreign_files import require_safe
 from hwnas.export.formats import FORMATS
 from hwnas.export.model_card import card_paths, read_card
 from hwnas.space import ArchSpec
@@ -36,7 +37,7 @@ class ExportedFile:
     def model(self, runtime: str) -> bytes:
         """The model as `runtime` takes it; raises UsageError when that reads another format.
 
-        Raises FileFormatError when one of its files is gone.
+        Raises FileFormatError when one of its files is gone, or leads to others or to code.
         """
         form = FORMATS[self.model_format]
         takes = plugins.load("runtimes", runtime).MODEL_FORMAT
@@ -48,6 +49,7 @@ class ExportedFile:
         try:
             beside = {suffix: self.path.with_suffix(suffix).read_bytes() for suffix in form.suffixes[:-1]}
             files = beside | {form.suffix: self.path.read_bytes()}
+            require_safe(files, self.path)
         except OSError as error:
             raise FileFormatError(
                 f"{error.filename}: cannot be read: {error.strerror}: export the model again"

@@ -182,7 +182,9 @@ def _write_exported_program(network: Network, wanted: Wanted) -> Files:
 def _load_exported_program(model: bytes, batch: Batch) -> Run:
     import torch
 
-    module = torch.export.load(io.BytesIO(model)).module()
+    from hwnas.runtimes.torch import load_program
+
+    module = load_program(model).module()
 
     def run(images: Array) -> Array:
         with torch.no_grad():

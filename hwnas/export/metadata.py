@@ -249,8 +249,10 @@ def _into_openvino(files: Mapping[str, bytes], text: str) -> Files:
 def _into_program(content: bytes, text: str) -> bytes:
     import torch
 
+    from hwnas.runtimes.torch import load_program
+
     stream = io.BytesIO()
-    program = torch.export.load(io.BytesIO(content))
+    program = load_program(content)
     torch.export.save(program, stream, extra_files={_EXTRA_FILE: text})
     return stream.getvalue()
 

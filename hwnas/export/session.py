@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hwnas import plugins
 from hwnas.errors import FileFormatError
+from hwnas.export.foreign_files import require_whole
 from hwnas.export.metadata import FileMetadata
 
 __all__ = ["Session", "session_of"]
@@ -45,6 +46,7 @@ _EXTRAS = {"onnxruntime": "predict", "openvino": "openvino", "ncnn": "ncnn", "to
 def _onnx(ort: Any, path: Path, metadata: FileMetadata) -> Session:
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    require_whole(path.read_bytes(), path)
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in metadata.outputs]
     return lambda images: session.run(names, {metadata.input.name: images})
@@ -73,7 +75,9 @@ def _ncnn(ncnn: Any, path: Path, metadata: FileMetadata) -> Session:
 
 
 def _program(torch: Any, path: Path, metadata: FileMetadata) -> Session:
-    module = torch.export.load(str(path)).module()
+    from hwnas.runtimes.torch import load_program
+
+    module = load_program(path.read_bytes()).module()
 
     def run(images: NDArray[Any]) -> Sequence[NDArray[np.float32]]:
         with torch.no_grad():

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import pickletools
+import re
+import zipfile
 from typing import Any
 
 MODEL_FORMAT = "torch"
@@ -79,7 +83,7 @@ class TorchSession:
 
         torch.set_num_threads(threads)
         _compute_exactly(torch)
-        program = torch.export.load(io.BytesIO(model))
+        program = load_program(model)
         shape, kind = _input(program)
         if shape[0] != batch:
             raise ValueError(f"the model's batch is {shape[0]}, asked for {batch}")
@@ -139,6 +143,135 @@ class TorchSession:
             with cuda.graph(graph):
                 self._eager()
         return graph.replay
+
+
+# --- looking before loading ---------------------------------------------------------------------
+#
+# torch.export.load unpickles what the archive itself marks as a pickle, falls back to unpickling anything,
+# evaluates the texts of symbolic sizes as Python, and finds operators by any path into torch. So only what
+# `hwnas export` writes is let through: plain tensors, and a graph of aten's operators.
+
+_FILES = re.compile(
+    r"archive_format|archive_version|byteorder|version|\.data/\w+|\.format_version|\.storage_alignment|"
+    r"models/\w+\.json|data/weights/weight_\d+|data/constants/tensor_\d+|"
+    r"data/(?:weights|constants)/\w+_config\.json|data/sample_inputs/\w+\.pt|extra/[\w.-]+"
+)
+_OPERATORS = re.compile(
+    r"torch\.ops\.aten\.\w+\.\w+|torch\.sym_\w+|_operator\.\w+|math\.\w+|torch\.ops\.higher_order\.wrap_\w+"
+)
+_EXPRESSION = re.compile(
+    r"(?:[su]\d+|Symbol|Integer|Mul|Add|Pow|Mod|FloorDiv|Max|Min|Eq|Ne|Lt|Le|Gt|Ge|positive|nonnegative|"
+    r"integer|True|False|[\d\s'+*/(),<>=&|-])*"
+)
+_INSIDE_TENSORS = re.compile(
+    r"[\w-]+/(?:data\.pkl|byteorder|version|\.format_version|\.storage_alignment|"
+    r"data/\d+|\.data/\w+)"
+)
+_REBUILDING = {
+    "torch._utils _rebuild_tensor_v2",
+    "torch._utils _rebuild_parameter",
+    "collections OrderedDict",
+    "torch FloatStorage",
+    "torch HalfStorage",
+    "torch BFloat16Storage",
+}
+_IMPORTING = {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEWOBJ", "NEWOBJ_EX"}
+
+
+def load_program(model: bytes) -> Any:
+    """The exported program, after `check_program`."""
+    import torch
+
+    check_program(model)
+    return torch.export.load(io.BytesIO(model))
+
+
+def check_program(model: bytes) -> None:
+    """Raises ValueError for an archive that holds anything but plain tensors and a graph of operators:
+    loading it might run code."""
+    with _archive(model) as archive:
+        for name in _names(archive):
+            _, _, inner = name.partition("/")
+            if not _FILES.fullmatch(inner):
+                raise ValueError(f"holds '{name}', which may run code when it is loaded")
+            if inner.endswith("_config.json"):
+                _check_payloads(name, _json(archive, name))
+            elif inner.startswith("models/"):
+                _check_graph(name, _json(archive, name))
+            elif inner.startswith("data/sample_inputs/"):
+                _check_tensors(name, archive.read(name))
+
+
+def _archive(content: bytes) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(io.BytesIO(content))
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise ValueError(f"no torch.export archive: {error}") from None
+
+
+def _names(archive: zipfile.ZipFile) -> list[str]:
+    """The names, none twice: torch might read another entry of that name than was looked at."""
+    names = [info.filename for info in archive.infolist() if info.file_size or not info.is_dir()]
+    if (
+        len({name.lower() for name in names}) != len(names)
+        or len({name.partition("/")[0] for name in names}) > 1
+    ):
+        raise ValueError("holds a name twice, or several folders, so that it can be read in two ways")
+    return names
+
+
+def _json(archive: zipfile.ZipFile, name: str) -> Any:
+    try:
+        return json.loads(archive.read(name))
+    except (ValueError, RecursionError, zipfile.BadZipFile) as error:
+        raise ValueError(f"'{name}' is no JSON: {error}") from None
+
+
+def _check_payloads(name: str, document: Any) -> None:
+    """A list of tensors, of which none is a pickle or an object."""
+    entries = document.get("config") if isinstance(document, dict) else None
+    listed: dict[str, Any] = entries if isinstance(entries, dict) else {"": None}
+    for key, entry in listed.items():
+        plain = isinstance(entry, dict) and entry.get("use_pickle") is False and "path_name" in entry
+        if not plain or not re.fullmatch(r"(?:weight|tensor)_\d+", str(entry["path_name"])):
+            raise ValueError(f"'{name}': '{key}' is not a plain tensor, and may run code when it is loaded")
+
+
+def _check_graph(name: str, document: Any) -> None:
+    """A graph whose operators are aten's and whose symbolic sizes are arithmetic."""
+    waiting = [document]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if isinstance(part.get("inputs"), list) and "target" in part:
+                _allow(name, part["target"], _OPERATORS)
+            if "expr_str" in part:
+                _allow(name, part["expr_str"], _EXPRESSION)
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+
+
+def _allow(name: str, text: Any, pattern: Any) -> None:
+    if not isinstance(text, str) or not pattern.fullmatch(text) or "__" in text:
+        raise ValueError(f"'{name}': '{str(text)[:80]}' is none of the operators that hwnas exports")
+
+
+def _check_tensors(name: str, content: bytes) -> None:
+    """What torch.save wrote of tensors: a pickle that names nothing but them."""
+    if not content:
+        return
+    with _archive(content) as archive:
+        for inner in _names(archive):
+            if not _INSIDE_TENSORS.fullmatch(inner):
+                raise ValueError(f"'{name}' holds '{inner}', which may run code when it is loaded")
+            if not inner.endswith("/data.pkl"):
+                continue
+            for operation, argument, _ in pickletools.genops(archive.read(inner)):
+                if operation.name in _IMPORTING or (
+                    operation.name == "GLOBAL" and argument not in _REBUILDING
+                ):
+                    raise ValueError(f"'{name}' names {argument!r} ({operation.name}): it may run code")
 
 
 def _input(program: Any) -> tuple[tuple[int, ...], Any]:

@@ -21,6 +21,7 @@ from hwnas import plugins
 from hwnas.errors import UsageError
 from hwnas.estimate import ArrayPredictor, Predictor
 from hwnas.io.atomic import write_atomically
+from hwnas.paths import user_path
 from hwnas.predictors.accuracy import AccuracyFunction, load_accuracy
 from hwnas.search.candidates import check_predictions
 from hwnas.search.config import SearchConfig, TableVersion, Target
@@ -181,7 +182,7 @@ def search(
     )
     if out is None:
         return _evaluated(problem, started, work, trials=trials, progress=progress, stop=stop)
-    path = Path(out)
+    path = user_path(out)
     create_run(path, config, trials=trials, work=work, given=given, source=source)
     return _continued(load_run(path), problem, work, trials=trials, progress=progress, stop=stop)
 

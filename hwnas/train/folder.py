@@ -21,7 +21,7 @@ import timm
 import torch
 
 from hwnas import __version__
-from hwnas.data.images import Image, Images
+from hwnas.data.images import Image, Images, printable
 from hwnas.errors import UsageError
 from hwnas.io import json as json_io
 from hwnas.io import yaml as yaml_io
@@ -53,7 +53,7 @@ def described_data(
     for image in (*selected, *evaluated):
         digest.update(f"{image.name} {image.size_bytes}\n".encode())
     return {
-        "name": images.path.name,
+        "name": printable(images.path.name),
         "train_images": len(selected),
         "evaluation_images": len(evaluated),
         "digest": digest.hexdigest()[:16],

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwnas import plugins
 from hwnas.errors import FileFormatError, UsageError
+from hwnas.paths import user_path
 from hwnas.space import ArchSpec
 from hwnas.space.presets import preset_info, preset_names
 
@@ -64,7 +65,7 @@ def find_start(requested: str, arch: ArchSpec) -> Start:
     if requested == PUBLISHED or requested in preset_names():
         name = donor_preset(arch) if requested == PUBLISHED else requested
         return Start(f"{name}, timm's ImageNet weights", _renamed(name, _fetched(name)))
-    path = Path(requested)
+    path = user_path(requested)
     if path.is_file() and not _is_checkpoint(path):
         state = read_tensors(path)
         for name in preset_names():

@@ -16,6 +16,7 @@ from typing import Any, Protocol, Self, TypeVar
 from hwnas.data.loader import Augmentation
 from hwnas.errors import FileFormatError, UsageError, did_you_mean
 from hwnas.io import yaml as yaml_io
+from hwnas.paths import is_text, user_path
 from hwnas.space import ArchSpec
 
 __all__ = [
@@ -379,8 +380,8 @@ def named_text(name_or_path: str, folder: Path) -> str:
     if name_or_path in names:
         path = folder / f"{name_or_path}.yaml"
     else:
-        path = Path(name_or_path)
-        if path.suffix not in (".yaml", ".yml"):
+        path = user_path(name_or_path)
+        if not is_text(path) and path.suffix.lower() not in (".yaml", ".yml", ".json"):
             raise UsageError(
                 f"no recipe '{name_or_path}'.{did_you_mean(name_or_path, names)} "
                 f"Known: {', '.join(names)}, or a .yaml file"

@@ -90,10 +90,8 @@ def train(
     with joined(device, recipe.batch_size) as group:
         context = Context.of(device, group, callback, clock)
         images = data if isinstance(data, Images) else open_images(data)
-        if images.empty:
-            context.callback.note(
-                listed("empty files left out", [(file, "0 bytes") for file in images.empty])
-            )
+        if images.left_out:
+            context.callback.note(listed("files left out", list(images.left_out)))
         start = _requested(arch, images, recipe, name, limit, promise)
         before = prepared_folder(out, start, KIND, resume=resume, callback=context.callback, group=group)
         if before is not None and promise is None:

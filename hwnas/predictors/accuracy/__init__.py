@@ -22,8 +22,9 @@ from typing import cast
 import numpy as np
 
 from hwnas import plugins
-from hwnas.errors import HwnasError, UsageError
+from hwnas.errors import UsageError
 from hwnas.estimate import Estimate, Predictor, is_cheap
+from hwnas.foreign import called
 from hwnas.space.arch import ArchSpec
 
 __all__ = ["AccuracyFunction", "FunctionPredictor", "load_accuracy"]
@@ -31,6 +32,8 @@ __all__ = ["AccuracyFunction", "FunctionPredictor", "load_accuracy"]
 AccuracyFunction = Callable[[ArchSpec], "float | Estimate"]
 
 FOLDER = "predictors/accuracy"
+MOST = 1e12
+"""Beyond which a number is a mistake in whatever unit."""
 NUMBERS = (int, float, np.integer, np.floating)
 
 
@@ -44,6 +47,8 @@ class FunctionPredictor:
     unit: str = "%"
     cheap: bool = False
     """Whether it answers within about a millisecond; see `hwnas.estimate.is_cheap`."""
+    limit_s: float | None = None
+    """Seconds that a call may take; None for any."""
 
     def predict(self, arch: ArchSpec) -> Estimate:
         """What the function says of the network.
@@ -51,23 +56,24 @@ class FunctionPredictor:
         Raises UsageError, which names the function and the network's id, when the function fails or
         gives anything but a finite number or an Estimate.
         """
-        try:
-            answer: object = self.function(arch)
-        except HwnasError:
-            raise
-        except Exception as error:
-            raise UsageError(
-                f"the accuracy function '{self.name}' failed on network {arch.id}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        if isinstance(answer, Estimate):
-            return answer if answer.unit else replace(answer, unit=self.unit)
-        if isinstance(answer, NUMBERS) and not isinstance(answer, bool) and math.isfinite(answer):
-            return Estimate(float(answer), unit=self.unit)
-        raise UsageError(
-            f"an accuracy function must return a finite number or an Estimate, got {answer!r} from "
-            f"'{self.name}' for network {arch.id}"
+        answer: object = called(
+            f"the accuracy function '{self.name}' failed on network {arch.id}",
+            self.function,
+            arch,
+            limit_s=self.limit_s,
         )
+        if isinstance(answer, Estimate):
+            estimate = answer if answer.unit else replace(answer, unit=self.unit)
+        elif isinstance(answer, NUMBERS) and not isinstance(answer, bool) and math.isfinite(answer):
+            estimate = Estimate(float(answer), unit=self.unit)
+        else:
+            raise UsageError(
+                f"an accuracy function must return a finite number or an Estimate, got {answer!r} from "
+                f"'{self.name}' for network {arch.id}"
+            )
+        if problem := _implausible(estimate, self.unit):
+            raise UsageError(f"{problem} from '{self.name}' for network {arch.id}")
+        return estimate
 
 
 def load_accuracy(reference: str | AccuracyFunction | Predictor) -> Predictor:
@@ -94,6 +100,22 @@ def load_accuracy(reference: str | AccuracyFunction | Predictor) -> Predictor:
         "an accuracy estimator must be a name, a function of an architecture or a predictor, "
         f"got {reference!r}"
     )
+
+
+def _implausible(estimate: Estimate, unit: str) -> str:
+    """What is wrong with an estimate of this unit that a user's function returned; empty where nothing is."""
+    numbers = [one for one in (estimate.value, estimate.low, estimate.high) if one is not None]
+    if estimate.unit != unit:
+        return f"an accuracy function must keep to its unit '{unit}', got '{estimate.unit}'"
+    if not all(isinstance(one, NUMBERS) and abs(one) <= MOST for one in (*numbers, estimate.std)):
+        return f"an estimate must hold finite numbers of at most {MOST:g}, got {estimate}"
+    if sorted(numbers, key=float) != [
+        one for one in (estimate.low, estimate.value, estimate.high) if one is not None
+    ]:
+        return f"an estimate must be in order low, value, high, got {estimate}"
+    if unit == "%" and not (0 <= estimate.value <= 100 and estimate.std <= 100):
+        return f"an accuracy in percent must be from 0 to 100, got {estimate.value:g} ± {estimate.std:g}"
+    return ""
 
 
 def _wrapped(function: AccuracyFunction, name: str) -> FunctionPredictor:

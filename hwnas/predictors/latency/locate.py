@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hwnas.errors import UsageError, did_you_mean
+from hwnas.paths import user_path
 from hwnas.plugins import PACKAGE
 
-__all__ = ["check_name", "device_names", "find_table", "table_folders"]
+__all__ = ["check_name", "device_names", "find_table", "stray_files", "table_folders"]
 
 VARIABLE = "HWNAS_TABLES"
 
@@ -21,7 +22,7 @@ def table_folders(environment: Mapping[str, str] | None = None) -> tuple[Path, .
     the tables that ship: inside the installed package, or beside it in a source checkout.
     """
     environment = os.environ if environment is None else environment
-    named = [Path(text) for text in environment.get(VARIABLE, "").split(os.pathsep) if text]
+    named = [user_path(text) for text in environment.get(VARIABLE, "").split(os.pathsep) if text]
     shipped = [PACKAGE / "latency_tables"]
     if (PACKAGE.parent / "pyproject.toml").is_file():
         shipped.append(PACKAGE.parent / "latency_tables")
@@ -33,7 +34,24 @@ def table_folders(environment: Mapping[str, str] | None = None) -> tuple[Path, .
 def device_names(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """The devices there is a table for, sorted."""
     return tuple(
-        sorted({file.stem for folder in table_folders(environment) for file in folder.glob("*.yaml")})
+        sorted(
+            {
+                file.stem
+                for folder in table_folders(environment)
+                for file in folder.glob("*.yaml")
+                if file.is_file() and not file.name.startswith(".")
+            }
+        )
+    )
+
+
+def stray_files(environment: Mapping[str, str] | None = None) -> tuple[Path, ...]:
+    """What lies among the tables as if it were one, and is none: folders, links to nowhere, hidden files."""
+    return tuple(
+        file
+        for folder in table_folders(environment)
+        for file in sorted(folder.glob("*.yaml"))
+        if not file.is_file() or file.name.startswith(".")
     )
 
 
@@ -48,8 +66,8 @@ def find_table(name: str, environment: Mapping[str, str] | None = None) -> Path:
 
     Raises UsageError, with the known devices and the nearest one, when there is none.
     """
-    if name.endswith((".yaml", ".yml")) or os.sep in name:
-        path = Path(name)
+    if name.lower().endswith((".yaml", ".yml", ".json")) or os.sep in name:
+        path = user_path(name)
         if path.is_file():
             return path
         raise UsageError(f"no table file '{name}'")

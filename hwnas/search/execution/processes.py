@@ -11,6 +11,7 @@ import os
 import pickle
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
@@ -95,6 +96,8 @@ class LocalEvaluator:
 
 # --- evaluation in worker processes -----------------------------------------------------------
 
+GUARD = 'if __name__ == "__main__":'
+"""What a script needs that starts workers."""
 DEATHS_ALLOWED = 3
 """So many workers may die of one batch of networks before the search ends."""
 
@@ -104,6 +107,8 @@ class _Worker:
     process: BaseProcess
     connection: Connection
     """Ours: batches go out, answers come in."""
+    has_begun: bool = False
+    """Whether it said that it is there, or answered."""
 
 
 @dataclass(slots=True)
@@ -118,6 +123,8 @@ class Processes:
 
     def __init__(self, space: SearchSpace, accuracy: Predictor, *, workers: int) -> None:
         """Raises UsageError for an estimator that another process cannot load."""
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise UsageError(f"a search with workers must stand below a line `{GUARD}`: this is a worker")
         self.workers = workers
         self._task = packed(space, accuracy)
         self._space = space
@@ -141,11 +148,16 @@ class Processes:
             for number in sorted(numbers):
                 worker, batch = self._busy.pop(number)
                 try:
-                    answers[number] = worker.connection.recv()
+                    answer = worker.connection.recv()
                 except (EOFError, OSError):
                     self._replace(worker, batch, answers)
-                else:
+                    continue
+                if worker.has_begun:
+                    answers[number] = answer
                     self._idle.append(worker)
+                else:  # it says that it is there, before anything else
+                    worker.has_begun = True
+                    self._busy[number] = worker, batch
         return answers
 
     def close(self) -> None:
@@ -181,14 +193,27 @@ class Processes:
         """Has a batch evaluated again whose worker died, or says that this is enough."""
         dead.process.join()
         batch.deaths += 1
+        if dead.process.exitcode == 1 and not dead.has_begun:
+            answers[batch.number] = UsageError(
+                "a worker process ended before it began (its error is above). A script that searches with "
+                f"workers must do so below a line `{GUARD}`, because each worker imports the script"
+            )
+            return
         if batch.deaths < DEATHS_ALLOWED:
             self._give(batch)
             return
         names = ", ".join(self._space.decode(vector).id for vector in batch.vectors[:3])
+        code = dead.process.exitcode
+        how = f"the last with exit code {code}"
+        advice = "The accuracy estimator must return, and not end its process"
+        if code is not None and code < 0:
+            how = f"the last by signal {-code}"
+            advice = "With fewer --workers each has more memory"
+            if -code == signal.SIGKILL:
+                how += " (killed, often for want of memory)"
         answers[batch.number] = HwnasError(
-            f"evaluating network {names} ended {batch.deaths} processes in a row, the last with exit code "
-            f"{dead.process.exitcode} (-9: killed, often for want of memory). What was evaluated is saved; "
-            "with fewer --workers each has more memory"
+            f"evaluating network {names} ended {batch.deaths} processes in a row, {how}. What was evaluated "
+            f"is saved. {advice}"
         )
 
 
@@ -208,6 +233,7 @@ def _work(ours: Connection, task: bytes) -> None:
     # Ctrl-C reaches every process of a terminal: what to do about it is up to the one that searches.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    ours.send(None)
     answer = asker(task)
     while True:
         try:
@@ -231,13 +257,17 @@ def asker(task: bytes) -> Callable[[Sequence[Vector]], Answer]:
         except HwnasError as error:
             return _sendable(error)
         except Exception as error:
-            return HwnasError(f"the estimator failed: {type(error).__name__}: {error}")
+            failure = HwnasError(f"the estimator failed: {type(error).__name__}: {error}")
+            failure.add_note("".join(traceback.format_exception(error)).rstrip())
+            return failure
 
     return answer
 
 
 def _sendable(error: HwnasError) -> HwnasError:
-    """The error, or one with its message, where its kind cannot be pickled."""
+    """The error, or one with its message where its kind cannot be pickled; a note says where it came from."""
+    if error.__cause__ is not None:
+        error.add_note("".join(traceback.format_exception(error.__cause__)).rstrip())
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
