@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -148,3 +149,17 @@ def test_options_that_repeat_take_one_value_in_a_file(tmp_path: Path) -> None:
         assert list(app._checked_options(file, "train", {"set": value}, command).values()) == [["epochs=1"]]
     with pytest.raises(UsageError, match="takes one value"):
         app._checked_options(file, "train", {"epochs": [1, 2]}, command)
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")])
+def test_an_accuracy_function_that_hangs_ends_the_search_after_its_time_limit(
+    workers: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hwnas: Callable[..., Any]
+) -> None:
+    (tmp_path / "slow_accuracy.py").write_text("import time\n\n\ndef hangs(arch):\n    time.sleep(60)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    question = ("--device", "rpi4", "--budget", "20ms", "--accuracy", "slow_accuracy:hangs", "--trials", "3")
+    began = time.monotonic()
+    answer = hwnas("search", *question, "--evaluation-timeout", "0.2", *workers)
+    assert answer.code == 2 and "took longer than 0.2 s" in answer.err
+    assert time.monotonic() - began < 50

@@ -197,6 +197,15 @@ def command(
             help="Maximum number of networks to measure in each of up to three rounds (30).",
         ),
     ] = None,
+    evaluation_timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--evaluation-timeout",
+            metavar="SECONDS",
+            min=0.001,
+            help="Time limit for one call of an accuracy function, e.g. 600; none by default.",
+        ),
+    ] = None,
     allow_mismatch: Annotated[
         bool,
         typer.Option(
@@ -227,6 +236,7 @@ def command(
         "limits": limits or None,
         "objectives": minimise or None,
         "sampler": sampler,
+        "evaluation_timeout_s": evaluation_timeout,
         "seed": seed,
         "confidence": confidence,
         "space": _space(space, _Sizes(data, image_size, stem_stride, classes), accuracy, resume),

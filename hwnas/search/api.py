@@ -98,6 +98,7 @@ def search(
     workers: int | None = None,
     address: str | None = None,
     gpus: float | None = None,
+    evaluation_timeout_s: float | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> SearchResult:
@@ -116,7 +117,8 @@ def search(
 
     `workers` is the number of parallel evaluations: the engine `optuna` in processes of this machine (a
     script that calls this then needs `if __name__ == "__main__":`), the engine `ray` on the cluster at
-    `address`, each with `gpus` GPUs.
+    `address`, each with `gpus` GPUs. `evaluation_timeout_s` bounds each call of an accuracy function: one
+    that takes longer ends the search with an error (Python code and waiting, in the main thread).
 
     Several devices, each with its budget in the same order, find networks that are within all of them; the
     first one's latency is `Candidate.latency`, the others' are in `also`. `budget_on` "p95" compares the
@@ -147,7 +149,7 @@ def search(
     space = past.space if given_space is None and past is not None else given_space
     assert space is not None
     targets, tables = _targets(device, budget_ms, past)
-    estimator = load_accuracy(options["accuracy"])
+    estimator = load_accuracy(options["accuracy"], limit_s=evaluation_timeout_s)
     require_comparable(estimator, space)
     config = SearchConfig(
         targets=targets,
@@ -197,6 +199,7 @@ def resume(
     workers: int | None = None,
     address: str | None = None,
     gpus: float | None = None,
+    evaluation_timeout_s: float | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
     **asked: Any,
@@ -214,7 +217,9 @@ def resume(
     past = path if isinstance(path, SearchResult) else load_run(path)
     recorded = past.config
     tables = _tables_of(past, device=device, accuracy=accuracy, **asked)
-    estimator = load_accuracy(recorded.accuracy if accuracy is None else accuracy)
+    estimator = load_accuracy(
+        recorded.accuracy if accuracy is None else accuracy, limit_s=evaluation_timeout_s
+    )
     require_comparable(estimator, past.space)
     problem = problem_of(recorded, past.space, tables, estimator)
     if past.trials_wanted is None:

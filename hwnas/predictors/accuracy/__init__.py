@@ -76,12 +76,15 @@ class FunctionPredictor:
         return estimate
 
 
-def load_accuracy(reference: str | AccuracyFunction | Predictor) -> Predictor:
+def load_accuracy(
+    reference: str | AccuracyFunction | Predictor, *, limit_s: float | None = None
+) -> Predictor:
     """The predictor that a command line or a script names.
 
     `published` is the plug-in of that name; `supernet:RUN` hands `RUN` to the plug-in `supernet`;
     `module:function` is a function of the user's, searched in the current folder too. A plug-in's
-    name wins over a module's. A function is wrapped, a predictor returned as it is.
+    name wins over a module's. A function is wrapped, a predictor returned as it is. `limit_s` bounds each
+    call of a function, in seconds.
 
     Raises UsageError for an unknown name, with the nearest known one, or a module without the function.
     """
@@ -90,12 +93,12 @@ def load_accuracy(reference: str | AccuracyFunction | Predictor) -> Predictor:
         if not separator or name in plugins.names(FOLDER):
             made: Predictor = plugins.load(FOLDER, name).estimator(argument if separator else None)
             return made
-        return _wrapped(plugins.load_callable(reference), reference)
+        return _wrapped(plugins.load_callable(reference), reference, limit_s)
     if hasattr(reference, "predict"):
         return cast(Predictor, reference)
     if callable(reference):
         named = reference if hasattr(reference, "__qualname__") else type(reference)
-        return _wrapped(reference, f"{named.__module__}:{named.__qualname__}")
+        return _wrapped(reference, f"{named.__module__}:{named.__qualname__}", limit_s)
     raise UsageError(
         "an accuracy estimator must be a name, a function of an architecture or a predictor, "
         f"got {reference!r}"
@@ -118,7 +121,11 @@ def _implausible(estimate: Estimate, unit: str) -> str:
     return ""
 
 
-def _wrapped(function: AccuracyFunction, name: str) -> FunctionPredictor:
+def _wrapped(function: AccuracyFunction, name: str, limit_s: float | None) -> FunctionPredictor:
     return FunctionPredictor(
-        function, name, unit=str(getattr(function, "unit", "%")), cheap=is_cheap(function)
+        function,
+        name,
+        unit=str(getattr(function, "unit", "%")),
+        cheap=is_cheap(function),
+        limit_s=limit_s,
     )
