@@ -143,3 +143,30 @@ def test_int8_is_near_fp32_on_images_like_those_it_was_calibrated_on() -> None:
         expected = network(torch.from_numpy(images)).numpy()
     assert b"QuantizeLinear" in int8.files[".onnx"] and int8.precision == "int8"
     assert 0 < np.abs(int8.run(images) - expected).max() < 0.1 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("model_format", deploy.FORMATS)
+def test_a_files_ending_must_be_that_of_its_format(model_format: str, tmp_path: Path) -> None:
+    form = deploy.FORMATS[model_format]
+    deploy.check_path(tmp_path / f"model{form.ending}", model_format)
+    for name in ("model", "model.pt", "model.bin"):
+        with pytest.raises(UsageError, match=re.escape(f"ends in {form.suffix}")):
+            deploy.check_path(tmp_path / name, model_format)
+
+
+def test_a_runtime_that_cannot_run_a_network_is_named_and_nothing_is_written() -> None:
+    needs("ncnn")
+    tiny = ArchSpec.from_yaml(
+        """
+format: 1
+resolution: 32
+stem: {stride: 8}
+head: {classes: 4}
+stages:
+- {width: 32, blocks: [{type: single-head, channels: 8}]}
+- {width: 48, blocks: [{type: reuse, heads: 2, kernels: [3, 5]}]}
+- {width: 64, blocks: [{type: cascaded-group, heads: 2, kernels: [5, 3]}]}
+"""
+    )  # the last map has one position, which ncnn refuses
+    with pytest.raises(HwnasError, match="ncnn cannot run this network.*no file was written"):
+        deploy.prepare(build(tiny), model_format="ncnn")

@@ -74,10 +74,16 @@ def prepare(
     network = copy.deepcopy(network).float().cpu().eval()
     files = form.writer(deployed(network, form.runtime, wanted.precision), wanted)
     side = network.arch.resolution
-    run = _of_any_count(form.loader(form.packer(files, (3, side, side)), batch), batch)
-    if wanted.precision == "int8":
-        return Deployable(model_format, "int8", files, run, None, None)
-    difference, tolerance = _parity(network, run, batch, form)
+    try:
+        run = _of_any_count(form.loader(form.packer(files, (3, side, side)), batch), batch)
+        if wanted.precision == "int8":
+            return Deployable(model_format, "int8", files, run, None, None)
+        difference, tolerance = _parity(network, run, batch, form)
+    except RuntimeError as error:  # the runtime's own
+        raise HwnasError(
+            f"{form.name}: {form.title} cannot run this network: {error}; no file was written. Use another "
+            "format, such as --format onnx, or a larger image size"
+        ) from None
     return Deployable(model_format, "fp32", files, run, difference, tolerance)
 
 
@@ -99,7 +105,17 @@ def write(model: Deployable, path: Path) -> tuple[Path, ...]:
 
 
 def check_path(path: Path, model_format: str) -> None:
-    """Refuses a path whose weights' file, NAME.bin, another model has: UsageError."""
+    """Refuses a path that cannot name a model of the format: UsageError.
+
+    Its ending must be the format's, by which `hwnas measure` and `predict` know the file; and its weights'
+    file, NAME.bin, must not be another model's.
+    """
+    suffix = FORMATS[model_format].suffix
+    if path.suffix != suffix:
+        raise UsageError(
+            f"{path}: a file of the format '{model_format}' ends in {suffix}, by which it is found again. "
+            f"Use --out {path.with_name(path.stem + suffix)}"
+        )
     for name, other in FORMATS.items():
         beside = path.with_suffix(other.suffix)
         if {name, model_format} == {"openvino", "ncnn"} and beside.exists():
