@@ -118,7 +118,7 @@ def test_what_cannot_be_seen_is_left_out_and_counted(tmp_path: Path) -> None:
         (on_first(image_id=999), "annotation 1: image_id must be an image of this file, got 999"),
         (on_first(image_id=[1]), r"annotation 1: image_id must be an image of this file, got \[1\]"),
         (on_first(bbox=[1, 2, 3]), "annotation 1: bbox must be .left, top, width, height., got"),
-        (on_first(bbox=[1, 2, float("nan"), 3]), "annotation 1: bbox must be"),
+        (on_first(bbox=[1, 2, float("nan"), 3]), "numbers must be finite, got NaN"),
         (on_first(bbox="1 2 3 4"), "annotation 1: bbox must be"),
         (on_first(id=2), "'annotations': each must have a whole number of its own as id, got 2"),
         (on_first(segmentation={"size": [3, 3], "counts": [9]}), "the mask must be of the image's size"),

@@ -216,7 +216,7 @@ def test_the_command_prints_a_table_and_what_to_run_next_and_writes_the_report(
     ("arguments", "code", "message"),
     [
         (("--device", "rp4", "--budget", "20ms"), 2, "Did you mean 'rpi4'?"),
-        (("--device", "rpi4", "--budget", "20"), 2, "without a unit"),
+        (("--device", "rpi4", "--budget", "20"), 2, "has no unit"),
         (("--device", "rpi4"), 2, "a search needs --budget"),
         (("--budget", "20ms"), 2, "a search needs --device"),
         (("--device", "rpi4", "--budget", "100us"), 3, "the fastest possible takes"),

@@ -241,7 +241,7 @@ def test_unreadable_images_are_named_once_and_training_goes_on(data: Path, tmp_p
     (root / "test" / "blue" / "003.jpg").write_bytes(b"\xff\xd8 nor this")
     watcher = Watcher()
     train(ARCH, root, dataclasses.replace(RECIPE, epochs=2, batch_size=7), tmp_path / "run", callback=watcher)
-    assert watcher.notes[0] == "1 empty files left out: train/red/001.jpg (0 bytes)"
+    assert watcher.notes[0] == "1 files left out: train/red/001.jpg (0 bytes)"
     named = " ".join(watcher.notes)
     assert "unreadable images left out: " in named
     assert named.count("train/red/002.jpg (not an image)") == 1

@@ -443,10 +443,10 @@ def _new(
                 f"a search needs {flag}, such as {flag} {example} (or --resume DIR, or --from DIR)"
             )
     first = [one[0] if isinstance(one, list) else one for one in targets.values()]
-    folder = _claimed(lambda: next_folder(Path("runs"), *first)) if out is None else out
     options |= evaluated_where(given=where, recorded={}, say=_say)
-    verification.check(targets["device"], options.get("budget_on", "p50"))
+    folder = _claimed(lambda: next_folder(Path("runs"), *first)) if out is None else out
     try:
+        verification.check(targets["device"], options.get("budget_on", "p50"))
         result = _run(
             folder,
             options.get("trials"),
@@ -456,8 +456,10 @@ def _new(
             verification,
         )
     finally:
-        with suppress(OSError):
-            folder.rmdir()  # where nothing was written into it
+        with suppress(OSError):  # where nothing was written into it
+            folder.rmdir()
+            if out is None:
+                folder.parent.rmdir()
     return _verified(result, targets["device"], verification) if verification.asked else result
 
 

@@ -185,4 +185,4 @@ def test_an_old_python_blocks_and_says_what_to_install(
     answer = hwnas("doctor", "--host", sshd.HOST)
     assert answer.code == 2
     assert "BLOCKING  board has Python 3.8; 3.9 or newer is needed" in answer.out
-    assert "-> On the board: sudo apt install python3.9 python3.9-venv" in answer.out
+    assert "-> On the board, run 'sudo apt install python3.9 python3.9-venv'" in answer.out
