@@ -15,10 +15,17 @@ from nn_archs import SHVIT_LIKE
 from train_samples import ARCH, COLOURS, RECIPE, squares
 
 from hwnas.export.accuracy_check import compare
+from hwnas.export.formats import FORMATS
 from hwnas.export.timing.random_weights import randomise
 from hwnas.nn import build
 from hwnas.train import checkpoint
 from hwnas.train.checkpoint import Checkpoint, EpochRecord
+
+
+def suffix_of(arguments: list[str]) -> str:
+    """The ending of a file in the format that a command line names; onnx's by default."""
+    named = arguments[arguments.index("--format") + 1] if "--format" in arguments else "onnx"
+    return FORMATS.get(named, FORMATS["onnx"]).suffix
 
 
 @pytest.fixture
@@ -51,7 +58,7 @@ def test_every_format_says_the_accuracy_before_and_after(
         "--evaluate",
         str(data),
         "--out",
-        str(tmp_path / "m.file"),
+        str(tmp_path / f"m{FORMATS[model_format].suffix}"),
         "--json",
     )
     answer = hwnas("export", str(tmp_path / "trained"), *arguments)
@@ -138,7 +145,7 @@ def test_what_does_not_go_together_is_refused_and_nothing_written(
 ) -> None:
     source = tmp_path / "small.yaml"
     source.write_text(SHVIT_LIKE.to_yaml())
-    answer = hwnas("export", str(source), "--out", str(tmp_path / "m.file"), *arguments)
+    answer = hwnas("export", str(source), "--out", str(tmp_path / f"m{suffix_of(arguments)}"), *arguments)
     assert answer.code == 2
     assert message in answer.err
     assert [file.name for file in tmp_path.iterdir()] == ["small.yaml"]

@@ -26,6 +26,7 @@ from hwnas.dense.trainer import train
 from hwnas.errors import HwnasError, UsageError
 from hwnas.export import dense
 from hwnas.export.dense_cost import cost_of, latency_on
+from hwnas.export.formats import FORMATS
 from hwnas.export.metadata import metadata_in
 from hwnas.export.prediction import MapFound, ObjectsFound, Predictor
 from hwnas.predictors.latency import LatencyTable
@@ -293,7 +294,9 @@ def test_a_detectors_file_is_measured_beside_its_prediction(
 def test_what_a_detector_cannot_be_exported_to_is_refused_and_nothing_written(
     folder: Path, arguments: list[str], message: str, hwnas: Callable[..., Any], tmp_path: Path
 ) -> None:
-    answer = hwnas("export", str(folder / "detect"), "--out", str(tmp_path / "m.file"), *arguments)
+    named = arguments[1] if arguments[0] == "--format" else "onnx"
+    out = tmp_path / f"m{FORMATS[named].suffix}"
+    answer = hwnas("export", str(folder / "detect"), "--out", str(out), *arguments)
     assert answer.code == 2 and message in answer.err
     assert not list(tmp_path.iterdir())
 
