@@ -29,8 +29,7 @@ from hwnas.errors import HwnasError, UsageError
 from hwnas.export.accuracy_check import CALIBRATION_IMAGES
 from hwnas.export.dense_graph import OUTPUTS, DenseGraph
 from hwnas.export.deploy import Array, Deployable
-from hwnas.export.formats import FORMATS, Files
-from hwnas.export.inside import openvino_files
+from hwnas.export.formats import FORMATS, Files, openvino_files
 from hwnas.export.metadata import FileMetadata
 from hwnas.export.metadata import Tensor as TensorInfo
 from hwnas.export.onnx_edges import with_boxes

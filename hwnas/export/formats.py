@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-__all__ = ["FORMATS", "INPUT", "OUTPUT", "SUFFIXES", "Files", "Format", "Run", "Wanted"]
+__all__ = ["FORMATS", "INPUT", "OUTPUT", "SUFFIXES", "Files", "Format", "Run", "Wanted", "openvino_files"]
 
 INPUT, OUTPUT = "images", "logits"
 """Names in every exported file."""
@@ -104,11 +104,15 @@ def _load_onnx(model: bytes, batch: Batch) -> Run:
 def _write_openvino(network: Network, wanted: Wanted) -> Files:
     from hwnas.export.onnx_graph import network_graph
 
-    openvino: Any = plugins.require("openvino", extra="torch")
-    model = openvino.Core().read_model(network_graph(network, batch=wanted.batch, opset=wanted.opset))
+    return openvino_files(network_graph(network, batch=wanted.batch, opset=wanted.opset))
+
+
+def openvino_files(data: bytes) -> Files:
+    """An ONNX model as OpenVINO's two files, in float32."""
+    openvino: Any = plugins.require("openvino", extra="openvino")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
-        openvino.save_model(model, str(path), compress_to_fp16=False)
+        openvino.save_model(openvino.Core().read_model(data), str(path), compress_to_fp16=False)
         return {".bin": path.with_suffix(".bin").read_bytes(), ".xml": path.read_bytes()}
 
 

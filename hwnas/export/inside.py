@@ -7,8 +7,6 @@ more accuracy than the tolerance of an export.
 from __future__ import annotations
 
 import dataclasses
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +17,11 @@ from hwnas import plugins
 from hwnas.data.preprocessing import Preprocessing
 from hwnas.errors import HwnasError, UsageError
 from hwnas.export.deploy import Array, Deployable
-from hwnas.export.formats import Files
+from hwnas.export.formats import Files, openvino_files
 from hwnas.export.onnx_edges import PHOTOS, with_pixels_in, with_probabilities
 from hwnas.export.onnx_graph import Batch
 
-__all__ = ["INSIDE_FORMATS", "check_inside", "openvino_files", "pixels_inside"]
+__all__ = ["INSIDE_FORMATS", "check_inside", "pixels_inside"]
 
 INSIDE_FORMATS = ("onnx", "openvino")
 TOLERANCE = 5e-4
@@ -85,15 +83,6 @@ def pixels_inside(
         parity_max_abs=difference,
         parity_tolerance=None if difference is None else TOLERANCE,
     )
-
-
-def openvino_files(data: bytes) -> Files:
-    """OpenVINO's two files of an ONNX model."""
-    openvino: Any = plugins.require("openvino", extra="openvino")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.xml"
-        openvino.save_model(openvino.Core().read_model(data), str(path), compress_to_fp16=False)
-        return {".bin": path.with_suffix(".bin").read_bytes(), ".xml": path.read_bytes()}
 
 
 def _onnx(data: bytes) -> Any:
