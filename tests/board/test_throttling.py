@@ -17,6 +17,7 @@ from board import sshd
 from board.test_link import programs
 from hwnas.measure.adaptive import MeasuredCells, measure_plan
 from hwnas.measure.build import measured_profile
+from hwnas.measure.cells import passes_of
 from hwnas.measure.noise import noise_of
 from hwnas.measure.plan import Plan
 from hwnas.measure.remote.lasting_link import LastingLink
@@ -89,7 +90,12 @@ def test_cells_timed_while_the_board_throttled_are_thrown_away_and_timed_again_w
     assert [record["throttled"] for record in first] == [hot] * len(OPS)
     cool = {record["cell"]: record["median_ms"] for record in later if not record["throttled"]}
     assert cool.keys() == {op.key for op in OPS}
-    assert {name: timing.disturbed for name, timing in found.timings.items()} == dict.fromkeys(cool, False)
+    # Other programs of this machine may disturb a cell as well; heat may not be what is kept.
+    kept = passes_of(records(tmp_path), lambda name: False)
+    assert {name: record["throttled"] for name, [(record, _)] in kept.items()} == dict.fromkeys(cool, [])
+    assert {name: timing.clock_passes_ms for name, timing in found.timings.items()} == {
+        name: (record["median_ms"],) for name, [(record, _)] in kept.items()
+    }
     assert len(sleeps) >= 1  # it was left to cool
 
 
