@@ -24,7 +24,7 @@ from hwnas.export.exported_file import find_exported
 from hwnas.export.timing.random_weights import randomise
 from hwnas.measure.networks import MeasuredNetwork
 from hwnas.nn import build
-from hwnas.predictors.latency.measurements import FILE, Measurement, record, recorded
+from hwnas.predictors.latency.measurements import FILE, GRAPH, Measurement, record, recorded
 from hwnas.train import checkpoint
 from hwnas.train.checkpoint import Checkpoint
 
@@ -41,6 +41,7 @@ ONE = Measurement(
     threads=1,
     batch=1,
     precision="fp32",
+    graph=GRAPH,
 )
 
 
@@ -83,7 +84,7 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     [
         ("{", "not a file of measurements"),
         ("[]", "not a file of measurements"),
-        ('{"format": 2, "measurements": []}', "reads format 1, got 2"),
+        ('{"format": 3, "measurements": []}', "reads formats 1 to 2, got 3"),
         ('{"format": 1, "measurements": [{"ms": 1}]}', "not a measurement"),
         (
             json.dumps({"format": 1, "measurements": [ONE.to_dict() | {"ms": "2"}]}),
@@ -216,6 +217,18 @@ def test_what_a_training_took_is_in_the_card_of_a_later_export(
     assert hwnas("export", "mine").code == 0
     (row,) = json.loads(Path("mine.onnx.card.json").read_text())["latency"]["measured"]
     assert (row["of"], row["ms"], row["runtime"]) == ("deployment graph", 2.0, "onnxruntime")
+
+
+def test_a_measurement_of_before_graphs_were_noted_is_of_the_reference_graph(
+    trained: Path, hwnas: Callable[..., Any]
+) -> None:
+    row = ONE.to_dict() | {"network": checkpoint.load(trained).arch.id}
+    del row["graph"]
+    (trained / FILE).write_text(json.dumps({"format": 1, "measurements": [row]}))
+    record(trained, [dataclasses.replace(ONE, network=row["network"]), dataclasses.replace(ONE, network="x")])
+    assert hwnas("export", "mine").code == 0
+    rows = json.loads(Path("mine.onnx.card.json").read_text())["latency"]["measured"]
+    assert [row["of"] for row in rows] == ["reference graph", "deployment graph"]
 
 
 def test_a_preset_leaves_nothing_behind(

@@ -19,7 +19,7 @@ from hwnas.measure.networks import MeasuredNetwork, measure_archs
 from hwnas.measure.remote.hosts import LOCAL, start_link
 from hwnas.named import Subject, keep, models_of, subjects
 from hwnas.predictors.latency import DeviceProfile, LatencyTable
-from hwnas.predictors.latency.measurements import Measurement
+from hwnas.predictors.latency.measurements import GRAPH, Measurement
 from hwnas.predictors.latency.runtime_versions import check_configuration
 from hwnas.search import Candidate
 from hwnas.space import ArchSpec
@@ -234,6 +234,7 @@ def _measurement(subject: Subject, own: MeasuredNetwork, profile: DeviceProfile)
         low_ms=own.low_ms,
         high_ms=own.high_ms,
         measured=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        graph=GRAPH if subject.file is None else "file",
         **profile.settings(),
     )
 

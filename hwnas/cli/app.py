@@ -44,7 +44,7 @@ VERBS: Mapping[str, str] = {
     "supernet": "Train one set of weights for all networks of a space.",
     "dense": "Train and evaluate detectors and segmentation networks.",
     "explain": "Show what a network attends to, and how similar its heads are.",
-    "export": "Export a network to ONNX, OpenVINO, ncnn or torch.",
+    "export": "Export a network to ONNX, OpenVINO, ncnn, LiteRT or torch.",
     "predict": "Classify, detect or segment photos with an exported file.",
     "devices": "List the devices and the accuracy of their latency tables.",
     "measure": "Measure whole networks beside their prediction.",

@@ -47,7 +47,7 @@ def command(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="File format: onnx, openvino, ncnn or exported-program (torch).",
+            help="File format: onnx, openvino, ncnn, litert (.tflite) or exported-program (torch).",
         ),
     ] = "onnx",
     batch: Annotated[str, typer.Option("--batch", metavar="N|dynamic", help="Batch size, or dynamic.")] = "1",
@@ -92,7 +92,7 @@ def command(
     over_budget: OverBudgetOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
-    """Export a network as ONNX, OpenVINO, ncnn or a torch program, with a model card.
+    """Export a network as ONNX, OpenVINO, ncnn, LiteRT or a torch program, with a model card.
 
     The file has the weights inside and BatchNorm folded. It is written only when the runtime's logits equal
     torch's. Its metadata hold preprocessing, class names and architecture. Input `images` (N, 3, side,

@@ -24,7 +24,7 @@ __all__ = ["command"]
 def command(
     model: Annotated[
         Path,
-        typer.Argument(metavar="MODEL", help="Exported file: .onnx, .xml, .param or .pt2."),
+        typer.Argument(metavar="MODEL", help="Exported file: .onnx, .xml, .param, .tflite or .pt2."),
     ],
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos.")],
     top: Annotated[

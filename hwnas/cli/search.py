@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import signal
@@ -188,13 +189,21 @@ def command(
             "the front again among measured networks.",
         ),
     ] = False,
+    verify_during: Annotated[
+        bool,
+        typer.Option(
+            "--verify-during",
+            help="Verify, and measure during the search too: networks whose latency interval contains the "
+            "budget. They correct the table that the search goes on with.",
+        ),
+    ] = False,
     verify_networks: Annotated[
         int | None,
         typer.Option(
             "--verify-networks",
             metavar="N",
             min=1,
-            help="Maximum number of networks to measure in each of up to three rounds (30).",
+            help="Maximum number of networks to measure in each round (30, or 8 during the search).",
         ),
     ] = None,
     evaluation_timeout: Annotated[
@@ -221,7 +230,9 @@ def command(
     result is a run directory with candidates, front and HTML report. --data (or --image-size,
     --stem-stride, --classes) searches the very networks that are trained later.
     """
-    verification = _Verification(verify, verify_networks, allow_mismatch, host)
+    verification = _Verification(
+        verify or verify_during, verify_networks, allow_mismatch, host, verify_during
+    )
     if trials is not None and trials < 1:
         raise UsageError(f"--trials must be at least 1, got {trials}")
     if seed is not None and seed < 0:
@@ -296,6 +307,8 @@ class _Verification:
     networks: int | None
     allow_mismatch: bool
     host: str
+    during: bool = False
+    """Whether networks are measured during the search as well."""
 
     @property
     def where(self) -> str:
@@ -311,6 +324,19 @@ class _Verification:
         from hwnas.measure.remote.hosts import start_link
 
         return start_link(self.host, runtime)
+
+    def search(self, **options: Any) -> SearchResult:
+        """A search that measures meanwhile, begun or continued."""
+        from hwnas.search.verify_during import NETWORKS, search_and_measure
+
+        return search_and_measure(
+            networks=self.networks or NETWORKS,
+            allow_mismatch=self.allow_mismatch,
+            start=self.start,
+            where=self.where,
+            say=_say,
+            **options,
+        )
 
     def check(self, device: str | list[str], budget_on: str = "p50") -> None:
         """Raises UsageError for options without --verify, and when this machine cannot verify."""
@@ -450,7 +476,7 @@ def _new(
         result = _run(
             folder,
             options.get("trials"),
-            lambda progress, stop: search(
+            lambda progress, stop: (verification.search if verification.during else search)(
                 out=folder, start_from=past, progress=progress, stop=stop, **options
             ),
             verification,
@@ -460,7 +486,7 @@ def _new(
             folder.rmdir()
             if out is None:
                 folder.parent.rmdir()
-    return _verified(result, targets["device"], verification) if verification.asked else result
+    return _verified(result, verification) if verification.asked else result
 
 
 def _claimed(free: Callable[[], Path]) -> Path:
@@ -479,16 +505,23 @@ def _resumed(
     folder: Path, options: dict[str, Any], where: dict[str, Any], verification: _Verification
 ) -> SearchResult:
     from hwnas.search import load_run, resume
+    from hwnas.search.run import RUN
+    from hwnas.search.verify_during import is_staged
 
-    past = load_run(folder)
+    staged = is_staged(folder)
+    past = load_run(folder / "stage-1" if staged and not (folder / RUN).is_file() else folder)
     known = past.verification
-    if known is not None and not known.is_complete:
+    if staged:
+        verification = dataclasses.replace(verification, asked=True, during=True)
+    elif verification.during:
+        raise UsageError(f"{folder}: a run that was begun without --verify-during is verified with --verify")
+    elif known is not None and not known.is_complete:
         # An unfinished verification goes on without --verify.
-        verification = _Verification(
-            True,
-            verification.networks or known.most,
-            verification.allow_mismatch or known.mismatch,
-            verification.host,
+        verification = dataclasses.replace(
+            verification,
+            asked=True,
+            networks=verification.networks or known.most,
+            allow_mismatch=verification.allow_mismatch or known.mismatch,
         )
     options |= evaluated_where(given=where, recorded=past.work, say=_say)
     known_devices = list(past.config.devices)
@@ -497,13 +530,17 @@ def _resumed(
     result = _run(
         folder,
         options.get("trials", past.trials_wanted),
-        lambda progress, stop: resume(past, progress=progress, stop=stop, **options),
+        lambda progress, stop: (
+            verification.search(out=folder, progress=progress, stop=stop, **options)
+            if staged
+            else resume(past, progress=progress, stop=stop, **options)
+        ),
         verification,
     )
-    return _verified(result, device, verification) if verification.asked else result
+    return _verified(result, verification) if verification.asked else result
 
 
-def _verified(run: SearchResult, device: str, asked: _Verification) -> SearchResult:
+def _verified(run: SearchResult, asked: _Verification) -> SearchResult:
     """The run with its front measured; exits with 130 or 143 when a signal ended that early."""
     from hwnas.report import write_report
     from hwnas.search.verify import DEFAULT_NETWORKS, verify_front
@@ -520,7 +557,6 @@ def _verified(run: SearchResult, device: str, asked: _Verification) -> SearchRes
         ):
             result = verify_front(
                 run,
-                device=device,
                 networks=asked.networks or DEFAULT_NETWORKS,
                 allow_mismatch=asked.allow_mismatch,
                 start=asked.start,
@@ -563,6 +599,8 @@ def _run(
     """The result of the work, with progress; exits with 130 or 143 when a signal ended it early."""
     from hwnas.report import write_report
     from hwnas.search.run import RUN
+    from hwnas.search.verify import Stopped
+    from hwnas.search.verify_during import is_staged
 
     messages = stderr()
     signals: list[int] = []
@@ -570,8 +608,11 @@ def _run(
     try:
         with noting(signals, messages.print), progress_bar(messages, wanted or 0) as progress:
             result = work(progress, lambda: bool(signals))
+    except Stopped as stopped:
+        messages.print(f"Stopped {stopped}, all saved. Resume: {again}", soft_wrap=True, markup=False)
+        raise typer.Exit(128 + signals[0]) from None
     except KeyboardInterrupt:
-        if (folder / RUN).exists():
+        if (folder / RUN).exists() or is_staged(folder):
             messages.print(f"Stopped at once. Resume: {again}", soft_wrap=True, markup=False)
         raise typer.Exit(128 + (signals[-1] if signals else signal.SIGINT)) from None
     write_report(result)

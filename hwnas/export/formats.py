@@ -63,6 +63,9 @@ class Format:
     title: str
     """What that runtime is called."""
     package: str
+    """What writes and checks it."""
+    extra: str
+    """The extra of hwnas that brings the package."""
     relative_tolerance: float
     """How far the runtime's logits may be from torch's, over the largest logit."""
     precisions: tuple[str, ...]
@@ -159,6 +162,24 @@ def _load_ncnn(model: bytes, batch: Batch) -> Run:
     return prepare(model, threads=1, batch=1, precision="fp32").compute
 
 
+# --- LiteRT ---------------------------------------------------------------------------------------
+
+
+def _write_litert(network: Network, wanted: Wanted) -> Files:
+    from hwnas.export.litert import network_model
+
+    if wanted.batch == "dynamic":
+        raise UsageError("litert: a file is for a fixed batch, got 'dynamic': give --batch N")
+    return {".tflite": network_model(network, batch=wanted.batch)}
+
+
+def _load_litert(model: bytes, batch: Batch) -> Run:
+    from hwnas.runtimes.litert import prepare
+
+    assert batch != "dynamic"
+    return prepare(model, threads=1, batch=batch, precision="fp32").compute
+
+
 # --- torch ---------------------------------------------------------------------------------------
 
 
@@ -213,6 +234,7 @@ FORMATS: Mapping[str, Format] = {
             runtime="onnxruntime",
             title="ONNX Runtime",
             package="onnxruntime",
+            extra="torch",
             relative_tolerance=5e-4,
             precisions=("fp32", "int8"),
             writer=_write_onnx,
@@ -226,6 +248,7 @@ FORMATS: Mapping[str, Format] = {
             runtime="openvino",
             title="OpenVINO",
             package="openvino",
+            extra="openvino",
             relative_tolerance=5e-4,
             precisions=("fp32",),
             writer=_write_openvino,
@@ -239,11 +262,26 @@ FORMATS: Mapping[str, Format] = {
             runtime="ncnn",
             title="ncnn",
             package="ncnn",
+            extra="ncnn",
             relative_tolerance=2e-3,  # Winograd's convolutions round more
             precisions=("fp32",),
             writer=_write_ncnn,
             packer=_pack_ncnn,
             loader=_load_ncnn,
+        ),
+        Format(
+            name="litert",
+            suffixes=(".tflite",),
+            ending=".tflite",
+            runtime="litert",
+            title="LiteRT",
+            package="litert_torch",
+            extra="litert",
+            relative_tolerance=5e-4,
+            precisions=("fp32",),
+            writer=_write_litert,
+            packer=_only_file,
+            loader=_load_litert,
         ),
         Format(
             name="exported-program",
@@ -252,6 +290,7 @@ FORMATS: Mapping[str, Format] = {
             runtime="torch",
             title="torch.export",
             package="torch",
+            extra="torch",
             relative_tolerance=5e-4,
             precisions=("fp32",),
             writer=_write_exported_program,

@@ -4,7 +4,7 @@ One JSON document, at the same name in every container:
 
     onnx               metadata_props["hwnas"]
     openvino           the model's rt_info, <hwnas value="..."/>
-    ncnn               NAME.json beside NAME.param and NAME.bin
+    ncnn, litert       NAME.json beside NAME.param and NAME.bin; NAME.tflite.json
     exported-program   the extra file "hwnas.json" of the archive
 
 Reading needs no torch: the format's runtime at most.
@@ -48,7 +48,16 @@ KIND = "hwnas model"
 FILE_KEY = "hwnas"
 _EXTRA_FILE = "hwnas.json"
 
-FORMATS_BY_SUFFIX = {".onnx": "onnx", ".xml": "openvino", ".param": "ncnn", ".pt2": "exported-program"}
+FORMATS_BY_SUFFIX = {
+    ".onnx": "onnx",
+    ".xml": "openvino",
+    ".param": "ncnn",
+    ".tflite": "litert",
+    ".pt2": "exported-program",
+}
+
+_BESIDE = {"ncnn": ".json", "litert": ".tflite.json"}
+"""Formats whose metadata is a file beside the model, and what that ends in."""
 
 DEFAULT_EVAL_CROP = 0.875
 """Of a network without a recipe, as in ImageNet evaluations."""
@@ -219,8 +228,8 @@ def attach(metadata: FileMetadata, files: Files) -> Files:
         return _into_openvino(files, text)
     if metadata.model_format == "exported-program":
         return {suffix: _into_program(content, text) for suffix, content in files.items()}
-    if metadata.model_format == "ncnn":
-        return {".json": text.encode(), **files}
+    if metadata.model_format in _BESIDE:
+        return {_BESIDE[metadata.model_format]: text.encode(), **files}
     raise UsageError(f"no place for metadata is known in the format '{metadata.model_format}'")
 
 
@@ -271,7 +280,13 @@ def metadata_in(path: Path) -> FileMetadata:
         raise UsageError(f"{path}: an exported model ends in {known}. Export one with: hwnas export CKPT")
     if not path.is_file():
         raise UsageError(f"no file {path}: export a model with: hwnas export CKPT --out {path}")
-    reader = {".onnx": _from_onnx, ".xml": _from_openvino, ".param": _from_ncnn, ".pt2": _from_program}
+    reader = {
+        ".onnx": _from_onnx,
+        ".xml": _from_openvino,
+        ".param": _from_beside,
+        ".tflite": _from_beside,
+        ".pt2": _from_program,
+    }
     try:
         text = reader[path.suffix](path)
     except OSError as error:
@@ -319,8 +334,8 @@ def _from_openvino(path: Path) -> str | None:
     return None if found is None else found.get("value")
 
 
-def _from_ncnn(path: Path) -> str | None:
-    beside = path.with_suffix(".json")
+def _from_beside(path: Path) -> str | None:
+    beside = path.with_suffix(_BESIDE[FORMATS_BY_SUFFIX[path.suffix]])
     if not beside.is_file():
         return None
     try:

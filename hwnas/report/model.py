@@ -538,7 +538,7 @@ def _measured(result: SearchResult) -> Measured | None:
     rows = tuple(
         (
             one.id,
-            str(one.round),
+            _round(one.round, len(known.stages)),
             number(latencies[one.id].value),
             interval(latencies[one.id]),
             number(one.predicted.value),
@@ -577,6 +577,11 @@ def _measured(result: SearchResult) -> Measured | None:
         ),
         budget_ms,
     )  # fmt: skip
+
+
+def _round(number: int, stages: int) -> str:
+    """The round that measured a network; those of the stages of a search come first."""
+    return f"search, stage {number}" if number <= stages else str(number - stages)
 
 
 def _growth(result: SearchResult) -> Growth | None:

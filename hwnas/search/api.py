@@ -51,6 +51,7 @@ __all__ = [
     "DEFAULT_TRIALS",
     "Accuracy",
     "Progress",
+    "answers_in_arrays",
     "name_of",
     "problem_of",
     "resume",
@@ -169,7 +170,7 @@ def search(
         _require_same_accuracy(past, config)
     where = {"workers": workers, "address": address, "gpus": gpus}
     work: dict[str, Any] = {}
-    in_arrays = trials is None and config.sampler == "auto" and _answers_in_arrays(estimator, tables)
+    in_arrays = trials is None and config.sampler == "auto" and answers_in_arrays(estimator, tables)
     if not in_arrays or engine is not None or any(value is not None for value in where.values()):
         in_arrays = False
         work = _work(config.engine, **where)
@@ -383,7 +384,7 @@ def _carried_over(past: SearchResult, problem: Problem) -> list[Trial]:
     return problem.evaluated([trial.vector for trial in kept], [trial.accuracy for trial in kept])
 
 
-def _answers_in_arrays(estimator: Predictor, tables: Sequence[LatencyTable]) -> bool:
+def answers_in_arrays(estimator: Predictor, tables: Sequence[LatencyTable]) -> bool:
     """Whether accuracy and latencies are predicted for many networks at once."""
     return (
         isinstance(estimator, ArrayPredictor)

@@ -22,10 +22,10 @@ from hwnas.io import json as json_io
 from hwnas.io.atomic import write_atomically
 from hwnas.search.trial import estimate_from, estimate_values
 
-__all__ = ["VERIFICATION", "Corrected", "MeasuredCandidate", "Verification", "read_verification"]
+__all__ = ["VERIFICATION", "Corrected", "MeasuredCandidate", "Stage", "Verification", "read_verification"]
 
 VERIFICATION = "verification.json"
-SCHEMA = 1  # 1: the first one
+SCHEMA = 1  # 1: the first one; `stages` were added to it, and may be missing
 MOST_MS = 1e9
 """A network that takes longer than 11 days was not measured."""
 MOST_CPU_SHARE = 4096.0
@@ -42,7 +42,7 @@ class MeasuredCandidate:
     id: str
     """`ArchSpec.id` of the network."""
     round: int
-    """The round of the verification that measured it, from 1."""
+    """The round of the verification that measured it, from 1; those of the search's stages come first."""
     rounds_ms: tuple[float, ...]
     """What each fresh process measured."""
     p95_ms: float
@@ -67,6 +67,18 @@ class Corrected:
     """Mean absolute error of the table as it was, on all networks measured."""
     mape_after_percent: float
     """The same of the corrected one, each network predicted by a correction made from the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What was measured within the search after one of its stages (see `hwnas.search.verify_during`)."""
+
+    measured: int
+    """Networks measured in it: their intervals contained the budget."""
+    within: int
+    """How many of them were within the budget."""
+    correction: Corrected | None
+    """Of the table as it was, by all networks measured so far; None before anything is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +107,8 @@ class Verification:
     """The corrected table's prediction of each network measured, by id."""
     front: tuple[str, ...] = ()
     """Ids of the networks on the verified front, best accuracy first; all are measured."""
+    stages: tuple[Stage, ...] = ()
+    """Of the search, if it measured meanwhile: the rounds 1 to len(stages) are theirs."""
 
     @property
     def is_complete(self) -> bool:
@@ -148,6 +162,7 @@ class Verification:
             "environment": dict(self.environment),
             "correction": None if self.correction is None else dataclasses.asdict(self.correction),
             "front": list(self.front),
+            "stages": [dataclasses.asdict(stage) for stage in self.stages],
             "measured": [
                 {
                     "id": one.id,
@@ -182,13 +197,17 @@ class Verification:
                 finished=str(data["finished"]),
                 mismatch=bool(data["mismatch"]),
                 measured=tuple(map(_measured, data["measured"])),
-                correction=None if data["correction"] is None else Corrected(**data["correction"]),
+                correction=_corrected(data["correction"]),
                 corrected={
                     str(one["id"]): estimate_from(one["corrected_ms"], "ms")
                     for one in data["measured"]
                     if one["corrected_ms"] is not None
                 },
                 front=tuple(str(name) for name in data["front"]),
+                stages=tuple(
+                    Stage(int(one["measured"]), int(one["within"]), _corrected(one["correction"]))
+                    for one in data.get("stages", ())
+                ),
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise FileFormatError(
@@ -206,6 +225,10 @@ def read_verification(folder: Path) -> Verification | None:
     except FileFormatError as error:
         raise FileFormatError(f"{error}. Delete the file to verify anew") from None
     return Verification.from_dict(data, source=str(path))
+
+
+def _corrected(data: Any) -> Corrected | None:
+    return None if data is None else Corrected(**data)
 
 
 def _measured(data: Any) -> MeasuredCandidate:

@@ -17,10 +17,14 @@ from hwnas.io import json as json_io
 from hwnas.io.atomic import write_whole
 from hwnas.io.lock import Busy, beside, locked
 
-__all__ = ["FILE", "Measurement", "record", "recorded"]
+__all__ = ["FILE", "GRAPH", "REFERENCE", "Measurement", "record", "recorded"]
 
 FILE = "measurements.json"
-FORMAT = 1  # 1: the first one
+FORMAT = 2  # 1: without `graph`; 2: with it
+GRAPH, REFERENCE = "deployment 1", "reference"
+"""Names of the graphs that networks are timed in: the one that `hwnas export` writes today (see FORMS in
+`hwnas/export/deployment_graph.py`, which says when its number grows), and the published networks' own, which
+measurements and tables that name no graph were made on."""
 LOCK_WAIT_S = 60.0
 MOST_MS = 1e9
 """A network that takes longer than 11 days was not measured."""
@@ -49,6 +53,8 @@ class Measurement:
     threads: int
     batch: int
     precision: str
+    graph: str = REFERENCE
+    """What was timed: GRAPH of that day, REFERENCE, or `file` for an exported file as it is."""
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -125,8 +131,8 @@ def _read(path: Path) -> tuple[Measurement, ...]:
         version, rows = document["format"], list(document["measurements"])
     except (OSError, FileFormatError, ValueError, KeyError, TypeError):
         raise FileFormatError(f"{path}: not a file of measurements: move it away and measure again") from None
-    if version != FORMAT:
-        raise FileFormatError(f"{path}: this hwnas reads format {FORMAT}, got {version}: upgrade hwnas")
+    if version not in (1, FORMAT):
+        raise FileFormatError(f"{path}: this hwnas reads formats 1 to {FORMAT}, got {version}: upgrade hwnas")
     return tuple(
         Measurement.from_dict(row, source=f"{path}: {number}") for number, row in enumerate(rows, start=1)
     )
