@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from hwnas.search.run import SearchResult, resume_command
@@ -32,6 +33,7 @@ def document(result: SearchResult) -> dict[str, Any]:
         "budget_on": config.budget_on,
         "limits": dict(config.limits),
         "objectives": list(config.objectives),
+        "configurations": [dataclasses.asdict(one) for one in config.configurations],
         "confidence": config.confidence,
         "accuracy_estimator": config.accuracy,
         "accuracy_unit": config.accuracy_unit,
@@ -40,6 +42,7 @@ def document(result: SearchResult) -> dict[str, Any]:
         "trials_wanted": result.trials_wanted,
         "evaluated": result.evaluated,
         "complete": result.is_complete,
+        "exact": result.is_exact,
         "source": result.source or None,
         "seed": config.seed,
         "space": config.space["name"],
@@ -107,6 +110,7 @@ def _entry(candidate: Candidate) -> dict[str, Any]:
     measured = candidate.measured
     return {
         "id": candidate.id,
+        "configuration": candidate.configuration or None,
         "latency_ms": candidate.latency.value,
         "latency_low_ms": candidate.latency.low,
         "latency_high_ms": candidate.latency.high,
