@@ -48,7 +48,6 @@ from hwnas.report.published import (
 from hwnas.search.config import SearchConfig
 from hwnas.search.output import verification_text
 from hwnas.search.run import SearchResult, resume_command
-from hwnas.search.verify import CALM
 from hwnas.space.ops import lower
 from hwnas.space.outline import outline
 
@@ -539,6 +538,8 @@ def _measured(result: SearchResult) -> Measured | None:
         sentences, again = [verification_text(result)], ""
     if known.mismatch:
         sentences.append("It was allowed to measure in another configuration, or elsewhere, than the table.")
+    from hwnas.search.verify import CALM  # brings what measures
+
     disturbed = [one.cpu_share for one in known.measured if one.cpu_share < CALM]
     if disturbed:
         sentences.append(
