@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ import numpy as np
 from hwnas.search import SearchResult, evolution, pareto, search
 from hwnas.space.search_space import SearchSpace
 
-CASES = (("rpi4", 10.0), ("rpi4", 20.0), ("cpu-x86", 5.0))
+CASES = "rpi4:10,rpi4:20,cpu-x86:5"
 DIGITS = 8
 TIMES_POPULATION = 5
 
@@ -37,8 +38,8 @@ def small_spaces() -> tuple[SearchSpace, ...]:
         _part(
             "attentions",
             {"depth": (1,), "ffn_ratio": (2,), "width": 2},
-            {"depth": (2,), "ffn_ratio": (2,), "layout": ("sandwich",), "width": 2},
-            {"depth": (1,), "ffn_ratio": (2,), "layout": ("sandwich",), "width": 1},
+            {"depth": (2,), **plain, "width": 2},
+            {"depth": (1,), **plain, "width": 1},
         ),
         _part("widths-and-depths", *3 * [{"attention": ("single-head",), **plain}]),
         _part(
@@ -67,22 +68,27 @@ def _part(name: str, *choices: dict[str, Any]) -> SearchSpace:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--cases", default=CASES, help=f"devices and budgets in ms (default: {CASES})")
+    parser.add_argument("--seeds", type=int, default=5, help="of each search; 0: leave the small spaces out")
     parser.add_argument("--times", type=int, default=100, help="as many evaluations; 0: leave that out")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     asked = parser.parse_args()
+    split = [text.split(":") for text in asked.cases.split(",")]
+    cases = [(device, float(ms)) for device, ms in split]
     rows = []
-    for row in (*enumerated(asked.seeds), *many_times(asked.times)):
+    for row in itertools.chain(enumerated(cases, asked.seeds), many_times(cases, asked.times)):
+        if not rows or rows[-1].keys() != row.keys():
+            print("| " + " | ".join(row) + " |\n|" + "---|" * len(row))
+        print("| " + " | ".join(map(str, row.values())) + " |", flush=True)
         rows.append(row)
-        print(json.dumps(row), flush=True)
     if asked.json:
         asked.json.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
 
 
-def enumerated(seeds: int) -> Iterator[dict[str, Any]]:
+def enumerated(cases: Sequence[tuple[str, float]], seeds: int) -> Iterator[dict[str, Any]]:
     """A row for each small space and case."""
-    for space in small_spaces():
-        for device, budget_ms in CASES:
+    for space in small_spaces() if seeds else ():
+        for device, budget_ms in cases:
             began = time.monotonic()
             with mock.patch.object(evolution, "ENUMERABLE", space.size):
                 truth = search(space, device=device, budget_ms=budget_ms)
@@ -113,9 +119,9 @@ def enumerated(seeds: int) -> Iterator[dict[str, Any]]:
             }
 
 
-def many_times(times: int) -> Iterator[dict[str, Any]]:
+def many_times(cases: Sequence[tuple[str, float]], times: int) -> Iterator[dict[str, Any]]:
     """A row for each case on the default space."""
-    for device, budget_ms in CASES if times else ():
+    for device, budget_ms in cases if times else ():
         usual = search(device=device, budget_ms=budget_ms)
         wanted = times * usual.evaluated
         done = 0

@@ -186,3 +186,17 @@ def test_a_network_of_the_front_brings_its_own_table_as_its_budget(
     assert "<th>configuration</th>" in page and "It runs in toy" in page
     assert f"lowered by {PENALTY:g}" in page and "The front is exact" in page
     assert document(result)["exact"]
+
+
+def test_an_export_for_another_runtime_than_the_searchs_says_how_to_export_for_that() -> None:
+    from hwnas.cli.export import _other_configuration
+    from hwnas.targets import Promise, Target
+
+    int8 = Promise((Target("cpu-x86-int8", 4.0),))
+    (line,) = _other_configuration(int8, "onnx", "fp32")
+    assert line.endswith("export with --format onnx --precision int8 --calibration DATA")
+    assert _other_configuration(int8, "onnx", "int8") == []
+    (line,) = _other_configuration(Promise((Target("cpu-x86-ncnn", 4.0),)), "onnx", "fp32")
+    assert line.endswith("export with --format ncnn --precision fp32")
+    assert _other_configuration(Promise((Target("rpi4", 4.0),)), "onnx", "fp32") == [], "runtime inferred"
+    assert _other_configuration(None, "onnx", "fp32") == []

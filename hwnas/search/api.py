@@ -429,7 +429,8 @@ def _carried_over(past: SearchResult, problem: Problem) -> list[Trial]:
     feasible = problem.feasible([trial.vector for trial in past.trials]).tolist()
     kept = [trial for trial, keep in zip(past.trials, feasible, strict=True) if keep]
     accuracies = [without_penalty(trial, past.config) for trial in kept]
-    return problem.evaluated([trial.vector for trial in kept], accuracies)
+    vectors, ids = [trial.vector for trial in kept], [trial.id for trial in kept]
+    return problem.evaluated(vectors, accuracies, ids=ids)
 
 
 def _answers_in_arrays(estimator: Predictor, tables: Sequence[Tables]) -> bool:

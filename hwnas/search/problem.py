@@ -166,19 +166,10 @@ class Problem:
         """The first target's latency of many networks, shape (n,), as `Trial.latency` holds it."""
         return self._latency.of(vectors)
 
-    def latency_bounds(self, vectors: Vectors) -> Floats:
-        """What each configuration's latency counts against the budget, shape (configurations, n).
-
-        Infinite where it exceeds the budget.
-        """
-        assert self._fastest is not None
-        bounds = self._fastest.bounds(vectors)
-        return np.where(bounds <= self.constraints[0].limit, bounds, np.inf)
-
     def configured(self, vectors: Vectors) -> Iterator[tuple[Ints, Floats, float]]:
         """(rows, latencies in ms, penalty) of the networks within the budget, for each configuration."""
         assert self._fastest is not None
-        within = np.isfinite(self.latency_bounds(vectors))
+        within = self._fastest.bounds(vectors) <= self.constraints[0].limit
         for one, quantity, fits in zip(self.configurations, self._fastest.each, within, strict=True):
             yield np.flatnonzero(fits), quantity.of(vectors)[fits], one.penalty
 
@@ -191,10 +182,17 @@ class Problem:
         """Whether evaluating a network costs less than choosing it with care."""
         return is_cheap(self.accuracy)
 
-    def evaluated(self, vectors: Sequence[Vector], accuracies: Sequence[Estimate]) -> list[Trial]:
+    def evaluated(
+        self,
+        vectors: Sequence[Vector],
+        accuracies: Sequence[Estimate],
+        *,
+        ids: Sequence[str] | None = None,
+    ) -> list[Trial]:
         """The trials of networks whose accuracies are given, as the estimator says them.
 
-        Raises HwnasError when a network exceeds a limit.
+        `ids` are those of the architectures, where they are known. Raises HwnasError when a network
+        exceeds a limit.
         """
         self._check(vectors)
         if len(vectors) < FEW:
@@ -202,10 +200,12 @@ class Problem:
             params, macs = [count_params(each) for each in ops], [count_macs(each) for each in ops]
         else:
             params, macs = self._params.of(vectors).tolist(), self._macs.of(vectors).tolist()
+        if ids is None:
+            ids = [self.space.decode(vector).id for vector in vectors]
         columns = [quantity.estimates(vectors) for quantity in self._recorded]
         trials = [
             Trial(
-                id=self.space.decode(vector).id,
+                id=name,
                 vector=vector,
                 latency=latency,
                 accuracy=accuracy,
@@ -213,26 +213,25 @@ class Problem:
                 macs=int(own_macs),
                 also={one.name: column[row] for one, column in zip(self._recorded, columns, strict=True)},
             )
-            for row, (vector, latency, accuracy, own_params, own_macs) in enumerate(
-                zip(vectors, self._latency.estimates(vectors), accuracies, params, macs, strict=True)
+            for row, (name, vector, latency, accuracy, own_params, own_macs) in enumerate(
+                zip(ids, vectors, self._latency.estimates(vectors), accuracies, params, macs, strict=True)
             )
         ]
-        return trials if self._fastest is None else self._in_the_fastest(trials)
+        return self._in_the_fastest(trials) if self._fastest and trials else trials
 
     def _in_the_fastest(self, trials: Sequence[Trial]) -> list[Trial]:
         """The trials in their fastest configuration, and their latency in all that are within the budget."""
         assert self._fastest is not None
         vectors = [trial.vector for trial in trials]
-        fastest = self._fastest.which(vectors).tolist() if trials else []
-        within = np.isfinite(self.latency_bounds(vectors)) if trials else np.zeros((0, 0))
+        bounds = self._fastest.bounds(vectors)
         columns = [quantity.estimates(vectors) for quantity in self._fastest.each]
         found = []
-        for row, (trial, place) in enumerate(zip(trials, fastest, strict=True)):
-            taken = self.configurations[place]
+        for row, (trial, own) in enumerate(zip(trials, bounds.T, strict=True)):
+            taken = self.configurations[int(np.argmin(own))]
             latencies = {
                 one.latency: column[row]
-                for one, column, fits in zip(self.configurations, columns, within, strict=True)
-                if fits[row] or one is taken
+                for one, column, bound in zip(self.configurations, columns, own, strict=True)
+                if bound <= self.constraints[0].limit or one is taken
             }
             found.append(
                 dataclasses.replace(
