@@ -3,9 +3,9 @@
     python benchmarks/search_seconds.py --json benchmarks/results/search_seconds.json
 
 For each device and budget: `hwnas search` by the command line, twice, in a process of its own (seconds
-and peak memory of the second). Its hypervolume is compared with that of the search that was the default
-before: 20,000 candidates chosen with a surrogate, whose fronts `--reference FILE` holds. They were made
-with the hwnas of that time, and each network is predicted anew here:
+by the clock and of CPU, and peak memory of the second). Its hypervolume is compared with that of the
+search that was the default before: 20,000 candidates chosen with a surrogate, whose fronts `--reference
+FILE` holds. They were made with the hwnas of that time, and each network is predicted anew here:
 
     git worktree add ../before 28bfeab
     PYTHONPATH=../before python benchmarks/search_seconds.py --make benchmarks/results/search_reference.json
@@ -91,13 +91,14 @@ def compared(
     """One pair: the command line's second run, and the search before."""
     new = ["--device", device, "--budget", f"{budget_ms}ms"]
     timed(folder / "first", *new)
-    seconds, peak_mib = timed(folder / "second", *new)
+    seconds, cpu_s, peak_mib = timed(folder / "second", *new)
     result = load_run(folder / "second")
     volume = hypervolume(points_of(folder / "second"), budget_ms, floor)
     row = {
         "device": device,
         "budget_ms": budget_ms,
         "seconds": round(seconds, 2),
+        "cpu_seconds": round(cpu_s, 2),
         "peak_mib": round(peak_mib, 1),
         "evaluated": result.evaluated,
         "recorded": len(result.trials),
@@ -117,14 +118,17 @@ def compared(
 def asked_again(folder: Path, device: str, budget_ms: float, floor: float) -> dict[str, Any]:
     """The run in `second`, asked for another budget, beside a fresh search for that."""
     other_ms = SECOND_BUDGET * budget_ms
-    seconds, _ = timed(folder / "again", "--from", str(folder / "second"), "--budget", f"{other_ms}ms")
-    fresh_s, _ = timed(folder / "fresh", "--device", device, "--budget", f"{other_ms}ms")
+    from_run = ["--from", str(folder / "second"), "--budget", f"{other_ms}ms"]
+    seconds, cpu_s, _ = timed(folder / "again", *from_run)
+    fresh_s, fresh_cpu_s, _ = timed(folder / "fresh", "--device", device, "--budget", f"{other_ms}ms")
     again, fresh = (hypervolume(points_of(folder / name), other_ms, floor) for name in ("again", "fresh"))
     return {
         "again_budget_ms": other_ms,
         "again_seconds": round(seconds, 2),
+        "again_cpu_seconds": round(cpu_s, 2),
         "again_evaluated": load_run(folder / "again").evaluated,
         "fresh_seconds": round(fresh_s, 2),
+        "fresh_cpu_seconds": round(fresh_cpu_s, 2),
         "again_ratio": round(again / fresh, 5),
     }
 
@@ -155,8 +159,8 @@ def make_reference(file: Path, pairs: Sequence[tuple[str, float]], candidates: i
         file.write_text(f"{{\n{text}\n}}\n")
 
 
-def timed(run: Path, *options: str) -> tuple[float, float]:
-    """Seconds and peak memory in MiB of one `hwnas search`."""
+def timed(run: Path, *options: str) -> tuple[float, float, float]:
+    """Seconds by the clock and of CPU, and peak memory in MiB, of one `hwnas search`."""
     command = [sys.executable, "-m", "hwnas", "search", *options, "--out", str(run)]
     began = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -164,7 +168,7 @@ def timed(run: Path, *options: str) -> tuple[float, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"the search ended with exit code {process.returncode}")
-    return time.monotonic() - began, usage.ru_maxrss / 1024
+    return time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def points_of(run: Path) -> list[Point]:

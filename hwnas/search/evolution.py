@@ -294,7 +294,8 @@ class _Evolution:
 
 def _front_and_more(points: Floats) -> Ints:
     """Rows of the front, and of the next ranks until there are `POPULATION`."""
-    return np.sort(np.concatenate(pareto.ranks(points, at_least=POPULATION)).astype(np.int64))
+    ranks = pareto.ranks(points, at_least=POPULATION)
+    return np.array(sorted(row for rank in ranks for row in rank), dtype=np.int64)
 
 
 def _vectors(problem: Problem, trials: Sequence[Trial]) -> Ints:
