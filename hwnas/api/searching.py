@@ -14,6 +14,7 @@ from hwnas.errors import UsageError, did_you_mean
 from hwnas.predictors.latency import LatencyTable
 from hwnas.search import Candidate, SearchResult
 from hwnas.search import api as engine
+from hwnas.search.configurations import split_device
 from hwnas.search.run import load_run as read_run
 from hwnas.space import ArchSpec, SearchSpace
 from hwnas.units import is_rate, parse_ms, parse_throughput
@@ -30,7 +31,8 @@ Device = str | Path | LatencyTable
 """A device: its name, the file of its latency table, or the table."""
 
 Targets = Mapping[str, Time] | Mapping[Path, Time] | Sequence[tuple[Device, Time]]
-"""Latency budgets by device. A table itself is given in pairs: [(table, "20ms")]."""
+"""Latency budgets by device. A table itself is given in pairs: [(table, "20ms")]. Tables of one board, joined
+by commas, are configurations to choose from: {"cpu-x86,cpu-x86-int8": "10ms"}."""
 
 _SHOWN = 20
 """Rows of a table in Jupyter."""
@@ -226,6 +228,7 @@ def search(
     limits: Mapping[str, float] | None = None,
     objectives: Sequence[str] | None = None,
     sampler: str | None = None,
+    int8_penalty: float | None = None,
     start_from: Run | str | Path | None = None,
     workers: int | None = None,
     progress: engine.Progress | None = None,
@@ -240,7 +243,8 @@ def search(
     (True, 'ms', '%')
 
     space: a search space, its name or its file (default: "default").
-    targets: a budget for each device, e.g. {"rpi4": "20ms", "rpi5": 8}. Several must all hold.
+    targets: a budget for each device, e.g. {"rpi4": "20ms", "rpi5": 8}. Several must all hold. Of
+        {"cpu-x86,cpu-x86-int8": "10ms"} each network gets one table: `Candidate.configuration`.
     accuracy: accuracy estimator: "published" (default), "learned", "supernet:PATH", "zero-cost:DATA",
         "short-training:DATA", "module:function", a predictor, or a function of an ArchSpec that returns
         percent or an Estimate.
@@ -253,6 +257,7 @@ def search(
     limits: upper bounds on "params", "macs", "memory" (bytes).
     objectives: which of these are minimised as well.
     sampler: "auto" (default), "nsga2", "tpe" or "random".
+    int8_penalty: accuracy that int8 costs where precisions are compared, in points (default 0.75).
     start_from: a run whose evaluations are used; its options apply where none are given.
     workers: parallel evaluations, in processes of this machine.
     progress: called as progress(evaluated, wanted), wanted being 0 where unknown.
@@ -279,6 +284,7 @@ def search(
             budget_on=budget_on,
             limits=limits,
             objectives=objectives,
+            int8_penalty=int8_penalty,
             start_from=past.result if isinstance(past, Run) else past,
             workers=workers,
             progress=progress,
@@ -312,7 +318,11 @@ def _targets_of(targets: Targets | None) -> tuple[list[str | LatencyTable], list
     for device, time in pairs:
         devices.append(device if isinstance(device, LatencyTable) else str(device))
         if isinstance(time, str) and is_rate(time):
-            table = LatencyTable.load(device) if not isinstance(device, LatencyTable) else device
+            table = (
+                device
+                if isinstance(device, LatencyTable)
+                else LatencyTable.load(split_device(str(device))[0])
+            )
             budgets_ms.append(table.profile.run_ms(parse_throughput(time)))
         else:
             budgets_ms.append(parse_ms(time))
@@ -323,6 +333,7 @@ def _row(candidate: Candidate) -> dict[str, Any]:
     arch: ArchSpec = candidate.arch
     return {
         "id": candidate.id,
+        **({"configuration": candidate.configuration} if candidate.configuration else {}),
         "accuracy": candidate.accuracy.value,
         "accuracy_std": candidate.accuracy.std,
         "latency_ms": candidate.latency.value,

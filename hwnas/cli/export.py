@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hwnas.export.deploy import Deployable
     from hwnas.export.metadata import FileMetadata
     from hwnas.export.onnx_graph import Batch
+    from hwnas.targets import Promise
     from hwnas.train.checkpoint import Checkpoint
 
 __all__ = ["command"]
@@ -141,6 +142,7 @@ def command(
     promise = resolve_promised(arch)[2] if trained is None else trained.promise
     budgets: list[str] = []
     targets = hold_budgets({name: (network.arch, promise)}, over_budget=over_budget, say=budgets.append)
+    budgets += _other_configuration(promise, model_format, precision)
     out = out or Path(_stem(arch, name, trained) + ending)
     check_out(out, model_format)
     folder = folder_of(arch)
@@ -183,6 +185,32 @@ def command(
         sys.stderr.write(
             "The weights are random: good for timing, not for use. Export a checkpoint for use.\n"
         )
+
+
+def _other_configuration(promise: Promise | None, model_format: str, precision: str) -> list[str]:
+    """That the network was found for another runtime or precision than the file's, and how to export that."""
+    from hwnas.errors import HwnasError
+    from hwnas.export.formats import FORMATS
+    from hwnas.predictors.latency import LatencyTable
+
+    lines = []
+    for target in () if promise is None else promise.targets:
+        try:
+            profile = LatencyTable.load(target.device).profile
+        except HwnasError:
+            continue  # the budget's own line says so
+        fitting = [one for one in FORMATS.values() if one.runtime == profile.runtime]
+        if not fitting or profile.precision not in fitting[0].precisions or profile.inferred:
+            continue
+        found = fitting[0]
+        if (found.runtime, profile.precision) != (FORMATS[model_format].runtime, precision):
+            calibration = " --calibration DATA" if profile.precision == "int8" else ""
+            lines.append(
+                f"{target.device} is {profile.runtime}, {profile.precision}, and this file is not: for the "
+                f"latency of its run export with --format {found.name} --precision {profile.precision}"
+                f"{calibration}"
+            )
+    return lines
 
 
 def _tensors(metadata: FileMetadata) -> str:

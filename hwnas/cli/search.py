@@ -38,7 +38,8 @@ def command(
             "--device",
             metavar="DEVICE",
             help="Device, e.g. rpi4 ('hwnas devices' lists them), or a table file. Repeatable, with a "
-            "--budget for each in the same order; all budgets must hold.",
+            "--budget for each in the same order; all budgets must hold. Several tables of one board, e.g. "
+            "cpu-x86,cpu-x86-int8: each network gets one of these configurations.",
         ),
     ] = None,
     budget: Annotated[
@@ -125,6 +126,15 @@ def command(
             metavar="P",
             help="Probability with which the budget must hold, e.g. 0.9, by the table's own error. "
             "Default: the predicted latency itself must be within the budget.",
+        ),
+    ] = None,
+    int8_penalty: Annotated[
+        float | None,
+        typer.Option(
+            "--int8-penalty",
+            metavar="POINTS",
+            help="Accuracy that int8 costs, where tables of several precisions are given, e.g. 0.4 (0.75, "
+            "published of ViT-B/16).",
         ),
     ] = None,
     space: Annotated[
@@ -250,6 +260,7 @@ def command(
         "evaluation_timeout_s": evaluation_timeout,
         "seed": seed,
         "confidence": confidence,
+        "int8_penalty": int8_penalty,
         "space": _space(space, _Sizes(data, image_size, stem_stride, classes), accuracy, resume),
     }
     options = {name: value for name, value in options.items() if value is not None}
@@ -295,8 +306,10 @@ def _budgets_ms(budgets: list[str], throughputs: list[str], devices: list[str]) 
     if len(rates) != len(devices):
         raise UsageError(f"each --device needs a --throughput, got {len(rates)} for {len(devices)} devices")
     from hwnas.predictors.latency import LatencyTable
+    from hwnas.search.configurations import split_device
 
-    return [LatencyTable.load(name).profile.run_ms(rate) for name, rate in zip(devices, rates, strict=True)]
+    profiles = [LatencyTable.load(split_device(name)[0]).profile for name in devices]
+    return [profile.run_ms(rate) for profile, rate in zip(profiles, rates, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,10 +362,12 @@ class _Verification:
             for flag in (flag for flag, given in flags.items() if given):
                 raise UsageError(f"{flag} says how --verify measures: give --verify with it")
             return
-        if not isinstance(device, str) or budget_on != "p50":
+        from hwnas.search.configurations import split_device
+
+        if not isinstance(device, str) or budget_on != "p50" or len(split_device(device)) > 1:
             raise UsageError(
-                "--verify measures one device and holds its median latency against the budget: give one "
-                "--device and leave --budget-on out, or leave --verify out"
+                "--verify measures one device with one table and holds its median latency against the "
+                "budget: give one --device and leave --budget-on out, or leave --verify out"
             )
         from hwnas.predictors.latency import LatencyTable
         from hwnas.search.verify import verifiable_profile

@@ -41,6 +41,7 @@ def show(result: SearchResult) -> None:
     for header, justify in (
         ("#", "right"),
         ("id", "left"),
+        *([("configuration", "left")] if config.configurations else []),
         *([("measured ms", "right")] if verified else []),
         (predicted, "right"),
         *((_titled(name), "right") for name in also),
@@ -67,10 +68,15 @@ def show(result: SearchResult) -> None:
         for sentence in held.caveats
     ]
     lines += _search_lines(result) + _verification_lines(result)
+    device = config.devices[0]
+    if config.configurations and front:
+        device = front[0].configuration
+        first = config.configuration(device)
+        lines.append(f"#1 runs in {first}.")
     lines += [
         f"Report: {path / 'report.html'}",
         "Next:",
-        f"  hwnas describe {quoted} --device {shlex.quote(config.devices[0])}",
+        f"  hwnas describe {quoted} --device {shlex.quote(device)}",
         f"  hwnas export {quoted} --out model.onnx",
         f"  hwnas train {quoted} --data FOLDER",
     ]
@@ -79,13 +85,23 @@ def show(result: SearchResult) -> None:
 
 def _search_lines(result: SearchResult) -> list[str]:
     """Why a search in arrays ended, and what came from another run."""
-    lines = []
+    lines = [
+        f"Accuracy of '{one.device}' is lowered by {one.penalty:g} for {one.precision}: {one.penalty_source}."
+        for one in result.config.configurations
+        if one.penalty
+    ]
     if result.given:
         lines.append(f"{result.given} candidates come from {result.source}: not evaluated again.")
     if result.epochs:
         from hwnas.search.evolution import GROWTH, PATIENCE
 
         last = result.epochs[-1]
+        if last.exact:
+            lines.append(
+                f"Exact: the space has {result.space.size} networks, and all {last.evaluated} within the "
+                f"limits were evaluated. By this table and '{result.config.accuracy}' none is better than "
+                "the front."
+            )
         if last.converged and len(result.epochs) > PATIENCE:
             recent = last.evaluated - result.epochs[-1 - PATIENCE].evaluated
             lines.append(
@@ -138,6 +154,7 @@ def _cells(candidate: Candidate, *, verified: bool, also: Sequence[str] = ()) ->
     measured = [_latency(candidate.measured)] if verified and candidate.measured is not None else []
     return (
         candidate.id,
+        *([candidate.configuration] if candidate.configuration else []),
         *measured,
         _latency(candidate.latency),
         *(

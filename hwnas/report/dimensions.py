@@ -152,7 +152,8 @@ def within(config: SearchConfig) -> str:
     texts = []
     for one in dimensions(config):
         if one.limit is not None:
-            what = f"{'(p95) ' if one.noun != 'latency' else ''}on {one.device}" if one.device else one.noun
+            device = one.device.replace(",", " or ")
+            what = f"{'(p95) ' if one.noun != 'latency' else ''}on {device}" if device else one.noun
             texts.append(f"{one.limit:g} {one.unit} {what}")
     return ", ".join(texts)
 

@@ -34,6 +34,7 @@ def document(result: SearchResult) -> dict[str, Any]:
         "budget_on": config.budget_on,
         "limits": dict(config.limits),
         "objectives": list(config.objectives),
+        "configurations": [dataclasses.asdict(one) for one in config.configurations],
         "confidence": config.confidence,
         "accuracy_estimator": config.accuracy,
         "accuracy_unit": config.accuracy_unit,
@@ -42,6 +43,7 @@ def document(result: SearchResult) -> dict[str, Any]:
         "trials_wanted": result.trials_wanted,
         "evaluated": result.evaluated,
         "complete": result.is_complete,
+        "exact": result.is_exact,
         "source": result.source or None,
         "seed": config.seed,
         "space": config.space["name"],
@@ -133,6 +135,7 @@ def _entry(candidate: Candidate) -> dict[str, Any]:
     measured = candidate.measured
     return {
         "id": candidate.id,
+        "configuration": candidate.configuration or None,
         "latency_ms": candidate.latency.value,
         "latency_low_ms": candidate.latency.low,
         "latency_high_ms": candidate.latency.high,

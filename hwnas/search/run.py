@@ -40,6 +40,7 @@ from hwnas.search.candidates import (
     read_candidates,
 )
 from hwnas.search.config import SearchConfig
+from hwnas.search.configurations import in_each_configuration
 from hwnas.search.evolution import Epoch
 from hwnas.search.front import best
 from hwnas.search.trial import Candidate, Trial
@@ -79,7 +80,7 @@ PROGRESS_LOG = Kind(
     "hwnas search progress",
     noun="an epoch of a search",
     fix="Delete that line and those after it to repeat these epochs, or start a new run",
-    old_keys=tuple(spec.name for spec in dataclasses.fields(Epoch)),
+    old_keys=tuple(spec.name for spec in dataclasses.fields(Epoch) if spec.default is dataclasses.MISSING),
 )
 
 
@@ -136,6 +137,11 @@ class SearchResult:
         return known is not None and known.is_complete and known.candidates == len(self.trials)
 
     @property
+    def is_exact(self) -> bool:
+        """Whether every network of the space was evaluated, so that the front is the true one."""
+        return bool(self.epochs) and self.epochs[-1].exact
+
+    @property
     def is_complete(self) -> bool:
         """Whether all candidates that were requested are evaluated, or the search has converged."""
         if self.trials_wanted is None:
@@ -150,7 +156,7 @@ def resume_command(path: Path) -> str:
 
 def next_folder(parent: Path, device: str, budget_ms: float) -> Path:
     """The first of PARENT/DEVICE-BUDGET-1, -2, ... that does not exist."""
-    stem = f"{Path(device).stem}-{budget_ms:g}ms"
+    stem = f"{Path(device.split(',')[0]).stem}-{budget_ms:g}ms"
     number = 1
     while (parent / f"{stem}-{number}").exists():
         number += 1
@@ -332,7 +338,7 @@ def result_of(
         checked=checked,
     )
     chosen = best(
-        trials,
+        [pair for trial in trials for pair in in_each_configuration(trial, config)],
         kind=lambda trial: attention_types(space.decode(trial.vector)),
         minimised=config.minimised,
     )

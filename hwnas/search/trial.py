@@ -34,6 +34,8 @@ class Trial:
     """What the engine's sampler wants to find again at a resume."""
     also: Mapping[str, Estimate] = field(default_factory=dict)
     """What else was bounded or minimised, by name: `latency DEVICE`, `p95`, `memory`."""
+    configuration: str = ""
+    """The latency table that latency and accuracy are of, where a search chooses among several."""
 
     def number(self, quantity: str) -> float:
         """The quantity of that name; raises KeyError when the search did not want it."""
@@ -57,6 +59,8 @@ class Trial:
             data["also"] = {
                 name: [*estimate_values(estimate), estimate.unit] for name, estimate in self.also.items()
             }
+        if self.configuration:
+            data["configuration"] = self.configuration
         if self.notes:
             data["notes"] = self.notes
         return data
@@ -77,6 +81,7 @@ class Trial:
                     str(name): estimate_from(values[:4], str(values[4]))
                     for name, values in data.get("also", {}).items()
                 },
+                configuration=str(data.get("configuration", "")),
             )
         except (KeyError, IndexError, AttributeError, TypeError, ValueError, OverflowError) as error:
             raise FileFormatError(f"{source}: not a candidate of a search: {error!r}") from None
@@ -125,6 +130,11 @@ class Candidate:
     def also(self) -> Mapping[str, Estimate]:
         """What else was limited or minimised, by name; see `Trial.also`."""
         return self.trial.also
+
+    @property
+    def configuration(self) -> str:
+        """The latency table that it is on the front with, where a search chooses among several."""
+        return self.trial.configuration
 
     @property
     def attentions(self) -> tuple[str, ...]:

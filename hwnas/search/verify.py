@@ -151,10 +151,11 @@ def verify_front(
     path = run.path
     if path is None:
         raise UsageError("only a run in a directory can be verified: give the search an `out`")
-    if len(run.config.targets) > 1 or run.config.budget_on != "p50":
+    config = run.config
+    if len(config.targets) > 1 or config.configurations or config.budget_on != "p50":
         raise UsageError(
-            f"a front is verified on one device and by its median latency; {path} asks for "
-            f"{run.config.within}. Time its networks with 'hwnas measure {path}'"
+            f"a front is verified on one device, with one table and by its median latency; {path} asks for "
+            f"{config.within}. Time its networks with 'hwnas measure {path}'"
         )
     table = table_of_run(run, device)
     with locked(path):
