@@ -113,6 +113,21 @@ def test_intervals_hold_what_other_publications_give_for_the_board(board: str) -
     assert published_rows.coverage(table.heldout.factor(0.9), others) >= 0.85
 
 
+@pytest.mark.parametrize("board", [*BOARDS, *throughput.DEVICES])
+def test_every_publication_of_a_board_is_held_by_the_interval_printed_for_it(board: str) -> None:
+    """By the table's own, or by the one that its caveat gives for that publication."""
+    table = shipped(board)
+    sources = published_rows.other_sources(board) if board in BOARDS else throughput.judging_sources(board)
+    for source in sources:
+        networks = published_rows.judged(table.coefficients, source)
+        facts = table.measurement["out_of_sample"][source.name]
+        factor = table.heldout.factor(0.9)
+        if "own_interval_factor" in facts:
+            factor = facts["own_interval_factor"]
+            assert any(source.name in sentence and str(factor) in sentence for sentence in table.caveats)
+        assert published_rows.coverage(factor * 1.005, networks) >= 0.85, source.name
+
+
 def test_evidence_is_widened_only_where_others_do_not_fit_in() -> None:
     def networks(*ratios: float) -> list[HeldOutNetwork]:
         return [HeldOutNetwork(f"n{at}", ratio, 1.0) for at, ratio in enumerate(ratios)]
@@ -230,10 +245,20 @@ def test_a_graph_is_counted_as_by_hand() -> None:
     assert counted == dict(zip(FEATURE_NAMES, expected, strict=True))
 
 
-def test_the_table_of_estimates_in_the_readme_is_current() -> None:
+def test_the_table_of_devices_in_the_readme_is_current_and_has_every_device() -> None:
     evidence = experiment("evidence")
     text = evidence.README.read_text(encoding="utf-8")
     assert evidence.written(text) == text, "run: python experiments/board_profiles/evidence.py"
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    cells = {line[0].strip("`"): line for line in lines if len(line) == len(evidence.COLUMNS)}
+    assert set(cells) == {file.stem for file in evidence.TABLES.glob("*.yaml")}
+    for name, line in cells.items():
+        table = shipped(name)
+        assert line[1] == table.provenance
+        assert all(line), f"{name}: an empty cell"
+        assert line[5] != "-", f"{name}: no error with one network left out"
+        if table.provenance == "estimated":
+            assert line[6] != "-", f"{name}: no error with a family left out"
 
 
 @pytest.mark.parametrize("threads", [1, 4])

@@ -250,7 +250,8 @@ def search(
     out: run directory, which `load_run` reads and `Run.resume` continues. None keeps the run in memory.
     confidence: probability with which the budget holds, by the table's own error, e.g. 0.9.
     budget_on: "p50" (default), or "p95" for the tail of single inferences.
-    limits: upper bounds on "params", "macs", "memory" (bytes).
+    limits: upper bounds on "params", "macs", "memory" (bytes), "energy" (mJ of a run on the first device,
+        where its table has energy).
     objectives: which of these are minimised as well.
     sampler: "auto" (default), "nsga2", "tpe" or "random".
     start_from: a run whose evaluations are used; its options apply where none are given.

@@ -93,9 +93,11 @@ def published_networks(
         return ()
     first = tables[result.config.devices[0]]
     predicted = {
-        one.name: _predictor(one, tables)
+        one.name: first.energy.predict_ops
+        if one.name == "energy" and first.energy is not None
+        else _predictor(one, tables)
         for one in found
-        if (one.device and one.name != "latency") or one.name == "memory"
+        if (one.device and one.name != "latency") or one.name in ("memory", "energy")
     }
     evaluated = {trial.id: trial.accuracy.value for trial in result.trials}
     networks = []

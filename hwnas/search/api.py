@@ -122,8 +122,8 @@ def search(
 
     Several devices, each with its budget in the same order, find networks that are within all of them; the
     first one's latency is `Candidate.latency`, the others' are in `also`. `budget_on` "p95" compares the
-    tails of the latencies with the budgets. `limits` bounds `params`, `macs` or `memory` (bytes), and
-    `objectives` names which of these are minimised besides the latencies.
+    tails of the latencies with the budgets. `limits` bounds `params`, `macs`, `memory` (bytes) or `energy`
+    (mJ, of the first device), and `objectives` names which of these are minimised besides the latencies.
 
     `start_from` is a run whose evaluations are used: options that are left out are taken from it, and the
     accuracies of its candidates are not estimated again. Space and estimator must be the same.

@@ -52,6 +52,8 @@ class Rows:
     """(n, c): standardised indicators of features that are names, and how often each name comes."""
     costs: Floats
     """(n, q): non-negative features in their own units, each at most 1: parts of a sum of costs."""
+    unseen: Floats
+    """(n, u): yes-or-no features of which no known device has both kinds, such as int8 among float rows."""
     devices: int
     """How many known devices there are."""
 
@@ -111,7 +113,10 @@ def describe_rows(features: pd.DataFrame, sources: pd.DataFrame) -> Rows:
     weight = np.sqrt(named.shape[1] / max(counts.shape[1], 1))
     codes = np.column_stack([_standard(named), weight * _standard(counts)])
     costs = _costs(np.column_stack([raw, counts]))
-    return Rows(labels, places, typical, filled, slope, spread, mixture, shape, codes, costs, filled.shape[1])
+    unseen = _unseen(raw, logs)
+    return Rows(
+        labels, places, typical, filled, slope, spread, mixture, shape, codes, costs, unseen, filled.shape[1]
+    )
 
 
 def check_frame(name: str, frame: object) -> None:
@@ -197,6 +202,19 @@ def _codes(table: Floats) -> tuple[Floats, Floats]:
     if not places:
         return np.zeros((len(table), 0)), np.zeros((len(table), 0))
     return np.column_stack(places), np.column_stack(counts)
+
+
+def _unseen(table: Floats, logs: Floats) -> Floats:
+    """Columns of 0 and 1 that no known device tells about: all its rows have one of the two, (n, u)."""
+    seen = ~np.isnan(logs).all(axis=1)
+    if not seen.any() or seen.all():
+        return np.zeros((len(table), 0))
+    kept = [
+        column
+        for column in table.T
+        if np.isin(column, (0.0, 1.0)).all() and np.ptp(column[seen]) == 0 and np.ptp(column) > 0
+    ]
+    return np.column_stack(kept) if kept else np.zeros((len(table), 0))
 
 
 def _standard(table: Floats) -> Floats:
