@@ -9,21 +9,26 @@ Documentation/hwmon/ina3221.rst, and NVIDIA's Jetson Linux Developer Guide (powe
 from __future__ import annotations
 
 import dataclasses
+import io
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hwnas.board import energy
+from hwnas.board import energy, protocol
+from hwnas.board.agent import serve
+from hwnas.cli import table_energy
 from hwnas.errors import FileFormatError, UsageError
+from hwnas.measure.networks import MeasuredNetwork
 from hwnas.predictors.latency import LatencyTable
 from hwnas.predictors.latency.energy import EnergyModel, fit_energy
 from hwnas.predictors.latency.features import features
 from hwnas.predictors.latency.measurements import Measurement
 from hwnas.search import search
-from hwnas.space import preset, preset_names
+from hwnas.space import ArchSpec, preset, preset_names
 from hwnas.space.ops import lower
 
 NANO = (
@@ -170,6 +175,44 @@ def test_millijoules_are_of_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == pytest.approx(6 * 50)  # 6 W for 50 ms
 
 
+class Lost:
+    name = "ina3221"
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> float:
+        raise OSError("the power sensor no longer answers")
+
+
+class Steady(Lost):
+    def stop(self) -> float:
+        return 0.006
+
+
+@pytest.mark.parametrize(("meter", "told"), [(Steady(), True), (Lost(), False), (None, False)])
+def test_the_agent_answers_with_energy_where_it_is_asked_and_can(
+    meter: Any, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(energy, "find", lambda: meter)
+    rules = {"warmup_runs": 3, "warmup_s": 0.0, "warmup_limit_s": 0.05, "repeats": 4, "limit_s": 0.02}
+    asked = {"command": "measure", "rules": {**rules, "energy_s": 1e-9}, "id": 0}
+    stream, results = io.BytesIO(), io.BytesIO()
+    for command in (asked, {**asked, "rules": rules}):
+        protocol.write_frame(stream, command, b"model")
+    stream.seek(0)
+    session = SimpleNamespace(run=lambda: None, close=lambda: None)
+    serve(stream, results, runtime=SimpleNamespace(prepare=lambda model, **settings: session))
+    results.seek(0)
+    (first, _), (second, _) = (protocol.read_frame(results) or ({}, b"") for _ in range(2))
+    assert first["median_ms"] >= 0 and "energy_mj" not in second
+    if told:
+        assert first["energy_mj"] == pytest.approx(1000 * 0.006 / 3)  # three runs at least
+        assert first["energy_meter"] == "ina3221"
+    else:
+        assert "energy_mj" not in first
+
+
 def test_a_sampled_constant_power_gives_power_times_time() -> None:
     meter = energy.PowerMeter("ina3221", lambda: 5.0, every_s=0.001)
     meter.start()
@@ -253,3 +296,34 @@ def test_a_measurement_keeps_its_energy_and_one_without_stays_as_it_was() -> Non
     assert Measurement.from_dict(metered, source="x").key == Measurement.from_dict(plain, source="x").key
     with pytest.raises(FileFormatError, match="energy_mj"):
         Measurement.from_dict({**plain, "energy_mj": -1.0}, source="x")
+
+
+def test_energy_is_not_added_to_an_estimated_table() -> None:
+    with pytest.raises(UsageError, match="'rpi4' is estimated from published figures"):
+        table_energy.command("rpi4")
+
+
+@pytest.mark.parametrize("meter", ["rapl", ""])
+def test_table_energy_writes_the_table_with_a_model_where_the_board_reports_energy(
+    meter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measured(archs: dict[str, ArchSpec], profile: object, **how: Any) -> dict[str, MeasuredNetwork]:
+        assert how["energy_s"] == 1.0
+        return {
+            name: MeasuredNetwork(
+                (1.0,), (1.0,), (1.0,), 1.0, 1.0,
+                rounds_mj=(2e-7 * sum(op.macs for op in lower(arch)),) if meter else (), meter=meter,
+            )
+            for name, arch in archs.items()
+        }  # fmt: skip
+
+    monkeypatch.setattr("hwnas.measure.networks.measure_archs", measured)
+    monkeypatch.setattr(table_energy, "profile_there", lambda table, start: table.profile)
+    if not meter:
+        with pytest.raises(UsageError, match="does not report energy"):
+            table_energy.command("cpu-x86", networks=12, out=tmp_path)
+        return
+    table_energy.command("cpu-x86", networks=12, out=tmp_path)
+    assert "mean error 0.0 % with each network left out" in capsys.readouterr().out
+    model = LatencyTable.load(tmp_path / "cpu-x86.yaml").energy
+    assert model is not None and model.meter == "rapl" and len(model.heldout) == 12

@@ -117,8 +117,9 @@ DEVICES: Mapping[str, Device] = {
         TIMM,
         ("rtx-3090 nhwc",),
         (
-            "These rows ran BatchNorm as kernels of its own (the file's parameter counts include it). Folded, as "
-            "in timm's later files, the same networks are 1.28 to 1.42 times as fast on an RTX 4090.",
+            "These rows ran BatchNorm as kernels of its own (the file's parameter counts include it). "
+            "Folded, as in timm's later files, the same networks are 1.28 to 1.42 times as fast on an "
+            "RTX 4090.",
         ),
     ),
     "rtx-4090": Device(_gpu("NVIDIA RTX 4090", "2.9.1"), TIMM, ("rtx-4090 pt240",)),
@@ -174,11 +175,11 @@ class Method:
     """How a device is fitted."""
 
     columns: tuple[tuple[int, ...], ...]
-    """The features that cost something, as positions in COEFFICIENT_NAMES; those in one tuple cost the same."""
+    """The features that cost something, as positions in COEFFICIENT_NAMES; those of a tuple cost the same."""
     weight: float
     """What a network of a searched family weighs, where others weigh 1; 0: no others are fitted on."""
     like: str = ""
-    """Another device: its coefficients, from the same networks, times the median ratio of all that both ran."""
+    """Another device: its coefficients, from the same networks, times the median ratio of all both ran."""
 
     def __str__(self) -> str:
         if self.like:
@@ -288,7 +289,7 @@ def best_fit(name: str) -> Fit:
 
 
 def _solve(data: Data, kept: NDArray[np.bool_], method: Method) -> Floats:
-    """(7,) coefficients by non-negative least squares on weighted relative errors, or those of a like device."""
+    """(7,) coefficients by non-negative least squares on weighted relative errors; or a like device's."""
     if method.like:
         return _solve_like(data, kept, method.like)
     weights = np.where(data.searched, method.weight or 1.0, 1.0)[kept]

@@ -108,10 +108,7 @@ def _measure(
                 samples = beside.samples
             else:
                 samples = timing.measure(session.run, rules=rules, clock=clock)
-        meter = energy.find() if rules.energy_s else None
-        energy_mj = None
-        if meter is not None:
-            energy_mj = energy.meter_mj(session.run, meter, seconds=rules.energy_s, clock=clock)
+        spent = energy.measured(session.run, seconds=rules.energy_s, clock=clock) if rules.energy_s else {}
     finally:
         session.close()
     answer = {
@@ -126,8 +123,7 @@ def _measure(
         "high_ms": samples.high_ms,
         "p95_ms": samples.p95_ms,
     }
-    if meter is not None:
-        answer["energy_mj"], answer["energy_meter"] = energy_mj, meter.name
+    answer.update(spent)
     if beside is not None:
         answer["companion_ns"] = [round(value) for value in beside.companion_ns]
         answer["cold_ns"] = [round(value) for value in beside.cold_ns]

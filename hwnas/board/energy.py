@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["PowerMeter", "Rapl", "find", "ina_rails", "meter_mj", "parse_tegrastats", "total_mw"]
+__all__ = ["PowerMeter", "Rapl", "find", "ina_rails", "measured", "meter_mj", "parse_tegrastats", "total_mw"]
 
 _TOTALS = (("VDD_IN",), ("POM_5V_IN",))
 """Rails that hold the whole module: TX2, NX, Orin NX and Nano; Nano and TX1."""
@@ -180,6 +180,19 @@ def meter_mj(
         run()
         runs += 1
     return 1000 * meter.stop() / runs
+
+
+def measured(
+    run: Callable[[], object], *, seconds: float, clock: Callable[[], int] = time.perf_counter_ns
+) -> dict[str, float | str]:
+    """`energy_mj` of one run and `energy_meter`, for the agent's answer; empty where the board reports none."""
+    meter = find()
+    if meter is None:
+        return {}
+    try:
+        return {"energy_mj": meter_mj(run, meter, seconds=seconds, clock=clock), "energy_meter": meter.name}
+    except OSError:  # a sensor that no longer answers must not cost the timing
+        return {}
 
 
 def _watts(rails: dict[str, int]) -> float:

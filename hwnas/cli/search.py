@@ -284,7 +284,8 @@ def _budgets_ms(budgets: list[str], throughputs: list[str], devices: list[str]) 
     if throughputs and budgets:
         raise UsageError(
             "--throughput and --budget do not go together: their order says which device each is for. "
-            f"Give each device a --budget, which may be a rate: --budget {throughputs[0]} --budget {budgets[0]}"
+            "Give each device a --budget, which may be a rate: "
+            f"--budget {throughputs[0]} --budget {budgets[0]}"
         )
     for text in throughputs:
         parse_throughput(text)

@@ -11,7 +11,7 @@ import typer
 from hwnas.cli.common import HostOption, JsonOption, emit_json, say, stdout
 from hwnas.cli.table_building import check_writable
 from hwnas.cli.table_recheck import folder_of, profile_there, progress
-from hwnas.errors import BoardError, UsageError
+from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
     from hwnas.predictors.latency.energy import EnergyModel
@@ -77,7 +77,7 @@ def command(
     )
     energies = {name: own.energy_mj for name, own in measured.items() if own.energy_mj is not None}
     if not energies:
-        raise BoardError(
+        raise UsageError(
             f"'{profile.board}' does not report energy: no readable RAPL counter "
             "(/sys/class/powercap/intel-rapl:*/energy_uj, on most kernels for root only), INA3221 sensor or "
             "tegrastats"

@@ -26,8 +26,8 @@ convolutions; of depthwise convolutions; bytes of activations read and written; 
 executed nodes. One image, four bytes an element."""
 
 COEFFICIENT_NAMES = (*FEATURE_NAMES, "unfused_bytes")
-"""What a table's coefficients may be of. The last: bytes that ReLU and the like read and write where a runtime,
-such as eager PyTorch, runs them as kernels of their own; others merge them into the convolution before."""
+"""What a table's coefficients may be of. The last: bytes that ReLU and the like read and write where a
+runtime, such as eager PyTorch, runs them as kernels of their own; others merge them into the convolution."""
 
 _MACS_COLUMN = {"pointwise": 0, "matmul": 0, "linear": 0, "conv": 1, "depthwise": 2}
 

@@ -80,8 +80,8 @@ def find_table(name: str, environment: Mapping[str, str] | None = None) -> Path:
     kinds = [one for one in known if name and one.startswith(f"{name}-")]
     if kinds:
         raise UsageError(
-            f"no device '{name}' alone: there are {len(kinds)} of it, which differ in runtime, threads, batch "
-            f"or source, and so in every millisecond. Choose one: {', '.join(kinds)}"
+            f"no device '{name}' alone: there are {len(kinds)} of it, which differ in runtime, threads, "
+            f"batch or source, and so in every millisecond. Choose one: {', '.join(kinds)}"
         )
     listed = ", ".join(known) or "none"
     raise UsageError(
