@@ -116,7 +116,7 @@ def test_a_seventh_coefficient_comes_back_and_takes_the_fourth_schema() -> None:
     assert table.coefficients is not None
     more = dataclasses.replace(table, coefficients=Coefficients((*table.coefficients.values, 2e-9)))
     text = table_text(more)
-    assert "\nschema: 4\n" in text and "unfused_bytes: 2e-09" in text
+    assert "\nschema: 4\n" in text and "unfused_bytes: 2.0e-09" in text
     assert LatencyTable.parse(text, source="t") == more
     ops = lower(preset("uniform-t"))
     unfused_ms = 2e-9 * sum(op.unfused_bytes() for op in ops)

@@ -249,8 +249,7 @@ def prior_parts(rows: Rows, base: Floats) -> tuple[list[Term], Smooth]:
     """In what a new device may differ from `base`, (n,) log milliseconds: linear terms and a smooth one.
 
     Widths are in logs, so 0.1 is 10 %; they are wider where no known device says anything. The least ones
-    are as good as none: a device may have no ways of its own. What no known device tells about, such as int8
-    where all of them compute in float, has one factor that is as free as the first.
+    are as good as none: a device may have no ways of its own.
     """
     known = rows.devices > 0
     terms = [Term(np.ones((len(rows.labels), 1)), (0.3, 0.3001), 0.30005)]
@@ -262,8 +261,6 @@ def prior_parts(rows: Rows, base: Floats) -> tuple[list[Term], Smooth]:
         terms.append(Term(rows.mixture, (0.002, 0.7), 0.083666))
     if rows.shape.shape[1]:
         terms.append(_weighted(rows.shape, *(((0.0006, 0.3), 0.03) if known else ((0.002, 1.0), 0.1))))
-    if rows.unseen.shape[1]:
-        terms.append(Term(rows.unseen, (0.5, 0.5001), 0.50005))
     if rows.codes.shape[1]:
         terms.append(_weighted(rows.codes, *(((0.0002, 0.2), 0.0141421) if known else ((0.002, 1.0), 0.1))))
     if rows.costs.shape[1]:

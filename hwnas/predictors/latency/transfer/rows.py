@@ -26,6 +26,7 @@ __all__ = ["Rows", "describe_rows"]
 
 _MOST_FACTORS = 12
 _MOST_CODES = 12
+_MOST_KINDS = 2
 _MOST_ROWS_TO_LEARN_FROM = 2000
 
 
@@ -52,8 +53,8 @@ class Rows:
     """(n, c): standardised indicators of features that are names, and how often each name comes."""
     costs: Floats
     """(n, q): non-negative features in their own units, each at most 1: parts of a sum of costs."""
-    unseen: Floats
-    """(n, u): yes-or-no features of which no known device has both kinds, such as int8 among float rows."""
+    kinds: Floats
+    """(n, u): yes-or-no features, such as int8 or not; none where there are more than two."""
     devices: int
     """How many known devices there are."""
 
@@ -113,9 +114,9 @@ def describe_rows(features: pd.DataFrame, sources: pd.DataFrame) -> Rows:
     weight = np.sqrt(named.shape[1] / max(counts.shape[1], 1))
     codes = np.column_stack([_standard(named), weight * _standard(counts)])
     costs = _costs(np.column_stack([raw, counts]))
-    unseen = _unseen(raw, logs)
+    kinds = _kinds(raw)
     return Rows(
-        labels, places, typical, filled, slope, spread, mixture, shape, codes, costs, unseen, filled.shape[1]
+        labels, places, typical, filled, slope, spread, mixture, shape, codes, costs, kinds, filled.shape[1]
     )
 
 
@@ -204,17 +205,10 @@ def _codes(table: Floats) -> tuple[Floats, Floats]:
     return np.column_stack(places), np.column_stack(counts)
 
 
-def _unseen(table: Floats, logs: Floats) -> Floats:
-    """Columns of 0 and 1 that no known device tells about: all its rows have one of the two, (n, u)."""
-    seen = ~np.isnan(logs).all(axis=1)
-    if not seen.any() or seen.all():
-        return np.zeros((len(table), 0))
-    kept = [
-        column
-        for column in table.T
-        if np.isin(column, (0.0, 1.0)).all() and np.ptp(column[seen]) == 0 and np.ptp(column) > 0
-    ]
-    return np.column_stack(kept) if kept else np.zeros((len(table), 0))
+def _kinds(table: Floats) -> Floats:
+    """Columns of 0 and 1, (n, k): kinds of rows, such as int8 or not; none where there are many of them."""
+    kept = [column for column in table.T if np.isin(column, (0.0, 1.0)).all() and np.ptp(column) > 0]
+    return np.column_stack(kept) if 0 < len(kept) <= _MOST_KINDS else np.zeros((len(table), 0))
 
 
 def _standard(table: Floats) -> Floats:
