@@ -111,6 +111,18 @@ def test_what_is_inferred_comes_back_and_takes_the_third_schema() -> None:
     assert table.digest != coefficients_table(profile=PROFILE).digest
 
 
+def test_a_seventh_coefficient_comes_back_and_takes_the_fourth_schema() -> None:
+    table = coefficients_table()
+    assert table.coefficients is not None
+    more = dataclasses.replace(table, coefficients=Coefficients((*table.coefficients.values, 2e-9)))
+    text = table_text(more)
+    assert "\nschema: 4\n" in text and "unfused_bytes: 2.0e-09" in text
+    assert LatencyTable.parse(text, source="t") == more
+    ops = lower(preset("uniform-t"))
+    unfused_ms = 2e-9 * sum(op.unfused_bytes() for op in ops)
+    assert more.predict_ops(ops).value == pytest.approx(table.predict_ops(ops).value + unfused_ms)
+
+
 def test_only_settings_can_be_inferred() -> None:
     with pytest.raises(UsageError, match="inferred may name .* got 'board'"):
         DeviceProfile("A board", "onnxruntime", inferred={"board": "by its name"})
@@ -223,7 +235,7 @@ def test_missing_ops_are_listed_and_never_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "told"), [("4", "upgrade"), ("99", "upgrade"), ("0", "at least 1"), ("'1'", "whole number")]
+    ("schema", "told"), [("5", "upgrade"), ("99", "upgrade"), ("0", "at least 1"), ("'1'", "whole number")]
 )
 def test_a_schema_that_is_not_read_is_refused(schema: str, told: str) -> None:
     with pytest.raises(FileFormatError, match=told):
@@ -369,3 +381,12 @@ def test_the_interval_holds_for_one_fresh_timing(tmp_path: Path) -> None:
     estimate = read.predict(preset("uniform-t"))
     assert estimate.high == pytest.approx(estimate.value * fresh.factor(0.9), rel=1e-4)
     assert "fresh_std" not in table_text(dataclasses.replace(rows_table(), heldout=plain))
+
+
+def test_an_estimated_table_says_which_publication_its_interval_does_not_hold() -> None:
+    held = {"networks": 9, "in_90_percent_interval_percent": 100.0}
+    missed = {"networks": 11, "in_90_percent_interval_percent": 54.5, "own_interval_factor": 2.99}
+    facts = {"out_of_sample": {"ncnn": held, "TFLite FP16": missed}}
+    (caveat,) = dataclasses.replace(coefficients_table(), measurement=facts).caveats
+    assert "for TFLite FP16 the 90 % interval is a factor of 2.99" in caveat and "54.5 %" in caveat
+    assert dataclasses.replace(coefficients_table(), measurement={"out_of_sample": "none"}).caveats == ()

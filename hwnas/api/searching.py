@@ -254,7 +254,8 @@ def search(
     out: run directory, which `load_run` reads and `Run.resume` continues. None keeps the run in memory.
     confidence: probability with which the budget holds, by the table's own error, e.g. 0.9.
     budget_on: "p50" (default), or "p95" for the tail of single inferences.
-    limits: upper bounds on "params", "macs", "memory" (bytes).
+    limits: upper bounds on "params", "macs", "memory" (bytes), "energy" (mJ of a run on the first device,
+        where its table has energy).
     objectives: which of these are minimised as well.
     sampler: "auto" (default), "nsga2", "tpe" or "random".
     int8_penalty: accuracy that int8 costs where precisions are compared, in points (default 0.75).

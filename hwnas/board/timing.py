@@ -51,6 +51,8 @@ class Rules:
     limit_s: float = 10.0
     """Sampling ends after so many seconds, as soon as there are `repeats`; at `limit_s * 3`
     whatever there is, beside a companion FEWEST at least."""
+    energy_s: float = 0.0
+    """Seconds to run further for the energy, on boards that report it; 0: it is not measured."""
 
 
 FEWEST = 5

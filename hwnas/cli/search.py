@@ -20,7 +20,7 @@ from hwnas.cli.long_work import noting, progress_bar
 from hwnas.cli.search_output import show
 from hwnas.cli.workers import AddressOption, EngineOption, GpusOption, WorkersOption, evaluated_where
 from hwnas.errors import InfeasibleError, UsageError
-from hwnas.units import parse_ms, parse_throughput
+from hwnas.units import is_rate, parse_ms, parse_throughput
 
 if TYPE_CHECKING:
     from hwnas.measure.remote.link import Link
@@ -44,7 +44,11 @@ def command(
     ] = None,
     budget: Annotated[
         list[str] | None,
-        typer.Option("--budget", metavar="TIME", help="Latency budget, e.g. 20ms, 0.02s, 800us."),
+        typer.Option(
+            "--budget",
+            metavar="TIME|RATE",
+            help="Latency budget, e.g. 20ms, 0.02s, 800us; or images per second, e.g. 40000/s.",
+        ),
     ] = None,
     throughput: Annotated[
         list[str] | None,
@@ -83,7 +87,8 @@ def command(
         typer.Option(
             "--minimise",
             metavar="NAME",
-            help="Additional objective to minimise: params, macs or memory. Repeatable.",
+            help="Additional objective to minimise: params, macs, memory, or energy where the first device's "
+            "table has it. Repeatable.",
         ),
     ] = None,
     accuracy: Annotated[
@@ -297,19 +302,28 @@ def _one_or_all(values: list[Any]) -> Any:
 
 
 def _budgets_ms(budgets: list[str], throughputs: list[str], devices: list[str]) -> list[float]:
-    """Milliseconds of a run on each device, from --budget or from --throughput."""
-    if not throughputs:
-        return [parse_ms(text) for text in budgets]
-    if budgets:
-        raise UsageError("--throughput is a budget as images per second: give it or --budget, not both")
-    rates = [parse_throughput(text) for text in throughputs]
-    if len(rates) != len(devices):
-        raise UsageError(f"each --device needs a --throughput, got {len(rates)} for {len(devices)} devices")
+    """Milliseconds of a run on each device, from --budget (times or rates) or from --throughput."""
+    if throughputs and budgets:
+        raise UsageError(
+            "--throughput and --budget do not go together: their order says which device each is for. "
+            "Give each device a --budget, which may be a rate: "
+            f"--budget {throughputs[0]} --budget {budgets[0]}"
+        )
+    for text in throughputs:
+        parse_throughput(text)
+    given = [*budgets, *throughputs]
+    if not any(map(is_rate, given)):
+        return [parse_ms(text) for text in given]
+    if len(given) != len(devices):
+        option = "--throughput" if throughputs else "--budget"
+        raise UsageError(f"each --device needs a {option}, got {len(given)} for {len(devices)} devices")
     from hwnas.predictors.latency import LatencyTable
     from hwnas.search.configurations import split_device
 
-    profiles = [LatencyTable.load(split_device(name)[0]).profile for name in devices]
-    return [profile.run_ms(rate) for profile, rate in zip(profiles, rates, strict=True)]
+    return [
+        LatencyTable.load(split_device(name)[0]).profile.run_ms(parse_throughput(text)) if is_rate(text) else parse_ms(text)
+        for name, text in zip(devices, given, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from hwnas.cli.common import stdout
 
 if TYPE_CHECKING:
     from hwnas.estimate import Estimate
+    from hwnas.predictors.latency import DeviceProfile
     from hwnas.search import Candidate, SearchResult
 
 __all__ = ["show"]
@@ -28,6 +29,9 @@ def show(result: SearchResult) -> None:
     assert path is not None
     verified = result.is_verified
     also = tuple(front[0].also) if front else ()
+    tables = tables_of(result)
+    first = tables.get(config.devices[0])
+    batched = None if first is None or first.profile.batch == 1 else first.profile
     predicted = (
         f"predicted ms ({config.provenance} table)" if verified else f"latency ms, {config.provenance}"
     )
@@ -44,6 +48,7 @@ def show(result: SearchResult) -> None:
         *([("configuration", "left")] if config.configurations else []),
         *([("measured ms", "right")] if verified else []),
         (predicted, "right"),
+        *([(f"images/s, runs of {batched.batch}", "right")] if batched else []),
         *((_titled(name), "right") for name in also),
         (f"accuracy {config.accuracy_unit}, estimated", "right"),
         ("attention", "left"),
@@ -53,7 +58,7 @@ def show(result: SearchResult) -> None:
         table.add_column(header, justify=justify, no_wrap=header != "attention")  # type: ignore[arg-type]
     shown = spread_over(len(front), ROWS_SHOWN)
     for index in shown:
-        table.add_row(str(index + 1), *_cells(front[index], verified=verified, also=also))
+        table.add_row(str(index + 1), *_cells(front[index], verified=verified, also=also, batched=batched))
     console = stdout()
     console.print(table)
     quoted = shlex.quote(f"{path}#1")
@@ -63,9 +68,7 @@ def show(result: SearchResult) -> None:
             f"Shown: {len(shown)} of {len(front)}; all are in {path / 'front.json'} and in the report."
         )
     lines += [
-        f"The table '{device}': {sentence}"
-        for device, held in tables_of(result).items()
-        for sentence in held.caveats
+        f"The table '{device}': {sentence}" for device, held in tables.items() for sentence in held.caveats
     ]
     lines += _search_lines(result) + _verification_lines(result)
     device = config.devices[0]
@@ -146,10 +149,16 @@ def _verification_lines(result: SearchResult) -> list[str]:
 
 def _titled(name: str) -> str:
     """A column's title for a quantity of `Trial.also`."""
-    return "memory MB" if name == "memory" else f"{name} ms"
+    return {"memory": "memory MB", "energy": "energy mJ"}.get(name, f"{name} ms")
 
 
-def _cells(candidate: Candidate, *, verified: bool, also: Sequence[str] = ()) -> Sequence[str]:
+def _cells(
+    candidate: Candidate,
+    *,
+    verified: bool,
+    also: Sequence[str] = (),
+    batched: DeviceProfile | None = None,
+) -> Sequence[str]:
     accuracy = candidate.accuracy
     measured = [_latency(candidate.measured)] if verified and candidate.measured is not None else []
     return (
@@ -157,6 +166,7 @@ def _cells(candidate: Candidate, *, verified: bool, also: Sequence[str] = ()) ->
         *([candidate.configuration] if candidate.configuration else []),
         *measured,
         _latency(candidate.latency),
+        *([f"{batched.images_per_s(candidate.latency.value):,.0f}"] if batched else []),
         *(
             f"{candidate.also[name].value / 1e6:.2f}" if name == "memory" else _latency(candidate.also[name])
             for name in also

@@ -24,7 +24,12 @@ __all__ = [
     "within",
 ]
 
-SIZES = {"params": ("parameters", "M", 1e6), "macs": ("MACs", "M", 1e6), "memory": ("memory", "MB", 1e6)}
+SIZES = {
+    "params": ("parameters", "M", 1e6),
+    "macs": ("MACs", "M", 1e6),
+    "memory": ("memory", "MB", 1e6),
+    "energy": ("energy", "mJ", 1.0),
+}
 """Noun, unit, and how much of what is recorded makes one of it."""
 
 

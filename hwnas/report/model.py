@@ -52,8 +52,10 @@ from hwnas.space.ops import lower
 from hwnas.space.outline import outline
 
 if TYPE_CHECKING:
-    from hwnas.predictors.latency import LatencyTable
+    from hwnas.predictors.latency import DeviceProfile, LatencyTable
     from hwnas.search.trial import Candidate
+
+    Rate = tuple[Dimension, DeviceProfile]
 
 __all__ = ["MOST_BARS", "ReportModel", "provenance_facts", "report_model", "tables_of"]
 
@@ -251,6 +253,7 @@ def report_model(result: SearchResult, *, tables: Mapping[str, LatencyTable]) ->
     times, ranks = _times(result, tables, found)
     how = f", {provenances(_timed(found, tables, config))}" if times else ""
     columns = _columns(result, found)
+    rates = _rates(found, tables)
     run = "RUN" if result.path is None else str(result.path)
     device = config.devices[0]
     if config.configurations and result.front:
@@ -269,10 +272,10 @@ def report_model(result: SearchResult, *, tables: Mapping[str, LatencyTable]) ->
         front_notes=_front_notes(result, found),
         objectives=_objectives(result, minimised) if several and result.front else (),
         labels=_labels(result, minimised) if several else (),
-        published=_published_table(result, published, found),
+        published=_published_table(result, published, found, rates),
         published_heading="Published networks beside the front",
         networks=tuple(
-            _network(rank, candidate, columns, run, verified=result.is_verified)
+            _network(rank, candidate, columns, rates, run, verified=result.is_verified)
             for rank, candidate in enumerate(result.front, start=1)
         ),
         headings=(
@@ -283,6 +286,7 @@ def report_model(result: SearchResult, *, tables: Mapping[str, LatencyTable]) ->
         ),
         more_headings=(
             *(replace(one, noun=f"{one.noun} interval").column for one in columns if one.device),
+            *(f"images/s{one.place}, {one.provenance}" for one, _ in rates),
             "params M",
             "MACs M",
         ),
@@ -445,7 +449,10 @@ def _labels(result: SearchResult, minimised: Sequence[Dimension]) -> tuple[str, 
 
 
 def _published_table(
-    result: SearchResult, published: Sequence[PublishedNetwork], found: Sequence[Dimension]
+    result: SearchResult,
+    published: Sequence[PublishedNetwork],
+    found: Sequence[Dimension],
+    rates: Sequence[Rate],
 ) -> Table | None:
     """Every published network, and the front's fastest that is at least as good as it in everything."""
     if not published:
@@ -457,6 +464,7 @@ def _published_table(
         headings.append(one.column)
         if one.device:
             headings.append(replace(one, noun=f"{one.noun} interval").column)
+    headings += [f"images/s{one.place}, {one.provenance}" for one, _ in rates]
     better = "as good in all objectives" if len(result.config.minimised) > 1 else "as fast and as accurate"
     rows = []
     for network in published:
@@ -466,6 +474,7 @@ def _published_table(
             cells.append(number(value.value))
             if one.device:
                 cells.append(interval(value))
+        cells += [f"{profile.images_per_s(one.of(network).value):,.0f}" for one, profile in rates]
         cells += [
             "" if network.accuracy is None else number(network.accuracy),
             _better(result, network, found),
@@ -502,8 +511,23 @@ def _columns(result: SearchResult, found: Sequence[Dimension]) -> list[Dimension
     ]
 
 
+def _rates(found: Sequence[Dimension], tables: Mapping[str, LatencyTable]) -> list[Rate]:
+    """The latencies on devices that run batches, which a reader takes as images per second."""
+    return [
+        (one, tables[one.device].profile)
+        for one in found
+        if one.device in tables and one.noun == "latency" and tables[one.device].profile.batch > 1
+    ]
+
+
 def _network(
-    rank: int, candidate: Candidate, columns: Sequence[Dimension], run: str, *, verified: bool
+    rank: int,
+    candidate: Candidate,
+    columns: Sequence[Dimension],
+    rates: Sequence[Rate],
+    run: str,
+    *,
+    verified: bool,
 ) -> NetworkRow:
     measured = candidate.measured
     cells: list[str] = [candidate.configuration] if candidate.configuration else []
@@ -518,6 +542,7 @@ def _network(
         cells=(*cells, with_deviation(candidate.accuracy)),
         more=(
             *(interval(one.of(candidate)) for one in columns if one.device),
+            *(f"{profile.images_per_s(one.of(candidate).value):,.0f}" for one, profile in rates),
             f"{candidate.params / 1e6:.2f}",
             f"{candidate.macs / 1e6:.0f}",
         ),

@@ -95,9 +95,11 @@ def published_networks(
     # Their published accuracy is in floating point: of several configurations, those without a penalty.
     usual = [one.device for one in config.configurations if not one.penalty] or list(config.digests)[:1]
     predicted = {
-        one.name: _predictor(one, tables)
+        one.name: first.energy.predict_ops
+        if one.name == "energy" and first.energy is not None
+        else _predictor(one, tables)
         for one in found
-        if (one.device and one.name != "latency") or one.name == "memory"
+        if (one.device and one.name != "latency") or one.name in ("memory", "energy")
     }
     evaluated = {trial.id: trial.accuracy.value for trial in result.trials}
     networks = []

@@ -134,8 +134,8 @@ def search(
 
     Several devices, each with its budget in the same order, find networks that are within all of them; the
     first one's latency is `Candidate.latency`, the others' are in `also`. `budget_on` "p95" compares the
-    tails of the latencies with the budgets. `limits` bounds `params`, `macs` or `memory` (bytes), and
-    `objectives` names which of these are minimised besides the latencies.
+    tails of the latencies with the budgets. `limits` bounds `params`, `macs`, `memory` (bytes) or `energy`
+    (mJ, of the first device), and `objectives` names which of these are minimised besides the latencies.
 
     A `device` of several tables of one board, `cpu-x86,cpu-x86-int8`, finds networks and the configuration
     (runtime, precision, threads) that each runs in: `Candidate.configuration` names its table.

@@ -72,9 +72,9 @@ class SearchConfig:
     budget_on: str = "p50"
     """What the budgets apply to: the latency, or `p95`, its tail."""
     limits: Mapping[str, float] = field(default_factory=dict)
-    """Upper limits of `params`, `macs` and `memory` (bytes)."""
+    """Upper limits of `params`, `macs`, `memory` (bytes) and `energy` (mJ, on the first device)."""
     objectives: tuple[str, ...] = ()
-    """What is minimised besides latency, of `params`, `macs` and `memory`."""
+    """What is minimised besides latency, of `params`, `macs`, `memory` and `energy`."""
     configurations: tuple[Configuration, ...] = ()
     """The tables of the one target's board, of which each network takes one; empty for a single table."""
 

@@ -16,7 +16,7 @@ from hwnas.errors import HwnasError, UsageError
 from hwnas.estimate import Estimate, Predictor, is_cheap
 from hwnas.search.config import Configuration, Target
 from hwnas.search.configurations import BoardTables, Fastest, lowered
-from hwnas.search.objectives import FEW, Constraint, Latency, Quantity, Size, Vectors, tail_of
+from hwnas.search.objectives import FEW, Constraint, Energy, Latency, Quantity, Size, Vectors, tail_of
 from hwnas.search.trial import Trial
 from hwnas.space.ops import count_macs, count_params, lower
 from hwnas.space.search_space import SearchSpace, Vector
@@ -57,8 +57,9 @@ class Problem:
 
         `configurations` are those of the one target's `BoardTables`, in the order of its tables.
 
-        `limits` and `objectives` name sizes (`params`, `macs`, `memory`). Raises UsageError for a value
-        out of range, an unknown size, or a table that lacks what `budget_on` needs.
+        `limits` and `objectives` name sizes (`params`, `macs`, `memory`), or `energy` on the first target
+        in mJ. Raises UsageError for a value out of range, an unknown name, or a table that lacks what
+        `budget_on` or the energy needs.
         """
         if confidence is not None and not 0.5 <= confidence < 1:
             raise UsageError(f"confidence must be from 0.5 to below 1, got {confidence}")
@@ -98,7 +99,10 @@ class Problem:
             quantities.append(quantity)
             constraints.append(Constraint(quantity, target.budget_ms))
         limits = limits or {}
-        sizes = {name: Size(name, space) for name in dict.fromkeys((*limits, *objectives))}
+        sizes: dict[str, Quantity] = {
+            name: Energy(latencies[0], space) if name == "energy" else Size(name, space)
+            for name in dict.fromkeys((*limits, *objectives))
+        }
         for name, limit in limits.items():
             if not 0 < limit < math.inf:
                 raise UsageError(f"a limit must be a positive number, got {limit} for {name}")

@@ -29,7 +29,7 @@ LOCK_WAIT_S = 60.0
 MOST_MS = 1e9
 """A network that takes longer than 11 days was not measured."""
 
-_NUMBERS = ("ms", "low_ms", "high_ms")
+_NUMBERS = ("ms", "low_ms", "high_ms", "energy_mj")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class Measurement:
     precision: str
     graph: str = REFERENCE
     """What was timed: GRAPH of that day, REFERENCE, or `file` for an exported file as it is."""
+    energy_mj: float | None = None
+    """Energy of one run, the whole batch, in millijoules; None where the board does not report it."""
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -66,7 +68,8 @@ class Measurement:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        data = dataclasses.asdict(self)
+        return data if self.energy_mj is not None else {k: v for k, v in data.items() if k != "energy_mj"}
 
     @classmethod
     def from_dict(cls, data: Any, *, source: str) -> Measurement:
@@ -77,9 +80,13 @@ class Measurement:
             raise FileFormatError(f"{source}: not a measurement: {error}") from None
         for field in dataclasses.fields(cls):
             value = getattr(found, field.name)
-            kinds = {"float": (int, float), "int": int, "str": str}[str(field.type)]
+            if field.name == "energy_mj" and value is None:
+                continue
+            kinds = {"float": (int, float), "int": int, "str": str}[str(field.type).partition(" |")[0]]
             if not isinstance(value, kinds) or isinstance(value, bool):  # type: ignore[arg-type]
                 raise FileFormatError(f"{source}: not a measurement: {field.name} is {value!r}")
+        if found.energy_mj is not None and not 0 < found.energy_mj < MOST_MS:
+            raise FileFormatError(f"{source}: not a measurement: energy_mj is {found.energy_mj!r}")
         times = found.low_ms, found.ms, found.high_ms
         if not (0 < times[0] <= times[1] <= times[2] < MOST_MS and found.threads > 0 and found.batch > 0):
             raise FileFormatError(
