@@ -91,7 +91,7 @@ def test_a_table_of_the_first_schema_is_still_read() -> None:
     table = coefficients_table()
     first = yaml_io.parse(table_text(table), source="t")
     first["schema"] = 1
-    first["checksum"] = table_file._checksum(first)
+    first["checksum"] = checksum(first)
     assert LatencyTable.parse(yaml_io.dump(first), source="t") == table
 
 

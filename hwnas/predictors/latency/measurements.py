@@ -6,7 +6,6 @@ FOLDER/measurements.json holds one for each network and configuration, the newes
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from hwnas.io.lock import Busy, beside, locked
 __all__ = ["FILE", "Measurement", "record", "recorded"]
 
 FILE = "measurements.json"
-FORMAT = 1  # 1: the first one
+FORMAT = 2  # 1: the first one; 2: has a checksum
 LOCK_WAIT_S = 60.0
 MOST_MS = 1e9
 """A network that takes longer than 11 days was not measured."""
@@ -77,8 +76,7 @@ class Measurement:
         times = found.low_ms, found.ms, found.high_ms
         if not (0 < times[0] <= times[1] <= times[2] < MOST_MS and found.threads > 0 and found.batch > 0):
             raise FileFormatError(
-                f"{source}: not a measurement: times must be positive and ordered, got {times[0]:g}, "
-                f"{times[1]:g}, {times[2]:g} ms with {found.threads} threads and batch {found.batch}"
+                f"{source}: not a measurement: times must be positive and ordered, got {times} ms with {found.threads} threads and batch {found.batch}"
             )
         return found
 
@@ -97,7 +95,7 @@ def record(folder: Path, measurements: Sequence[Measurement]) -> Path:
                 kept.pop(own.key, None)  # so that the newest is last
                 kept[own.key] = own
             document = {"format": FORMAT, "measurements": [own.to_dict() for own in kept.values()]}
-            write_whole(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+            write_whole(path, json_io.sealed(document))
     except Busy:
         raise UsageError(
             f"{path}: another process holds it for {LOCK_WAIT_S:g} s: end that process"
@@ -123,9 +121,13 @@ def _read(path: Path) -> tuple[Measurement, ...]:
             return ()
         document = json_io.read(path)
         version, rows = document["format"], list(document["measurements"])
+        if type(version) is not int or version < 1:
+            raise ValueError(version)
+        if version <= FORMAT:
+            json_io.require_checksum(document, has_one=version > 1)
     except (OSError, FileFormatError, ValueError, KeyError, TypeError):
         raise FileFormatError(f"{path}: not a file of measurements: move it away and measure again") from None
-    if version != FORMAT:
+    if version > FORMAT:
         raise FileFormatError(f"{path}: this hwnas reads format {FORMAT}, got {version}: upgrade hwnas")
     return tuple(
         Measurement.from_dict(row, source=f"{path}: {number}") for number, row in enumerate(rows, start=1)

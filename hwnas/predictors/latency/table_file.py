@@ -12,8 +12,6 @@ History of the schema
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +23,7 @@ from hwnas.errors import FileFormatError, UsageError, did_you_mean
 from hwnas.io import yaml as yaml_io
 from hwnas.io.atomic import write_whole
 from hwnas.io.files import read_bytes
+from hwnas.io.json import checksum
 from hwnas.predictors.latency.calibration import Calibration
 from hwnas.predictors.latency.caveats import caveats
 from hwnas.predictors.latency.features import FEATURE_NAMES
@@ -161,12 +160,6 @@ def _document_text(path: Path) -> str:
         raise FileFormatError(f"{path}: must be UTF-8 text") from None
 
 
-def _checksum(document: Mapping[str, Any]) -> str:
-    content = {key: value for key, value in document.items() if key != "checksum"}
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
-    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
-
-
 def _to_document(table: TableContent) -> dict[str, Any]:
     """The table as plain data, in the order of the file; numbers rounded to what they are worth."""
     measured = {key: row for key, row in table.rows.items() if not row.filled}
@@ -230,7 +223,7 @@ def _to_document(table: TableContent) -> dict[str, Any]:
             key: [_rounded(value) for value in (row.ms, row.low_ms, row.high_ms)]
             for key, row in filled.items()
         }
-    document["checksum"] = _checksum(document)
+    document["checksum"] = checksum(document)
     return document
 
 
@@ -312,7 +305,7 @@ class _Reader:
         )
 
     def checksum(self, document: dict[str, Any]) -> None:
-        given, computed = document.get("checksum"), _checksum(document)
+        given, computed = document.get("checksum"), checksum(document)
         if given != computed:
             raise self.fail(
                 f"checksum: the content does not match it (file {str(given)[:19]}..., content "
