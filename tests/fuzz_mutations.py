@@ -14,14 +14,14 @@ __all__ = ["VALUES", "changed_document", "changed_json_in_zip", "changed_tar", "
 
 TOKENS = (
     b"? [a]\n: 1\n", b"!!timestamp ", b"!!binary ", b"<<: ", b"*a", b"&a ", b"{", b"[", b"]", b"}", b"1e999",
-    b"9" * 400, b"-1", b"~", b"\xff", b"\t", b"- ", b".nan", b"NaN", b"null", b"\x00", b"\n", b'"', b":", b",",
-    b"\\ud800", b"\x1b[2J", b"[" * 200, b"\xef\xbb\xbf", b"true", b"\x00\x00\x00\xff" * 4,
+    b"9" * 400, b"-1", b"~", b"\xff", b"\t", b"- ", b".nan", b"NaN", b"null", b"\x00", b"\n", b'"', b":",
+    b",",     b"\\ud800", b"\x1b[2J", b"[" * 200, b"\xef\xbb\xbf", b"true", b"\x00\x00\x00\xff" * 4,
 )  # fmt: skip
 
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2, 3, 0.5, -0.0, 1e308, -1e308, 1e-320, 255, 65536, 2**31, 2**63, 2**64 + 1,
     10**400, -(10**400), float("nan"), float("inf"), "", "x", "0", "../..", "/etc/passwd", "\x1b[2J", "\x00",
-    "\ud800", "ä", "nan", "1e999", "x" * 5000, [], [[]], [None], {}, {"x": 1}, [0] * 300, [1, "x"], ["a", "a"],
+    "\ud800", "ä", "nan", "1e999", "x" * 5000, [], [[]], [None], {}, {"x": 1}, [0] * 300, [1, "x"],
 )  # fmt: skip
 """What nobody expects in a field."""
 
@@ -99,10 +99,31 @@ def _places(data: Any) -> Any:
 
 def changed_tar(whole: bytes, rng: random.Random) -> bytes:
     """A tar archive packed anew, with one or two odd members."""
-    names = ("../x.jpg", "/x.jpg", "train/" + "a" * 300 + ".jpg", "train/a\x1b[2J/x.jpg", "", ".", "train//x.jpg",
-             "train/a/../b.jpg", "train/\udcff/x.jpg", "train/a/x.jpg/y.jpg", "a\\b\\c.jpg", "0.cls", "0.jpg")  # fmt: skip
-    kinds = (tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE,
-             tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE, b"Z")  # fmt: skip
+    names = (
+        "../x.jpg",
+        "/x.jpg",
+        "train/" + "a" * 300 + ".jpg",
+        "train/a\x1b[2J/x.jpg",
+        "",
+        ".",
+        "train//x.jpg",
+        "train/a/../b.jpg",
+        "train/\udcff/x.jpg",
+        "train/a/x.jpg/y.jpg",
+        "a\\b\\c.jpg",
+        "0.cls",
+        "0.jpg",
+    )
+    kinds = (
+        tarfile.REGTYPE,
+        tarfile.DIRTYPE,
+        tarfile.SYMTYPE,
+        tarfile.LNKTYPE,
+        tarfile.CHRTYPE,
+        tarfile.FIFOTYPE,
+        tarfile.GNUTYPE_SPARSE,
+        b"Z",
+    )
     stream = io.BytesIO()
     with tarfile.open(fileobj=io.BytesIO(whole)) as old, tarfile.open(fileobj=stream, mode="w") as new:
         members = old.getmembers()

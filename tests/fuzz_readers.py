@@ -135,7 +135,14 @@ def in_sealed(content: bytes, rng: random.Random) -> bytes:
         name = rng.choice(sorted(tensors))
         tensor = tensors.pop(name)
         other = rng.choice(
-            [None, tensor.flatten(), tensor.double(), torch.zeros(0), torch.full((2,), float("nan")), tensor[None]]
+            [
+                None,
+                tensor.flatten(),
+                tensor.double(),
+                torch.zeros(0),
+                torch.full((2,), float("nan")),
+                tensor[None],
+            ]
         )
         if other is not None:
             tensors[rng.choice((name, name + "x", ""))] = other
@@ -229,7 +236,14 @@ def _arrays_folder(folder: Path) -> None:
     create_run(folder, config, trials=None)
     with progress_log(folder) as log:
         log.extend(
-            {"number": n, "evaluated": 90 * n, "recorded": 0, "front": n, "hypervolume": 1.5 * n, "converged": False}
+            {
+                "number": n,
+                "evaluated": 90 * n,
+                "recorded": 0,
+                "front": n,
+                "hypervolume": 1.5 * n,
+                "converged": False,
+            }
             for n in range(4)
         )
 
@@ -243,9 +257,7 @@ def _verified_folder(folder: Path) -> None:
     _run_folder(folder)
     result = load_run(folder)
     shown = result.front[:3]
-    measured = tuple(
-        MeasuredCandidate(one.id, 1, (0.5, 0.52, 0.51), 0.6, 1.0, one.latency) for one in shown
-    )
+    measured = tuple(MeasuredCandidate(one.id, 1, (0.5, 0.52, 0.51), 0.6, 1.0, one.latency) for one in shown)
     Verification(
         most=3,
         candidates=len(result.trials),
@@ -283,7 +295,9 @@ def _log_of(kind: Kind, old: str, name: str) -> Callable[[Path], None]:
 def _measurements(folder: Path) -> None:
     from hwnas.predictors.latency.measurements import Measurement, record
 
-    one = Measurement("abc", 2.0, 1.9, 2.2, "2026-11-21T16:00:00Z", "B", "onnxruntime", "1.0", "CPU", 1, 1, "fp32")
+    one = Measurement(
+        "abc", 2.0, 1.9, 2.2, "2026-11-21T16:00:00Z", "B", "onnxruntime", "1.0", "CPU", 1, 1, "fp32"
+    )
     record(folder, [one, dataclasses.replace(one, threads=2), dataclasses.replace(one, batch=4)])
 
 
@@ -338,7 +352,10 @@ def _coco(folder: Path) -> None:
     document = json.loads(file.read_text())
     image = document["images"][0]
     size = [image["height"], image["width"]]
-    for mask in ({"size": size, "counts": [10, 20, size[0] * size[1] - 30]}, {"size": size, "counts": "0" * 4}):
+    for mask in (
+        {"size": size, "counts": [10, 20, size[0] * size[1] - 30]},
+        {"size": size, "counts": "0" * 4},
+    ):
         extra = document["annotations"][0] | {"id": len(document["annotations"]) + 9, "segmentation": mask}
         document["annotations"].append(extra | {"image_id": image["id"]})
     document["annotations"].pop()  # the text of counts above does not fill an image: a seed must be whole
@@ -351,7 +368,21 @@ def _read_coco(folder: Path) -> object:
     return [open_coco(folder, outlines=outlines) for outlines in (False, True)]
 
 
-IMAGE_KINDS = ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "DDS", "ICO", "TGA", "PCX", "SGI", "JPEG2000", "AVIF")
+IMAGE_KINDS = (
+    "PNG",
+    "JPEG",
+    "GIF",
+    "TIFF",
+    "WEBP",
+    "BMP",
+    "DDS",
+    "ICO",
+    "TGA",
+    "PCX",
+    "SGI",
+    "JPEG2000",
+    "AVIF",
+)
 
 
 def _images(folder: Path) -> None:
@@ -671,8 +702,17 @@ def in_pt2(content: bytes, rng: random.Random) -> bytes:
 
 
 def _history(folder: Path) -> None:
-    rows = [{"epoch": n, "loss": 1.0 / n, "top1_percent": 10.0 * n, "top5_percent": 50.0, "lr": 0.1, "seconds": 2.0}
-            for n in range(1, 4)]  # fmt: skip
+    rows = [
+        {
+            "epoch": n,
+            "loss": 1.0 / n,
+            "top1_percent": 10.0 * n,
+            "top5_percent": 50.0,
+            "lr": 0.1,
+            "seconds": 2.0,
+        }
+        for n in range(1, 4)
+    ]
     (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -684,7 +724,9 @@ def _read_history(folder: Path) -> object:
 
 def _config(folder: Path) -> None:
     (folder / "config.yaml").write_text(
-        yaml.safe_dump({"describe": {"device": "rpi4", "json": True}, "search": {"trials": 50, "limit": {"params": 6}}})
+        yaml.safe_dump(
+            {"describe": {"device": "rpi4", "json": True}, "search": {"trials": 50, "limit": {"params": 6}}}
+        )
     )
 
 
@@ -723,7 +765,9 @@ def _readers() -> dict[str, Reader]:
     from hwnas.tune.record import read_states
 
     return {
-        "arch": Reader(_write("net.yaml", preset("uniform-t").to_yaml()), ("net.yaml",), _arch, change=in_yaml),
+        "arch": Reader(
+            _write("net.yaml", preset("uniform-t").to_yaml()), ("net.yaml",), _arch, change=in_yaml
+        ),
         "space": Reader(_write("space.yaml", yaml.safe_dump(SMALL)), ("space.yaml",), _space, change=in_yaml),
         "table": Reader(_two_tables, ("table.yaml", "rows.yaml"), _tables, True, in_table),
         "table head": Reader(_two_tables, ("table.yaml", "rows.yaml"), _summaries, False, in_table),
@@ -768,28 +812,41 @@ def _readers() -> dict[str, Reader]:
         "contest.json": Reader(_states, ("contest.json",), read_states, True, in_json),
         "history.jsonl": Reader(_history, ("history.jsonl",), _read_history, False, in_json_line),
         "recipe": Reader(
-            _recipes, ("small.yaml", "imagenet-distilled.yaml", "finetune-384.yaml"), _read_recipes, False, in_yaml
+            _recipes,
+            ("small.yaml", "imagenet-distilled.yaml", "finetune-384.yaml"),
+            _read_recipes,
+            False,
+            in_yaml,
         ),
         "dense recipe": Reader(_make_dense_recipe, ("coco.yaml",), _dense_recipe, False, in_yaml),
         "configuration": Reader(_config, ("config.yaml",), _read_config, False, in_yaml),
         "measured networks": Reader(_csv, ("measured.csv",), _read_csv),
-        "COCO": Reader(
-            _coco, ("train/annotations.json", "val/annotations.json"), _read_coco, False, in_json
-        ),
-        **{f"image {kind}": Reader(_images, (kind,), _decoded(kind)) for kind in (*IMAGE_KINDS, "16.tiff", "float.tiff")},
+        "COCO": Reader(_coco, ("train/annotations.json", "val/annotations.json"), _read_coco, False, in_json),
+        **{
+            f"image {kind}": Reader(_images, (kind,), _decoded(kind))
+            for kind in (*IMAGE_KINDS, "16.tiff", "float.tiff")
+        },
         "tar": Reader(_tars, ("plain.tar",), _opened("plain.tar"), False, changed_tar),
         "tar.gz": Reader(_tars, ("packed.tar.gz",), _opened("packed.tar.gz")),
         "shards": Reader(_tars, ("shards/train-0.tar",), _opened("shards"), False, changed_tar),
         "board answers": Reader(_answers, ("answers",), _read_answers, True, in_answers),
         "board frames": Reader(_frames, ("frames",), _read_frames, True, in_answers),
         "checkpoint": Reader(_checkpoint, ("last.safetensors",), _read_checkpoint, True, in_sealed),
-        "dense checkpoint": Reader(_dense_checkpoint, ("last.safetensors",), _read_dense_checkpoint, True, in_sealed),
+        "dense checkpoint": Reader(
+            _dense_checkpoint, ("last.safetensors",), _read_dense_checkpoint, True, in_sealed
+        ),
         "supernet": Reader(_supernet, ("weights.safetensors",), _read_supernet, True, in_sealed),
         "supernet images": Reader(_supernet, ("images.safetensors",), _read_supernet, True, in_sealed),
         "supernet calibration": Reader(_supernet, ("calibration.json",), _read_supernet, True, in_json),
-        "ONNX": Reader(_export("onnx"), ("model.onnx",), _read_exported("model.onnx", "onnxruntime"), False, in_onnx),
+        "ONNX": Reader(
+            _export("onnx"), ("model.onnx",), _read_exported("model.onnx", "onnxruntime"), False, in_onnx
+        ),
         "model card": Reader(
-            _export("onnx"), ("model.onnx.card.json",), _read_exported("model.onnx", "onnxruntime"), False, in_json
+            _export("onnx"),
+            ("model.onnx.card.json",),
+            _read_exported("model.onnx", "onnxruntime"),
+            False,
+            in_json,
         ),
         "pt2": Reader(
             _export("exported-program"), ("model.pt2",), _read_exported("model.pt2", "torch"), False, in_pt2

@@ -27,18 +27,32 @@ from hwnas.io import yaml as yaml_io
 from hwnas.io.jsonl import Kind, Log, read_log
 from hwnas.space import ArchSpec, SearchSpace, lower
 
-NEEDS = {"checkpoint": "torch", "dense checkpoint": "torch", "supernet": "torch", "ONNX": "onnxruntime",
-         "supernet images": "torch", "supernet calibration": "torch", "model card": "onnxruntime", "pt2": "torch",
-         "learning curves": "torch"}  # fmt: skip
+NEEDS = {
+    "checkpoint": "torch",
+    "dense checkpoint": "torch",
+    "supernet": "torch",
+    "ONNX": "onnxruntime",
+    "supernet images": "torch",
+    "supernet calibration": "torch",
+    "model card": "onnxruntime",
+    "pt2": "torch",
+    "learning curves": "torch",
+}
 SLOW = ("pt2", "model card", "ONNX", "board answers")
 INPUTS = 60
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(codec="utf-8", exclude_characters="\x7f\x85", min_codepoint=32), max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(string.printable[:94], max_size=8), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(string.printable[:94], max_size=8), inner, max_size=4)
+    ),
     max_leaves=20,
-)  # fmt: skip
+)
 KIND = Kind("hwnas test lines", noun="a line of a test", fix="Delete it")
 
 
@@ -73,8 +87,13 @@ def test_plain_data_come_back_from_yaml_as_they_were(data: Any) -> None:
     assert yaml_io.parse(yaml_io.dump({"data": data}), source="s") == {"data": data}
 
 
-@given(st.dictionaries(st.text(string.ascii_letters, min_size=1), PLAIN, max_size=4), st.randoms(use_true_random=False))
-def test_a_document_with_a_checksum_is_itself_or_refused(document: dict[str, Any], rng: random.Random) -> None:
+@given(
+    st.dictionaries(st.text(string.ascii_letters, min_size=1), PLAIN, max_size=4),
+    st.randoms(use_true_random=False),
+)
+def test_a_document_with_a_checksum_is_itself_or_refused(
+    document: dict[str, Any], rng: random.Random
+) -> None:
     document.pop("checksum", None)
     text = json_io.sealed(document)
     json_io.require_checksum(json_io.strict(text), has_one=True)
@@ -87,7 +106,11 @@ def test_a_document_with_a_checksum_is_itself_or_refused(document: dict[str, Any
     assert {key: value for key, value in found.items() if key != "checksum"} == document
 
 
-@given(rows=st.lists(st.dictionaries(st.text(string.ascii_letters, min_size=1, max_size=5), PLAIN), min_size=1, max_size=5))
+@given(
+    rows=st.lists(
+        st.dictionaries(st.text(string.ascii_letters, min_size=1, max_size=5), PLAIN), min_size=1, max_size=5
+    )
+)
 @settings(max_examples=25)
 def test_rows_come_back_from_a_log_and_no_changed_byte_is_missed(
     rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
@@ -108,8 +131,13 @@ def test_rows_come_back_from_a_log_and_no_changed_byte_is_missed(
             continue
 
 
-@given(header=st.dictionaries(st.text(max_size=5), PLAIN, max_size=4), payload=st.binary(max_size=80), deflate=st.booleans(),
-       noise=st.binary(max_size=20), rng=st.randoms(use_true_random=False))  # fmt: skip
+@given(
+    header=st.dictionaries(st.text(max_size=5), PLAIN, max_size=4),
+    payload=st.binary(max_size=80),
+    deflate=st.booleans(),
+    noise=st.binary(max_size=20),
+    rng=st.randoms(use_true_random=False),
+)
 def test_a_frame_comes_through_noise_and_damage_is_no_other_frame(
     header: dict[str, Any], payload: bytes, deflate: bool, noise: bytes, rng: random.Random
 ) -> None:

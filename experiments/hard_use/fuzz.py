@@ -44,13 +44,19 @@ KEPT = 12
 """Different faults that are described in full, for each reader."""
 
 
-def outcome(reader: Any, folder: Path, file: str, content: bytes, meaning: object, sealed: bool) -> tuple[str, str]:
+def outcome(
+    reader: Any, folder: Path, file: str, content: bytes, meaning: object, sealed: bool
+) -> tuple[str, str]:
     """(what became of one input, more about it)."""
     from hwnas.errors import HwnasError
 
     (folder / file).write_bytes(content)
     try:
-        with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        with (
+            warnings.catch_warnings(),
+            Path(os.devnull).open("w") as nowhere,
+            contextlib.redirect_stderr(nowhere),
+        ):
             warnings.simplefilter("ignore")
             found = reader.read(folder)
     except HwnasError as error:
@@ -120,7 +126,9 @@ def work(name: str, seed: int, first: int, last: int, stop_at: float, channel: C
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def tried(name: str, *, seed: int, inputs: int, minutes: float | None, only: int | None = None) -> dict[str, Any]:
+def tried(
+    name: str, *, seed: int, inputs: int, minutes: float | None, only: int | None = None
+) -> dict[str, Any]:
     """The figures of one reader."""
     context = multiprocessing.get_context("fork")
     counts: Counter[str] = Counter()
@@ -139,7 +147,9 @@ def tried(name: str, *, seed: int, inputs: int, minutes: float | None, only: int
     while number < last and time.time() < stop_at:
         channel, end = context.Pipe(duplex=False)
         process = context.Process(target=work, args=(name, seed, number, last, stop_at, end))
-        process.start()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that this process has threads: the child uses none of them
+            process.start()
         end.close()
         current: int | None = None
         while True:
@@ -203,7 +213,9 @@ def tried(name: str, *, seed: int, inputs: int, minutes: float | None, only: int
 def main() -> int:
     from fuzz_readers import READERS
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("readers", nargs="*", metavar="READER", help="all when left out")
     parser.add_argument("--list", action="store_true", help="show the readers and end")
     parser.add_argument("--minutes", type=float, help="time for each reader, instead of a number of inputs")
@@ -219,7 +231,9 @@ def main() -> int:
     if unknown := [name for name in names if name not in READERS]:
         parser.error(f"no reader {', '.join(unknown)}: see --list")
     results = []
-    print(f"{'reader':22} {'inputs':>8} {'crashes':>8} {'hangs':>6} {'memory':>7} {'silent':>7} {'slowest':>8}")
+    print(
+        f"{'reader':22} {'inputs':>8} {'crashes':>8} {'hangs':>6} {'memory':>7} {'silent':>7} {'slowest':>8}"
+    )
     for name in names:
         found = tried(
             name, seed=options.seed, inputs=options.inputs, minutes=options.minutes, only=options.only
@@ -231,7 +245,10 @@ def main() -> int:
             flush=True,
         )
         for fault in found["faults"]:
-            print(f"    {fault['times']:5} x {fault['what']}, first {fault['first_input']}: {fault['more']}", flush=True)
+            print(
+                f"    {fault['times']:5} x {fault['what']}, first {fault['first_input']}: {fault['more']}",
+                flush=True,
+            )
         if options.out:
             options.out.write_text(json.dumps({"seed": options.seed, "readers": results}, indent=1) + "\n")
     bad = sum(found["crashes"] + found["hangs"] + found["memory"] + found["silent"] for found in results)

@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
-os.environ["OMP_NUM_THREADS"] = "1"  # the work's bits must not depend on it, and children are forked
 
 LIMIT_S = 300.0
 """For one piece of work that is not killed."""
@@ -451,7 +450,9 @@ def killed(name: str, kills: int, seed: int) -> dict[str, Any]:
             if rest:
                 to_the_end(work, data, out, log)
             if work.result(out) != reference:
-                raise SystemExit(f"{name}: after {done} kills the result is another one than without: {place}")
+                raise SystemExit(
+                    f"{name}: after {done} kills the result is another one than without: {place}"
+                )
             if done >= kills:
                 break
             shutil.rmtree(folder)
@@ -472,7 +473,9 @@ def killed(name: str, kills: int, seed: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("work", nargs="*", metavar="WORK", help="all when left out")
     parser.add_argument("--list", action="store_true", help="show the kinds of work and end")
     parser.add_argument("--kills", type=int, default=20)
@@ -484,6 +487,7 @@ def main() -> int:
         return 0
     if unknown := [name for name in options.work if name not in WORK]:
         parser.error(f"no work {', '.join(unknown)}: see --list")
+    os.environ["OMP_NUM_THREADS"] = "1"  # the work's bits must not depend on it, and children are forked
     rows = []
     for name in options.work or WORK:
         rows.append(killed(name, options.kills, options.seed))

@@ -67,7 +67,7 @@ class Watch:
 
 
 def candidates(watch: Watch, count: int, minutes: float) -> dict[str, Any]:
-    """One search in the default space with that many candidates; stops after the minutes, if that is before."""
+    """One search in the default space with that many candidates; stops after the minutes at the latest."""
     from hwnas.search import load_run, search
     from hwnas.space import SearchSpace
 
@@ -110,7 +110,13 @@ def searches(watch: Watch, count: int, minutes: float) -> dict[str, Any]:
         for number in range(count):
             out = Path(folder) / str(number)
             search(
-                small_space(), device=table(), budget_ms=0.9, accuracy=cheap_by_size, trials=200, seed=number, out=out
+                small_space(),
+                device=table(),
+                budget_ms=0.9,
+                accuracy=cheap_by_size,
+                trials=200,
+                seed=number,
+                out=out,
             )
             write_report(load_run(out))
             watch.done = number + 1
@@ -157,7 +163,9 @@ KINDS: dict[str, Callable[[Watch, int, float], dict[str, Any]]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--minutes", type=float, default=60.0)

@@ -1,8 +1,8 @@
 """Frames between host and agent: a JSON header and bytes, found again in any noise around them.
 
 A frame is MARK, the lengths of header and payload, 1 or 0 for a payload that is deflated or is not, a
-CRC-32 of these three and of what follows (all big-endian, 32 bits), the header, the payload. What a login shell prints before
-or between frames is skipped.
+CRC-32 of these three and of what follows (all big-endian, 32 bits), the header, the payload. What a login
+shell prints before or between frames is skipped.
 """
 
 from __future__ import annotations

@@ -425,8 +425,8 @@ def _read_header(path: Path) -> dict[str, Any]:
         json_io.require_checksum(header, has_one=schema >= 4)
     except json_io.JsonError as error:
         raise FileFormatError(
-            f"{path / RUN}: {error}, so that its candidates may belong to another config. Restore it, or start a "
-            "new run in another folder"
+            f"{path / RUN}: {error}, so that its candidates may belong to another config. Restore it, or "
+            "start a new run in another folder"
         ) from None
     header.setdefault("work", {})  # runs before workers have none
     header.setdefault("given", 0)

@@ -76,7 +76,8 @@ class Measurement:
         times = found.low_ms, found.ms, found.high_ms
         if not (0 < times[0] <= times[1] <= times[2] < MOST_MS and found.threads > 0 and found.batch > 0):
             raise FileFormatError(
-                f"{source}: not a measurement: times must be positive and ordered, got {times} ms with {found.threads} threads and batch {found.batch}"
+                f"{source}: not a measurement: times must be positive and ordered, got {times} ms "
+                f"with {found.threads} threads and batch {found.batch}"
             )
         return found
 
