@@ -83,9 +83,14 @@ def test_a_damaged_record_is_named_and_a_newer_one_refused(tmp_path: Path) -> No
     (tmp_path / RECORD).write_text(whole[:20])
     with pytest.raises(FileFormatError, match="contest.json: not a record of trainings"):
         read_states(tmp_path)
-    (tmp_path / RECORD).write_text(whole.replace('"schema": 1', '"schema": 2'))
-    with pytest.raises(FileFormatError, match="schema 2"):
+    (tmp_path / RECORD).write_text(whole.replace('"schema": 2', '"schema": 3'))
+    with pytest.raises(FileFormatError, match="schema 3"):
         read_states(tmp_path)
+    (tmp_path / RECORD).write_text(whole.replace("open", "finished"))
+    with pytest.raises(FileFormatError, match="not a record of trainings"):
+        read_states(tmp_path)
+    (tmp_path / RECORD).write_text('{"schema": 1, "states": {"one": "open"}}')  # of before there were checksums
+    assert read_states(tmp_path) == {"one": "open"}
 
 
 def test_without_ray_it_says_how_to_get_it(

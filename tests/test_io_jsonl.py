@@ -483,6 +483,14 @@ def test_a_budget_edited_in_the_run_file_is_refused(which: str, request: pytest.
         load_run(path)
 
 
+def test_a_run_file_edited_beside_its_config_is_refused(run: Path) -> None:
+    text = (run / RUN).read_text()
+    assert "trials: 30" in text
+    (run / RUN).write_text(text.replace("trials: 30", "trials: 3"))
+    with pytest.raises(FileFormatError, match=r"run\.yaml: the checksum does not match"):
+        load_run(run)
+
+
 def test_candidates_of_another_run_are_refused(run: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     options: dict[str, Any] = {"budget_ms": BUDGET_MS, "accuracy": cheap_by_size, "trials": 5, "seed": 3}

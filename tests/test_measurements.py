@@ -56,6 +56,18 @@ def test_a_measurement_is_found_again_by_its_network(tmp_path: Path) -> None:
     assert recorded(tmp_path / "nowhere", "abc") == ()
 
 
+def test_an_edited_measurement_is_refused_and_a_file_of_before_there_were_checksums_is_read(
+    tmp_path: Path,
+) -> None:
+    record(tmp_path, [ONE])
+    whole = (tmp_path / FILE).read_text()
+    (tmp_path / FILE).write_text(whole.replace('"threads": 1', '"threads": 4'))
+    with pytest.raises(FileFormatError, match="not a file of measurements"):
+        recorded(tmp_path, "abc")
+    (tmp_path / FILE).write_text(json.dumps({"format": 1, "measurements": [ONE.to_dict()]}))
+    assert recorded(tmp_path, "abc") == (ONE,)
+
+
 def test_the_newest_of_a_configuration_is_kept(tmp_path: Path) -> None:
     newer = dataclasses.replace(ONE, ms=3.0, high_ms=3.5, measured="2026-11-22T16:00:00Z")
     two_threads = dataclasses.replace(ONE, threads=2)
@@ -85,6 +97,9 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
         ("{", "not a file of measurements"),
         ("[]", "not a file of measurements"),
         ('{"format": 3, "measurements": []}', "reads formats 1 to 2, got 3"),
+        ('{"format": 2, "measurements": []}', "not a file of measurements"),
+        ('{"format": 1, "measurements": [], "checksum": ""}', "not a file of measurements"),
+        ('{"format": 0, "measurements": []}', "not a file of measurements"),
         ('{"format": 1, "measurements": [{"ms": 1}]}', "not a measurement"),
         (
             json.dumps({"format": 1, "measurements": [ONE.to_dict() | {"ms": "2"}]}),
@@ -94,6 +109,7 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
             (json.dumps({"format": 1, "measurements": [ONE.to_dict() | wrong]}), "not a (measurement|file)")
             for wrong in (
                 {"ms": math.nan},
+                {"ms": 10**400},
                 {"high_ms": math.inf},
                 {"low_ms": -1.0},
                 {"ms": 0.5},

@@ -343,6 +343,7 @@ def test_a_table_that_has_changed_since_verifies_nothing(run: Path) -> None:
         ("{", "not valid JSON"),
         ('{"schema": 9}', "newer hwnas: upgrade"),
         ('{"schema": 1}', "not a verification of a run"),
+        ('{"schema": 2}', "not a verification of a run.*checksum"),
     ],
 )
 def test_a_damaged_verification_says_what_is_wrong(run: Path, content: str, told: str) -> None:

@@ -170,7 +170,9 @@ class FileMetadata:
                 predicted=tuple(data["predicted"]),
                 hwnas_version=data["hwnas_version"],
             )
-        except (ValueError, KeyError, TypeError, AttributeError, ArchError, FileFormatError) as error:
+        except (
+            ValueError, KeyError, TypeError, AttributeError, OverflowError, ArchError, FileFormatError
+        ) as error:
             raise FileFormatError(
                 f"{source}: its hwnas metadata cannot be read: {type(error).__name__}: {error}. "
                 "Export the model again, or use a newer hwnas"
@@ -328,7 +330,7 @@ def _from_onnx_by_runtime(path: Path) -> str | None:
 def _from_openvino(path: Path) -> str | None:
     try:
         root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the others: its encoding
         raise FileFormatError(f"{path}: not an OpenVINO model: {error}") from None
     found = root.find(f"./rt_info/{FILE_KEY}")
     return None if found is None else found.get("value")
@@ -347,7 +349,11 @@ def _from_beside(path: Path) -> str | None:
 def _from_program(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith(f"/{_EXTRA_FILE}")]
-            return archive.read(names[0]).decode() if names else None
-    except zipfile.BadZipFile:
-        raise FileFormatError(f"{path}: not a torch.export archive") from None
+            found = [file for file in archive.infolist() if file.filename.endswith(f"/{_EXTRA_FILE}")]
+            if found and found[0].file_size > json_io.MAX_BYTES:
+                raise ValueError(f"{found[0].filename} has {found[0].file_size} bytes")
+            return archive.read(found[0]).decode() if found else None
+    except OSError:
+        raise
+    except Exception as error:  # zipfile and the decompressors raise whatever they come upon
+        raise FileFormatError(f"{path}: not a torch.export archive: {error}") from None

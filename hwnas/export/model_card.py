@@ -147,7 +147,7 @@ def read_card(path: Path) -> dict[str, Any]:
         document = json_io.read(path)
         known = document["kind"] == "model card" and document["schema"] == SCHEMA
         _markdown(document)  # has all that a card has
-    except (FileFormatError, ValueError, KeyError, TypeError, AttributeError):
+    except (FileFormatError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         known = False
     if not known:
         raise FileFormatError(

@@ -28,6 +28,7 @@ from typing import Any
 import hwnas
 from hwnas.errors import FileFormatError, HwnasError, UsageError
 from hwnas.estimate import Estimate
+from hwnas.io import json as json_io
 from hwnas.io import lock
 from hwnas.io import yaml as yaml_io
 from hwnas.io.atomic import write_atomically
@@ -67,9 +68,9 @@ __all__ = [
     "resume_command",
 ]
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 # 1: one device; 2: `question` may have others, limits and objectives; 3: `config` with targets instead of
-# `question`, `trials` may be null, `given`, `source`.
+# `question`, `trials` may be null, `given`, `source`; 4: has a checksum.
 
 KEYS = {"config": dict, "versions": dict, "started": str, "work": dict, "given": int}
 """What run.yaml holds besides, and of which type."""
@@ -203,7 +204,8 @@ def create_run(
                     f"{path}: holds {', '.join(left)} of a run whose {RUN} is gone, which a new run must not "
                     f"mix with. Restore {RUN}, remove these files, or name another folder"
                 )
-            write_atomically(path / RUN, yaml_io.dump(data))
+            data = yaml_io.parse(yaml_io.dump(data), source=RUN)  # as it will be read
+            write_atomically(path / RUN, yaml_io.dump({**data, "checksum": json_io.checksum(data)}))
             with candidate_log(path) as log:
                 log.extend(trial.to_dict() for trial in given)
     except UsageError:
@@ -425,6 +427,13 @@ def _read_header(path: Path) -> dict[str, Any]:
         raise FileFormatError(f"{path / RUN}: schema must be from 1 to {FORMAT_VERSION}, got {schema!r}")
     if schema > FORMAT_VERSION:
         raise FileFormatError(f"{path / RUN}: schema {schema} is of a newer hwnas: upgrade hwnas to read it")
+    try:
+        json_io.require_checksum(header, has_one=schema >= 4)
+    except json_io.JsonError as error:
+        raise FileFormatError(
+            f"{path / RUN}: {error}, so that its candidates may belong to another config. Restore it, or "
+            "start a new run in another folder"
+        ) from None
     header.setdefault("work", {})  # runs before workers have none
     header.setdefault("given", 0)
     if schema < 3:

@@ -8,7 +8,6 @@ run has no further candidates.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from hwnas.search.trial import estimate_from, estimate_values
 __all__ = ["VERIFICATION", "Corrected", "MeasuredCandidate", "Stage", "Verification", "read_verification"]
 
 VERIFICATION = "verification.json"
-SCHEMA = 1  # 1: the first one; `stages` were added to it, and may be missing
+SCHEMA = 2  # 1: the first one; 2: has a checksum; `stages` were added to it, and may be missing
 MOST_MS = 1e9
 """A network that takes longer than 11 days was not measured."""
 MOST_CPU_SHARE = 4096.0
@@ -147,7 +146,7 @@ class Verification:
 
     def write(self, folder: Path) -> None:
         """Writes `verification.json`, whole or not at all; raises HwnasError when it cannot."""
-        write_atomically(folder / VERIFICATION, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+        write_atomically(folder / VERIFICATION, json_io.sealed(self.to_dict()))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -185,9 +184,10 @@ class Verification:
         schema = data.get("schema") if isinstance(data, dict) else None
         if type(schema) is int and schema > SCHEMA:
             raise FileFormatError(f"{source}: schema {schema} is of a newer hwnas: upgrade hwnas to read it")
-        if schema != SCHEMA:
+        if type(schema) is not int or schema < 1:
             raise FileFormatError(f"{source}: must say a schema from 1 to {SCHEMA}, got {schema!r}")
         try:
+            json_io.require_checksum(data, has_one=schema > 1)
             return cls(
                 most=int(data["most"]),
                 candidates=int(data["candidates"]),
@@ -228,7 +228,13 @@ def read_verification(folder: Path) -> Verification | None:
 
 
 def _corrected(data: Any) -> Corrected | None:
-    return None if data is None else Corrected(**data)
+    if data is None:
+        return None
+    found = Corrected(**data)
+    numbers = (found.mape_before_percent, found.mape_after_percent, found.factor, *found.factors.values())
+    if not all(0 <= float(number) < MOST_MS for number in numbers) or not isinstance(found.method, str):
+        raise ValueError(f"not a correction: {data!r}"[:200])
+    return found
 
 
 def _measured(data: Any) -> MeasuredCandidate:

@@ -6,7 +6,6 @@ lie. The loss, because it orders networks better than the share of images that i
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -28,7 +27,7 @@ __all__ = [
     "comparable",
 ]
 
-FORMAT = 2  # 1: of the accuracy with shared weights; 2: of the loss
+FORMAT = 3  # 1: of the accuracy with shared weights; 2: of the loss; 3: has a checksum
 LEAST = 4
 """Fewest trainings for a line and its spread."""
 
@@ -85,7 +84,7 @@ class Calibration:
         """Writes a file beside the supernet, which every estimate after so many `updates` of a network alone
         goes by from then on."""
         path = _file(folder, updates)
-        write_whole(path, json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n")
+        write_whole(path, json_io.sealed({"format": FORMAT, **asdict(self)}))
         return path
 
     @classmethod
@@ -99,8 +98,11 @@ class Calibration:
             return None
         try:
             data = json_io.read(path)
-            if data.pop("format") != FORMAT:
+            version = data.pop("format")
+            if version not in (FORMAT - 1, FORMAT):
                 raise ValueError("of another version of hwnas")
+            json_io.require_checksum({"format": version, **data}, has_one=version == FORMAT)
+            data.pop("checksum", None)
             found = cls(**data)
             if not all(math.isfinite(float(value)) for value in asdict(found).values()):
                 raise ValueError("numbers must be finite")

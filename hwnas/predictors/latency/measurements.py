@@ -6,7 +6,6 @@ FOLDER/measurements.json holds one for each network and configuration, the newes
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from hwnas.io.lock import Busy, beside, locked
 __all__ = ["FILE", "GRAPH", "REFERENCE", "Measurement", "record", "recorded"]
 
 FILE = "measurements.json"
-FORMAT = 2  # 1: without `graph`; 2: with it
+FORMAT = 2  # 1: the first one; 2: has `graph` and a checksum
 GRAPH, REFERENCE = "deployment 1", "reference"
 """Names of the graphs that networks are timed in: the one that `hwnas export` writes today (see FORMS in
 `hwnas/export/deployment_graph.py`, which says when its number grows), and the published networks' own, which
@@ -90,8 +89,8 @@ class Measurement:
         times = found.low_ms, found.ms, found.high_ms
         if not (0 < times[0] <= times[1] <= times[2] < MOST_MS and found.threads > 0 and found.batch > 0):
             raise FileFormatError(
-                f"{source}: not a measurement: times must be positive and ordered, got {times[0]:g}, "
-                f"{times[1]:g}, {times[2]:g} ms with {found.threads} threads and batch {found.batch}"
+                f"{source}: not a measurement: times must be positive and ordered, got {times} ms "
+                f"with {found.threads} threads and batch {found.batch}"
             )
         return found
 
@@ -110,7 +109,7 @@ def record(folder: Path, measurements: Sequence[Measurement]) -> Path:
                 kept.pop(own.key, None)  # so that the newest is last
                 kept[own.key] = own
             document = {"format": FORMAT, "measurements": [own.to_dict() for own in kept.values()]}
-            write_whole(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+            write_whole(path, json_io.sealed(document))
     except Busy:
         raise UsageError(
             f"{path}: another process holds it for {LOCK_WAIT_S:g} s: end that process"
@@ -136,9 +135,13 @@ def _read(path: Path) -> tuple[Measurement, ...]:
             return ()
         document = json_io.read(path)
         version, rows = document["format"], list(document["measurements"])
+        if type(version) is not int or version < 1:
+            raise ValueError(version)
+        if version <= FORMAT:
+            json_io.require_checksum(document, has_one=version > 1)
     except (OSError, FileFormatError, ValueError, KeyError, TypeError):
         raise FileFormatError(f"{path}: not a file of measurements: move it away and measure again") from None
-    if version not in (1, FORMAT):
+    if version > FORMAT:
         raise FileFormatError(f"{path}: this hwnas reads formats 1 to {FORMAT}, got {version}: upgrade hwnas")
     return tuple(
         Measurement.from_dict(row, source=f"{path}: {number}") for number, row in enumerate(rows, start=1)

@@ -13,8 +13,6 @@ History of the schema
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +24,7 @@ from hwnas.errors import FileFormatError, UsageError, did_you_mean
 from hwnas.io import yaml as yaml_io
 from hwnas.io.atomic import write_whole
 from hwnas.io.files import read_bytes
+from hwnas.io.json import checksum
 from hwnas.predictors.latency.calibration import Calibration
 from hwnas.predictors.latency.caveats import caveats
 from hwnas.predictors.latency.features import COEFFICIENT_NAMES, FEATURE_NAMES
@@ -166,12 +165,6 @@ def _document_text(path: Path) -> str:
         raise FileFormatError(f"{path}: must be UTF-8 text") from None
 
 
-def _checksum(document: Mapping[str, Any]) -> str:
-    content = {key: value for key, value in document.items() if key != "checksum"}
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
-    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
-
-
 def _oldest_schema(table: TableContent) -> int:
     """The first schema that has all that is in the table: the content of older tables keeps its digest."""
     if table.coefficients is not None and table.coefficients.names == COEFFICIENT_NAMES:
@@ -242,7 +235,7 @@ def _to_document(table: TableContent) -> dict[str, Any]:
             key: [_rounded(value) for value in (row.ms, row.low_ms, row.high_ms)]
             for key, row in filled.items()
         }
-    document["checksum"] = _checksum(document)
+    document["checksum"] = checksum(document)
     return document
 
 
@@ -324,7 +317,7 @@ class _Reader:
         )
 
     def checksum(self, document: dict[str, Any]) -> None:
-        given, computed = document.get("checksum"), _checksum(document)
+        given, computed = document.get("checksum"), checksum(document)
         if given != computed:
             raise self.fail(
                 f"checksum: the content does not match it (file {str(given)[:19]}..., content "
