@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwnas import gallery
 from hwnas.errors import FileFormatError, HwnasError, MissingPackageError, UsageError, did_you_mean
 from hwnas.io import yaml as yaml_io
 from hwnas.paths import is_text
@@ -51,8 +52,8 @@ def _nobody(sentence: str) -> None:
 def resolve_arch(text: str) -> tuple[str, ArchSpec]:
     """The architecture that a command's ARCH names, and a short name for it.
 
-    `text` is a preset's name, an architecture file (YAML), `RUN#2` for the second network of a
-    run's front (1 is the best), `RUN#ID` with an id or its beginning, or a checkpoint.
+    `text` is a preset's name, `gallery:NAME`, an architecture file (YAML), `RUN#2` for the second network
+    of a run's front (1 is the best), `RUN#ID` with an id or its beginning, or a checkpoint.
 
     Raises UsageError when nothing goes by that name; ArchError and FileFormatError when the file
     that it names is wrong.
@@ -60,6 +61,9 @@ def resolve_arch(text: str) -> tuple[str, ArchSpec]:
     known = preset_names()
     if text in known:
         return text, preset(text)
+    if text.startswith(gallery.PREFIX):
+        found = gallery.entry(text)
+        return found.name, found.arch
     run, mark, which = text.rpartition("#")
     if mark and not Path(text).exists():
         return _arch_of_run(Path(run), which)
@@ -130,6 +134,8 @@ def resolve_promised(text: str) -> tuple[str, ArchSpec, Promise | None]:
         checkpoint = load(path)
         return checkpoint.name or path.stem, checkpoint.arch, checkpoint.promise
     name, arch = resolve_arch(text)
+    if text.startswith(gallery.PREFIX):
+        return name, arch, gallery.entry(text).promise
     run, mark, _ = text.rpartition("#")
     if not mark or path.exists():
         return name, arch, None

@@ -1,0 +1,87 @@
+"""Makes the gallery again: searches every device at hand and writes NAME.yaml and gallery.json here.
+
+    .venv/bin/python docs/gallery/make.py              # all devices, as many processes as there are cores
+    .venv/bin/python docs/gallery/make.py rpi4 cpu-x86 # these; the others stay as they are
+
+Run it after a table in `latency_tables` has changed. Each device is searched once within its largest
+budget, seed 0; a smaller budget gets the most accurate network of that front within it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from itertools import chain
+from pathlib import Path
+
+import hwnas
+from hwnas.gallery import INDEX, Entry, entries
+from hwnas.predictors.latency.locate import find_table
+
+HERE = Path(__file__).parent
+TABLES = HERE.parents[1] / "latency_tables"
+MOST = 4
+"""Budgets for one device."""
+
+
+def budgets_ms(table: hwnas.LatencyTable) -> list[float]:
+    """1, 2 or 5 times a power of ten, between the fastest and the slowest published network of the space."""
+    latencies = [table.predict(hwnas.preset(name)).value for name in hwnas.preset_names()]
+    series = [mantissa * 10.0**power for power in range(-3, 5) for mantissa in (1, 2, 5)]
+    return [ms for ms in series if min(latencies) <= ms <= max(latencies)][-MOST:]
+
+
+def networks_of(device: str) -> list[tuple[Entry, str]]:
+    """The networks for one device, and the texts of their files."""
+    table = hwnas.LatencyTable.load(device)
+    budgets = budgets_ms(table)
+    front = hwnas.search(targets={device: budgets[-1]}, seed=0).front
+    made = []
+    for budget in budgets:
+        found = next((one for one in front if one.latency.value <= budget), None)
+        if found is None:
+            continue
+        one = Entry(
+            device=device,
+            budget_ms=budget,
+            id=found.id,
+            latency=found.latency,
+            provenance=table.provenance,
+            table_digest=table.digest,
+            accuracy=found.accuracy,
+            images_per_s=table.profile.images_per_s(found.latency.value),
+            params=found.params,
+            macs=found.macs,
+            attentions=found.attentions,
+        )
+        about = f"# Found within {budget:g} ms on {device}: 'hwnas gallery' has its latency and accuracy.\n"
+        made.append((one, about + found.arch.to_yaml()))
+    return made
+
+
+def main() -> None:
+    shipped = sorted(file.stem for file in TABLES.glob("*.yaml"))
+    for name in shipped:
+        if find_table(name).resolve().parent != TABLES:
+            sys.exit(f"another table '{name}' hides the one that ships: {find_table(name)}")
+    devices = sys.argv[1:] or shipped
+    started = time.perf_counter()
+    with ProcessPoolExecutor() as pool:
+        made = list(chain.from_iterable(pool.map(networks_of, devices)))
+    some = bool(sys.argv[1:]) and (HERE / INDEX).exists()
+    kept = [one for one in entries() if one.device not in devices] if some else []
+    for file in HERE.glob("*.yaml"):
+        if file.stem not in {one.name for one in kept}:
+            file.unlink()
+    for one, text in made:
+        (HERE / f"{one.name}.yaml").write_text(text, encoding="utf-8")
+    rows = sorted([*kept, *(one for one, _ in made)], key=lambda one: (one.device, one.budget_ms))
+    lines = ",\n".join(json.dumps(one.to_dict()) for one in rows)
+    (HERE / INDEX).write_text(f'{{"schema": 1, "networks": [\n{lines}\n]}}\n', encoding="utf-8")
+    print(f"{len(rows)} networks for {len(devices)} devices in {time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
