@@ -41,9 +41,11 @@ def size_mb(folder: Path) -> float:
 
 
 def downloaded_mb(said: str) -> float:
-    """The sum of what pip says that it downloaded."""
-    found = re.findall(r"Downloading \S+ \(([\d.]+) (kB|MB|GB)\)", said)
-    return sum(float(number) * UNITS[unit] for number, unit in found)
+    """The sum of what pip says that it fetched, from an index or from a folder of wheels."""
+    fetched = re.findall(r"Downloading \S+ \(([\d.]+) (kB|MB|GB)\)", said)
+    files = [Path(name) for name in re.findall(r"Processing (\S+\.whl)", said)]
+    own = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
+    return sum(float(number) * UNITS[unit] for number, unit in fetched) + own
 
 
 def measured(name: str) -> dict[str, float]:

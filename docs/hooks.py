@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,12 @@ def type_of(field: Any) -> str:
     return text
 
 
+def plain_table(html: str) -> str:
+    """A data frame as a table without classes and styles, which the theme styles and makes scroll."""
+    html = re.sub(r"<style.*?</style>", "", html, flags=re.DOTALL)
+    return re.sub(r"\s*\n\s*", "", re.sub(r' (border|class|style)="[^"]*"', "", html))
+
+
 def notebook_pages(notebook: Path) -> dict[str, str | bytes]:
     """The page of a notebook, and its pictures."""
     name = notebook.stem
@@ -161,7 +168,7 @@ def notebook_pages(notebook: Path) -> dict[str, str | bytes]:
                 found[f"notebooks/{picture}"] = base64.b64decode("".join(data["image/png"]))
                 parts.append(f"![Output of the cell]({picture})")
             elif "text/html" in data:
-                parts.append(f'<div class="md-typeset__scrollwrap">{"".join(data["text/html"])}</div>')
+                parts.append(plain_table("".join(data["text/html"])))
             else:
                 said = "".join(output.get("text", data.get("text/plain", [])))
                 parts.append(f"```text\n{said.rstrip()}\n```")

@@ -20,9 +20,11 @@ from search_fakes import table as toy_table
 from hwnas import schemas
 from hwnas.cli.app import VERBS, _command
 from hwnas.errors import UsageError
+from hwnas.plugins import PACKAGE
 from hwnas.search import search
 
 Hwnas = Callable[..., Any]
+DEFAULT_SPACE = PACKAGE / "space" / "spaces" / "default.yaml"
 
 
 def commands_with_json() -> Iterator[tuple[str, ...]]:
@@ -81,6 +83,7 @@ def test_without_json_an_error_leaves_stdout_empty(hwnas: Hwnas) -> None:
         "gallery",
         "space describe",
         "space describe --device rpi4",
+        f"space check {DEFAULT_SPACE}",
         "table check rpi4",
         "table check cpu-x86",
         "table show rpi4",

@@ -38,7 +38,7 @@ def run(file: Path, folder: Path, **environment: str) -> nbformat.NotebookNode:
 
 
 def stored(notebook: nbformat.NotebookNode) -> str:
-    """The notebook's text without what differs from run to run though nothing changed: times, versions."""
+    """The notebook's text, without the times of its cells and the version of Python."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
     notebook.metadata.pop("language_info", None)

@@ -111,8 +111,8 @@ def _entry(candidate: Candidate) -> dict[str, Any]:
     return {
         "also": {},
         **trial,
-        **estimate_fields("measured", candidate.measured, "ms"),
-        **estimate_fields("corrected", candidate.corrected, "ms"),
+        **estimate_fields("measured{}_ms", candidate.measured),
+        **estimate_fields("corrected{}_ms", candidate.corrected),
         "attentions": list(candidate.attentions),
         "arch": candidate.arch.to_dict(),
     }

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from hwnas.errors import FileFormatError
@@ -49,13 +48,16 @@ class Trial:
         data: dict[str, Any] = {
             "id": self.id,
             "vector": list(self.vector),
-            **estimate_fields("latency", self.latency, "ms"),
-            **estimate_fields("accuracy", self.accuracy, self.accuracy.unit),
+            **estimate_fields("latency{}_ms", self.latency),
+            **estimate_fields("accuracy{}", self.accuracy),
             "params": self.params,
             "macs": self.macs,
         }
         if self.also:
-            data["also"] = {name: dataclasses.asdict(estimate) for name, estimate in self.also.items()}
+            data["also"] = {
+                name: {"value": one.value, "std": one.std, "low": one.low, "high": one.high, "unit": one.unit}
+                for name, one in self.also.items()
+            }
         if self.notes:
             data["notes"] = self.notes
         return data
@@ -67,8 +69,8 @@ class Trial:
             return cls(
                 id=str(data["id"]),
                 vector=tuple(int(value) for value in data["vector"]),
-                latency=estimate_from(data, "latency", "ms"),
-                accuracy=estimate_from(data, "accuracy", accuracy_unit),
+                latency=estimate_from(data, "latency{}_ms", "ms"),
+                accuracy=estimate_from(data, "accuracy{}", accuracy_unit),
                 params=int(data["params"]),
                 macs=int(data["macs"]),
                 notes=dict(data.get("notes", {})),
@@ -129,30 +131,31 @@ class Candidate:
         return tuple(dict.fromkeys(block.type for block in blocks if block is not None))
 
 
-def estimate_fields(name: str, estimate: Estimate | None, unit: str) -> dict[str, float | None]:
-    """An estimate as plain data: `latency_ms`, `latency_std_ms`, `latency_low_ms`, `latency_high_ms`.
+def estimate_fields(form: str, estimate: Estimate | None) -> dict[str, float | None]:
+    """An estimate as plain data; "latency{}_ms" gives `latency_ms`, `latency_std_ms`, `latency_low_ms` and
+    `latency_high_ms`. All are None without an estimate.
 
-    This is its form in every file of a run and in `search --json`. Names have the unit for milliseconds
-    only. Without an estimate every field is None.
+    This is its form in every file of a run and in `search --json`.
     """
-    fields = _names(name, unit)
+    fields = _fields(form)
     if estimate is None:
         return dict.fromkeys(fields)
     return dict(zip(fields, (estimate.value, estimate.std, estimate.low, estimate.high), strict=True))
 
 
-def estimate_from(data: Any, name: str, unit: str) -> Estimate:
+def estimate_from(data: Any, form: str, unit: str) -> Estimate:
     """The estimate that `estimate_fields` wrote; raises KeyError, TypeError or ValueError without one.
 
     Files of before hold the four numbers as one list, under the first field's name.
     """
-    fields = _names(name, unit)
+    fields = _fields(form)
     first = data[fields[0]]
     return _estimate(first if isinstance(first, list) else [data[field] for field in fields], unit)
 
 
-def _names(name: str, unit: str) -> list[str]:
-    return [f"{name}{part}{'_ms' if unit == 'ms' else ''}" for part in ("", "_std", "_low", "_high")]
+@lru_cache
+def _fields(form: str) -> list[str]:
+    return [form.format(part) for part in ("", "_std", "_low", "_high")]
 
 
 def _also_from(data: Any) -> Estimate:

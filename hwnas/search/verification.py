@@ -155,8 +155,8 @@ class Verification:
                     "rounds_ms": list(one.rounds_ms),
                     "p95_ms": one.p95_ms,
                     "cpu_share": one.cpu_share,
-                    **estimate_fields("predicted", one.predicted, "ms"),
-                    **estimate_fields("corrected", self.corrected.get(one.id), "ms"),
+                    **estimate_fields("predicted{}_ms", one.predicted),
+                    **estimate_fields("corrected{}_ms", self.corrected.get(one.id)),
                 }
                 for one in self.measured
             ],
@@ -182,7 +182,7 @@ class Verification:
                 measured=tuple(map(_measured, data["measured"])),
                 correction=None if data["correction"] is None else Corrected(**data["correction"]),
                 corrected={
-                    str(one["id"]): estimate_from(one, "corrected", "ms")
+                    str(one["id"]): estimate_from(one, "corrected{}_ms", "ms")
                     for one in data["measured"]
                     if one["corrected_ms"] is not None
                 },
@@ -212,7 +212,7 @@ def _measured(data: Any) -> MeasuredCandidate:
         raise ValueError(f"rounds_ms must be positive times, got {rounds_ms!r}")
     if not 0 < float(data["p95_ms"]) < MOST_MS or not 0 <= float(data["cpu_share"]) <= MOST_CPU_SHARE:
         raise ValueError(f"p95_ms {data['p95_ms']!r} or cpu_share {data['cpu_share']!r} is out of range")
-    predicted = estimate_from(data, "predicted", "ms")
+    predicted = estimate_from(data, "predicted{}_ms", "ms")
     if int(data["round"]) < 1 or not 0 < predicted.value < MOST_MS:
         raise ValueError(f"round {data['round']!r} or predicted_ms {data['predicted_ms']!r} is out of range")
     return MeasuredCandidate(
