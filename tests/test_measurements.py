@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from schema_checks import check_file
 import torch
 from nn_archs import SHVIT_LIKE
+from schema_checks import check_file
 from train_samples import ARCH, COLOURS, RECIPE
 
 from hwnas import plugins
