@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwnas import gallery
 from hwnas.errors import FileFormatError, HwnasError, MissingPackageError, UsageError, did_you_mean
 from hwnas.io import yaml as yaml_io
 from hwnas.paths import is_text
@@ -81,8 +82,8 @@ def _of_run(text: str) -> tuple[SearchResult, Candidate] | None:
 def resolve_arch(text: str) -> tuple[str, ArchSpec]:
     """The architecture that a command's ARCH names, and a short name for it.
 
-    `text` is a preset's name, an architecture file (YAML), `RUN#2` for the second network of a
-    run's front (1 is the best), `RUN#ID` with an id or its beginning, or a checkpoint.
+    `text` is a preset's name, `gallery:NAME`, an architecture file (YAML), `RUN#2` for the second network
+    of a run's front (1 is the best), `RUN#ID` with an id or its beginning, or a checkpoint.
 
     Raises UsageError when nothing goes by that name; ArchError and FileFormatError when the file
     that it names is wrong.
@@ -90,6 +91,9 @@ def resolve_arch(text: str) -> tuple[str, ArchSpec]:
     known = preset_names()
     if text in known:
         return text, preset(text)
+    if text.startswith(gallery.PREFIX):
+        listed = gallery.entry(text)
+        return listed.name, listed.arch
     if (found := _of_run(text)) is not None:
         return _name_in_run(text), found[1].arch
     path = Path(text)
@@ -153,6 +157,9 @@ def resolve_promised(text: str) -> tuple[str, ArchSpec, Promise | None]:
         return checkpoint.name or path.stem, checkpoint.arch, checkpoint.promise
     if (found := _of_run(text)) is not None:
         return _name_in_run(text), found[1].arch, promise_of_run(*found)
+    if text.startswith(gallery.PREFIX):
+        listed = gallery.entry(text)
+        return listed.name, listed.arch, listed.promise
     return *resolve_arch(text), None
 
 

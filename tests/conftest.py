@@ -8,11 +8,15 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import filelock
 import hypothesis
 import pytest
+import schema_checks
 
+from hwnas import schemas
+from hwnas.cli import common
 from hwnas.cli.app import main
 
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, max_examples=50)
@@ -26,6 +30,12 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it to the width of its terminal
+
+
+@pytest.fixture(autouse=True)
+def _documents_are_what_their_schemas_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a test makes a verb print with --json in this process."""
+    monkeypatch.setattr(common, "json", schema_checks.CheckedJson)
 
 
 @pytest.fixture(autouse=True)
@@ -104,3 +114,25 @@ def hwnas(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
         return Answer(code, said.out, said.err)
 
     return run
+
+
+# --- no schema without a real document of it ---------------------------------------------------
+
+
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """On the controller: what a worker has validated."""
+    schema_checks.SEEN.update(getattr(node, "workeroutput", {}).get("schemas", ()))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails a run of the whole suite in which no verb printed a document of some schema."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["schemas"] = sorted(schema_checks.SEEN)
+        return
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword
+    unseen = sorted({*schemas.names()} - schema_checks.SEEN)
+    if whole and session.exitstatus == pytest.ExitCode.OK and not config.option.collectonly and unseen:
+        config.get_terminal_writer().line(f"\nno test validated a real document of: {', '.join(unseen)}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

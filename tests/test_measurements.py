@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from nn_archs import SHVIT_LIKE
+from schema_checks import check_file
 from train_samples import ARCH, COLOURS, RECIPE
 
 from hwnas import plugins
@@ -74,6 +75,7 @@ def test_the_newest_of_a_configuration_is_kept(tmp_path: Path) -> None:
     record(tmp_path, [ONE, two_threads])
     record(tmp_path, [newer])
     assert recorded(tmp_path, "abc") == (two_threads, newer)
+    check_file(tmp_path / FILE)
 
 
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:

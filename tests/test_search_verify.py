@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from schema_checks import check_file
 from search_fakes import by_size, small_space
 
 from hwnas.errors import FileFormatError, InfeasibleError, UsageError
@@ -278,6 +279,19 @@ def test_a_run_read_back_has_the_verified_front_and_its_numbers(run: Path, tmp_p
     front = result.front[0]
     assert front.corrected is not None
     assert corrected.predict(front.arch).value == pytest.approx(front.corrected.value, rel=1e-4)
+    for name in ("candidates.jsonl", "front.json", VERIFICATION):
+        check_file(run / name)
+
+
+def test_a_verification_of_before_is_read(run: Path) -> None:
+    """Its estimates are lists: value, standard deviation, low, high."""
+    result = verified(run, Board(times=1.05, luck=0.03))
+    data = json.loads((run / VERIFICATION).read_text())
+    for one in data["measured"]:
+        for name in ("predicted", "corrected"):
+            one[f"{name}_ms"] = [one.pop(f"{name}{part}_ms") for part in ("", "_std", "_low", "_high")]
+    (run / VERIFICATION).write_text(json.dumps({**data, "schema": 1}))
+    assert load_run(run) == result
 
 
 def test_the_report_shows_measured_beside_predicted_and_how_it_went(run: Path) -> None:

@@ -131,6 +131,16 @@ class Run:
         """The Pareto front, best accuracy first."""
         return Front(tuple(self.result.front))
 
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each network that the search recorded, in the order of evaluation. Needs pandas.
+
+        Columns as `Front.to_frame`; measured_ms is of networks that a verification measured.
+        """
+        known = self.result.verification
+        measured = {} if known is None else known.latencies
+        rows = (Candidate(one, self.space, measured.get(one.id)) for one in self.result.trials)
+        return as_frame([_row(candidate) for candidate in rows])
+
     @property
     def path(self) -> Path | None:
         """The run directory; None for a run in memory."""

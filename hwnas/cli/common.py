@@ -9,11 +9,12 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from hwnas.cli.narrow import fit
+from hwnas.errors import HwnasError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,6 +26,7 @@ __all__ = [
     "JsonOption",
     "OverBudgetOption",
     "emit_json",
+    "end_with",
     "say",
     "stderr",
     "stdout",
@@ -34,8 +36,8 @@ ArchArgument = Annotated[
     str,
     typer.Argument(
         metavar="ARCH",
-        help="Preset, architecture file (YAML), RUN#2 (second network of a run's front), RUN#ID, or "
-        "checkpoint.",
+        help="Preset, gallery:NAME, architecture file (YAML), RUN#2 (second network of a run's front), "
+        "RUN#ID, or checkpoint.",
     ),
 ]
 DeviceOption = Annotated[
@@ -93,6 +95,12 @@ def emit_json(document: Mapping[str, Any]) -> None:
     """
     is_utf8 = str(getattr(sys.stdout, "encoding", None)).lower().replace("_", "-") in ("utf-8", "utf8")
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=not is_utf8, allow_nan=False) + "\n")
+
+
+def end_with(error: HwnasError) -> NoReturn:
+    """Ends a verb whose document is printed already: the error goes to stderr alone."""
+    sys.stderr.write(f"error: {error}\n")
+    raise typer.Exit(error.exit_code)
 
 
 def _console(*, stderr: bool) -> Console:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas import plugins
-from hwnas.cli.common import JsonOption, emit_json
+from hwnas.cli.common import JsonOption, emit_json, end_with
 from hwnas.errors import FileFormatError, UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def command(
             }
         )
     if not rows:
-        raise FileFormatError(f"none of the {len(photos)} photos can be read, '{photos[0]}' first")
+        end_with(FileFormatError(f"none of the {len(photos)} photos can be read, '{photos[0]}' first"))
 
 
 def _readable(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.common import HostOption, JsonOption, emit_json, say, stdout
+from hwnas.cli.common import HostOption, JsonOption, emit_json, end_with, say, stdout
 from hwnas.cli.table_building import check_writable
 from hwnas.errors import UnstableError, UsageError
 
@@ -86,13 +86,14 @@ def command(
     if outcome.verdict == recheck.REFUSED:
         from hwnas.predictors.latency.runtime_versions import pin_command
 
-        raise UnstableError(
+        refusal = UnstableError(
             f"the table '{table.name}' does not hold for {profile.runtime} {profile.runtime_version}: "
             f"{outcome}; one "
             f"factor leaves {outcome.corrected_mape_percent:.1f} %. Build it again (hwnas table build --name "
             f"{table.name}), or run '{pin_command(table.profile)}'. On a busy machine, check again when "
             "it is quiet"
         )
+        end_with(refusal)
 
 
 def profile_there(table: LatencyTable, start: Any) -> DeviceProfile:

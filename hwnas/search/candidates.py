@@ -39,6 +39,7 @@ CANDIDATE_LOG = Kind(
     noun="a candidate of a search",
     fix="Delete that line to go on without it, or start a new run",
     old_keys=("id",),
+    version=2,  # 1: an estimate as one list of four numbers; 2: a field for each
 )
 TOLERANCE = 1e-6
 """How far a recorded prediction may be from the one that is made now, relative."""

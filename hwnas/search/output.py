@@ -6,12 +6,13 @@ import dataclasses
 from typing import Any
 
 from hwnas.search.run import SearchResult, resume_command
-from hwnas.search.trial import Candidate
+from hwnas.search.trial import Candidate, estimate_fields
 from hwnas.search.verification import Corrected, Stage, Verification
 
 __all__ = ["document", "stage_text", "verification_text"]
 
-FORMAT_VERSION = 2  # 1: `others` besides the first device; 2: `targets`
+FORMAT_VERSION = 3
+# 1: `others` besides the first device; 2: `targets`; 3: networks in the form of candidates.jsonl
 
 
 def document(result: SearchResult) -> dict[str, Any]:
@@ -132,25 +133,15 @@ def _verification(result: SearchResult) -> dict[str, Any]:
 
 
 def _entry(candidate: Candidate) -> dict[str, Any]:
-    measured = candidate.measured
+    """Its line in candidates.jsonl, what was measured of it, and its architecture."""
+    trial = candidate.trial.to_dict()
+    trial.pop("notes", None)
     return {
-        "id": candidate.id,
         "configuration": candidate.configuration or None,
-        "latency_ms": candidate.latency.value,
-        "latency_low_ms": candidate.latency.low,
-        "latency_high_ms": candidate.latency.high,
-        "measured_ms": None if measured is None else measured.value,
-        "measured_low_ms": None if measured is None else measured.low,
-        "measured_high_ms": None if measured is None else measured.high,
-        "corrected_ms": None if candidate.corrected is None else candidate.corrected.value,
-        "accuracy": candidate.accuracy.value,
-        "accuracy_std": candidate.accuracy.std,
-        "params": candidate.params,
-        "macs": candidate.macs,
-        "also": {
-            name: {"value": one.value, "low": one.low, "high": one.high, "unit": one.unit}
-            for name, one in candidate.also.items()
-        },
+        "also": {},
+        **trial,
+        **estimate_fields("measured{}_ms", candidate.measured),
+        **estimate_fields("corrected{}_ms", candidate.corrected),
         "attentions": list(candidate.attentions),
         "arch": candidate.arch.to_dict(),
     }

@@ -19,12 +19,12 @@ from hwnas.errors import FileFormatError
 from hwnas.estimate import Estimate
 from hwnas.io import json as json_io
 from hwnas.io.atomic import write_atomically
-from hwnas.search.trial import estimate_from, estimate_values
+from hwnas.search.trial import estimate_fields, estimate_from
 
 __all__ = ["VERIFICATION", "Corrected", "MeasuredCandidate", "Stage", "Verification", "read_verification"]
 
 VERIFICATION = "verification.json"
-SCHEMA = 2  # 1: the first one; 2: has a checksum; `stages` were added to it, and may be missing
+SCHEMA = 2  # 1: an estimate as one list of four numbers; 2: a field for each, and a checksum; `stages` may be missing
 MOST_MS = 1e9
 """A network that takes longer than 11 days was not measured."""
 MOST_CPU_SHARE = 4096.0
@@ -169,10 +169,8 @@ class Verification:
                     "rounds_ms": list(one.rounds_ms),
                     "p95_ms": one.p95_ms,
                     "cpu_share": one.cpu_share,
-                    "predicted_ms": estimate_values(one.predicted),
-                    "corrected_ms": (
-                        estimate_values(self.corrected[one.id]) if one.id in self.corrected else None
-                    ),
+                    **estimate_fields("predicted{}_ms", one.predicted),
+                    **estimate_fields("corrected{}_ms", self.corrected.get(one.id)),
                 }
                 for one in self.measured
             ],
@@ -199,7 +197,7 @@ class Verification:
                 measured=tuple(map(_measured, data["measured"])),
                 correction=_corrected(data["correction"]),
                 corrected={
-                    str(one["id"]): estimate_from(one["corrected_ms"], "ms")
+                    str(one["id"]): estimate_from(one, "corrected{}_ms", "ms")
                     for one in data["measured"]
                     if one["corrected_ms"] is not None
                 },
@@ -243,7 +241,8 @@ def _measured(data: Any) -> MeasuredCandidate:
         raise ValueError(f"rounds_ms must be positive times, got {rounds_ms!r}")
     if not 0 < float(data["p95_ms"]) < MOST_MS or not 0 <= float(data["cpu_share"]) <= MOST_CPU_SHARE:
         raise ValueError(f"p95_ms {data['p95_ms']!r} or cpu_share {data['cpu_share']!r} is out of range")
-    if int(data["round"]) < 1 or not 0 < float(data["predicted_ms"][0]) < MOST_MS:
+    predicted = estimate_from(data, "predicted{}_ms", "ms")
+    if int(data["round"]) < 1 or not 0 < predicted.value < MOST_MS:
         raise ValueError(f"round {data['round']!r} or predicted_ms {data['predicted_ms']!r} is out of range")
     return MeasuredCandidate(
         id=str(data["id"]),
@@ -251,5 +250,5 @@ def _measured(data: Any) -> MeasuredCandidate:
         rounds_ms=tuple(float(ms) for ms in rounds_ms),
         p95_ms=float(data["p95_ms"]),
         cpu_share=float(data["cpu_share"]),
-        predicted=estimate_from(data["predicted_ms"], "ms"),
+        predicted=predicted,
     )
