@@ -187,7 +187,7 @@ def test_gpus_err_by_6_percent_at_most_with_a_family_left_out_but_for_two() -> N
 
 
 def test_what_relu_moves_by_itself_is_counted_as_by_hand() -> None:
-    """uniform-t's first FFN: 128 channels of 14 x 14, 256 hidden ones; one ReLU behind the first convolution."""
+    """uniform-t's first FFN: 128 channels of 14 x 14, 256 hidden ones; one ReLU behind the first."""
     ffn = next(op for op in lower(preset("uniform-m")) if op.key == "ffn(c=128,side=14,hidden=256)")
     assert ffn.unfused_bytes() == 4 * 2 * 256 * 14 * 14
     table = shipped("rtx-4090")

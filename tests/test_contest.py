@@ -89,7 +89,9 @@ def test_a_damaged_record_is_named_and_a_newer_one_refused(tmp_path: Path) -> No
     (tmp_path / RECORD).write_text(whole.replace("open", "finished"))
     with pytest.raises(FileFormatError, match="not a record of trainings"):
         read_states(tmp_path)
-    (tmp_path / RECORD).write_text('{"schema": 1, "states": {"one": "open"}}')  # of before there were checksums
+    (tmp_path / RECORD).write_text(
+        '{"schema": 1, "states": {"one": "open"}}'
+    )  # of before there were checksums
     assert read_states(tmp_path) == {"one": "open"}
 
 

@@ -108,7 +108,14 @@ def test_a_mutant_differs_in_one_place_of_the_code_and_never_in_words_or_types()
     changes = [mutants.mutant(MODULE, number, kind) for number, kind in mutants.places(MODULE)]
     assert len({text for text, _ in changes}) == len(changes) == 11
     said = "\n".join(what for _, what in changes)
-    for change in ("a < b -> a <= b", "a + b -> a - b", "3 -> 4", "5 -> 6", "1 -> 2", "return a + b -> return None"):
+    for change in (
+        "a < b -> a <= b",
+        "a + b -> a - b",
+        "3 -> 4",
+        "5 -> 6",
+        "1 -> 2",
+        "return a + b -> return None",
+    ):
         assert change in said
     assert all('"""What it does."""' in text and "frozen=True" in text for text, _ in changes)
     assert sum("ValueError" not in text for text, _ in changes) == 1

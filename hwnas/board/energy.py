@@ -185,7 +185,7 @@ def meter_mj(
 def measured(
     run: Callable[[], object], *, seconds: float, clock: Callable[[], int] = time.perf_counter_ns
 ) -> dict[str, float | str]:
-    """`energy_mj` of one run and `energy_meter`, for the agent's answer; empty where the board reports none."""
+    """`energy_mj` of one run and `energy_meter` for an answer; empty where the board has no meter."""
     meter = find()
     if meter is None:
         return {}

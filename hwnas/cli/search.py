@@ -321,7 +321,9 @@ def _budgets_ms(budgets: list[str], throughputs: list[str], devices: list[str]) 
     from hwnas.search.configurations import split_device
 
     return [
-        LatencyTable.load(split_device(name)[0]).profile.run_ms(parse_throughput(text)) if is_rate(text) else parse_ms(text)
+        LatencyTable.load(split_device(name)[0]).profile.run_ms(parse_throughput(text))
+        if is_rate(text)
+        else parse_ms(text)
         for name, text in zip(devices, given, strict=True)
     ]
 

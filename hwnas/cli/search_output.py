@@ -74,8 +74,7 @@ def show(result: SearchResult) -> None:
     device = config.devices[0]
     if config.configurations and front:
         device = front[0].configuration
-        first = config.configuration(device)
-        lines.append(f"#1 runs in {first}.")
+        lines.append(f"#1 runs in {config.configuration(device)}.")
     lines += [
         f"Report: {path / 'report.html'}",
         "Next:",

@@ -171,7 +171,13 @@ class FileMetadata:
                 hwnas_version=data["hwnas_version"],
             )
         except (
-            ValueError, KeyError, TypeError, AttributeError, OverflowError, ArchError, FileFormatError
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            ArchError,
+            FileFormatError,
         ) as error:
             raise FileFormatError(
                 f"{source}: its hwnas metadata cannot be read: {type(error).__name__}: {error}. "

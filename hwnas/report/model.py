@@ -45,7 +45,7 @@ from hwnas.report.published import (
     lead_over,
     published_networks,
 )
-from hwnas.search.config import SearchConfig
+from hwnas.search.config import Configuration, SearchConfig, TableVersion
 from hwnas.search.output import verification_text
 from hwnas.search.run import SearchResult, resume_command
 from hwnas.space.ops import lower
@@ -722,7 +722,7 @@ def _missing(result: SearchResult, tables: Mapping[str, LatencyTable]) -> str:
 def provenance_facts(result: SearchResult, tables: Mapping[str, LatencyTable]) -> dict[str, str]:
     """Everything that the numbers of the report depend on."""
     config = result.config
-    used = config.configurations or config.tables
+    used: Sequence[Configuration | TableVersion] = config.configurations or config.tables
     facts = {
         f"latency table of {device}": f"{table.provenance}, digest {table.digest}"
         for device, table in zip(config.digests, used, strict=True)

@@ -94,9 +94,10 @@ def published_networks(
         return ()
     # Their published accuracy is in floating point: of several configurations, those without a penalty.
     usual = [one.device for one in config.configurations if not one.penalty] or list(config.digests)[:1]
+    energy = tables[next(iter(config.digests))].energy
     predicted = {
-        one.name: first.energy.predict_ops
-        if one.name == "energy" and first.energy is not None
+        one.name: energy.predict_ops
+        if one.name == "energy" and energy is not None
         else _predictor(one, tables)
         for one in found
         if (one.device and one.name != "latency") or one.name in ("memory", "energy")

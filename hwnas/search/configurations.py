@@ -94,7 +94,7 @@ class BoardTables:
 
     def predict_many(self, encoded: Ints, space: SearchSpace) -> Floats:
         """The same of many networks, shape (n,)."""
-        return np.min([one.predict_many(encoded, space) for one in self.tables], axis=0)
+        return np.asarray(np.min([one.predict_many(encoded, space) for one in self.tables], axis=0))
 
 
 class Fastest:
@@ -114,7 +114,7 @@ class Fastest:
         return np.asarray(np.take_along_axis(every, self.which(vectors)[None], axis=0)[0])
 
     def bound_value(self, vectors: Vectors) -> Floats:
-        return self.bounds(vectors).min(axis=0)
+        return np.asarray(self.bounds(vectors).min(axis=0))
 
     def bounds(self, vectors: Vectors) -> Floats:
         """What each configuration's latency counts against the budget, shape (configurations, n)."""
@@ -122,7 +122,7 @@ class Fastest:
 
     def which(self, vectors: Vectors) -> Ints:
         """The place of each network's fastest configuration, shape (n,)."""
-        return np.argmin(self.bounds(vectors), axis=0)
+        return np.asarray(np.argmin(self.bounds(vectors), axis=0))
 
     def estimate(self, vector: Vector) -> Estimate:
         return self.estimates([vector])[0]

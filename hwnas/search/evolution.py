@@ -186,7 +186,7 @@ class _Evolution:
         """Feasible networks with their values, in each configuration that is within the budget."""
         known = self._problem.known_objectives(vectors)
         values, stds = self._estimated(vectors)
-        points = np.round(np.column_stack([known, stds - values]), DECIMALS)
+        points = np.round(np.column_stack([known, stds - values]), DECIMALS).astype(float)
         networks = _Networks(vectors, points, values, stds)
         if not self._problem.configurations:
             return networks
@@ -289,7 +289,7 @@ class _Evolution:
     def _unrecorded(self, vectors: Ints, known: _Networks) -> Ints:
         """The vectors that are not among the known ones, each network once."""
         hashes, first = np.unique(vectors @ self._hash, return_index=True)
-        return vectors[np.sort(first[~np.isin(hashes, known.vectors @ self._hash)])]
+        return np.asarray(vectors[np.sort(first[~np.isin(hashes, known.vectors @ self._hash)])])
 
 
 def _front_and_more(points: Floats) -> Ints:

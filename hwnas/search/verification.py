@@ -24,7 +24,8 @@ from hwnas.search.trial import estimate_fields, estimate_from
 __all__ = ["VERIFICATION", "Corrected", "MeasuredCandidate", "Stage", "Verification", "read_verification"]
 
 VERIFICATION = "verification.json"
-SCHEMA = 2  # 1: an estimate as one list of four numbers; 2: a field for each, and a checksum; `stages` may be missing
+SCHEMA = 2
+# 1: an estimate as one list of four numbers; 2: a field for each, and a checksum. `stages` may be missing.
 MOST_MS = 1e9
 """A network that takes longer than 11 days was not measured."""
 MOST_CPU_SHARE = 4096.0

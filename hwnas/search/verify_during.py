@@ -202,6 +202,8 @@ def _begin(out: Path, count: int, networks: int, options: Mapping[str, Any]) -> 
     if not isinstance(device, str | LatencyTable):
         raise UsageError("--verify-during measures on one device: give one --device, or leave it out")
     table = table_of(device)
+    if not isinstance(table, LatencyTable):
+        raise UsageError("--verify-during measures in one configuration: give a --device with one table")
     if not table.heldout:
         raise UsageError(
             f"the table '{table.name}' does not know its error, so no network is unsure: leave "

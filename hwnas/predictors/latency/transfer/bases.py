@@ -79,7 +79,7 @@ def _agreeing(rows: Rows, at: Places, logs: Floats) -> Floats:
 
 
 def _apart(rows: Rows, at: Places, logs: Floats) -> Floats:
-    """As `_agreeing`, with one factor for each kind of row: int8 networks, where devices are known in float."""
+    """As `_agreeing`, with one factor for each kind of row: int8 ones where devices are known in float."""
     base = _agreeing(rows, at, logs)
     for kind in rows.kinds.T:
         gaps = logs - base[at]
