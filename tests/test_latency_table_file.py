@@ -114,7 +114,8 @@ def test_what_is_inferred_comes_back_and_takes_the_third_schema() -> None:
 def test_a_seventh_coefficient_comes_back_and_takes_the_fourth_schema() -> None:
     table = coefficients_table()
     assert table.coefficients is not None
-    more = dataclasses.replace(table, coefficients=Coefficients((*table.coefficients.values, 2e-9)))
+    seven = dataclasses.replace(table.coefficients, values=(*table.coefficients.values, 2e-9))
+    more = dataclasses.replace(table, coefficients=seven)
     text = table_text(more)
     assert "\nschema: 4\n" in text and "unfused_bytes: 2.0e-09" in text
     assert LatencyTable.parse(text, source="t") == more
