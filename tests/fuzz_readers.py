@@ -464,6 +464,7 @@ def _opened(*names: str) -> Callable[[Path], object]:
 
 def _answers(folder: Path) -> None:
     """What an agent sends: a greeting of its shell, hello, and a timing."""
+    from hwnas.board.agent import VERSION
     from hwnas.board.timing import Rules
     from hwnas.predictors.latency import DeviceProfile
 
@@ -473,7 +474,7 @@ def _answers(folder: Path) -> None:
     timing = link.measure(model, rules=Rules(), profile=DeviceProfile(board="B", runtime="fake"))
     stream = io.BytesIO()
     stream.write(b"Welcome to the board\n")
-    protocol.write_frame(stream, link.hello())
+    protocol.write_frame(stream, {"agent": VERSION, **link.hello()})
     protocol.write_frame(stream, timing)
     (folder / "answers").write_bytes(stream.getvalue())
 

@@ -91,6 +91,8 @@ def work(name: str, seed: int, first: int, last: int, stop_at: float, channel: C
     from fuzz_mutations import damaged
     from fuzz_readers import READERS
 
+    from hwnas.errors import HwnasError
+
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
     sys.setrecursionlimit(1000)
     reader = READERS[name]
@@ -111,7 +113,15 @@ def work(name: str, seed: int, first: int, last: int, stop_at: float, channel: C
             sealed = reader.change is not None and number % 2 == 1
             try:
                 content = reader.change(whole[file], rng) if sealed else damaged(whole[file], rng)  # type: ignore[misc]
-            except (ValueError, TypeError, OverflowError, AttributeError, KeyError, RuntimeError):
+            except (
+                ValueError,
+                LookupError,
+                TypeError,
+                ArithmeticError,
+                AttributeError,
+                RuntimeError,
+                HwnasError,
+            ):
                 channel.send((number, "no input", "", 0.0, 0))  # what was changed cannot be written
                 continue
             channel.send((number, "begun", "", 0.0, 0))
