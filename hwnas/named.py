@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hwnas import gallery
 from hwnas.errors import FileFormatError, HwnasError, MissingPackageError, UsageError, did_you_mean
 from hwnas.io import yaml as yaml_io
-from hwnas.paths import is_text
+from hwnas.paths import exists, is_text
 from hwnas.search import Candidate, SearchResult, load_run
 from hwnas.space import ArchSpec, preset, preset_names
 from hwnas.space.changes import renamed
@@ -55,7 +55,7 @@ def _of_run(text: str) -> tuple[SearchResult, Candidate] | None:
     A network that is on the front in several configurations is the more accurate one by its id.
     """
     run, mark, which = text.rpartition("#")
-    if not mark or text in preset_names() or Path(text).exists():
+    if not mark or text in preset_names() or exists(Path(text)):
         return None
     folder = Path(run)
     result = load_run(folder)
@@ -99,7 +99,7 @@ def resolve_arch(text: str) -> tuple[str, ArchSpec]:
     path = Path(text)
     if is_text(path):
         return path.stem, ArchSpec.from_dict(yaml_io.read(path), source=str(path))
-    if path.exists():
+    if exists(path):
         return _arch_of_checkpoint(path)
     if path.suffix.lower() in (".yaml", ".yml", ".json") or len(path.parts) > 1:
         raise UsageError(f"no file {text}: an architecture is a preset, a YAML file, RUN#2 or a checkpoint")

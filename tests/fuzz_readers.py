@@ -16,7 +16,7 @@ import random
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -52,8 +52,17 @@ class Reader:
     """What the folder means; the product's own way to read it."""
     checked: bool = False
     """Whether every change is refused, or changes nothing that is read."""
+    rows: Callable[[Any], Sequence[object]] | None = None
+    """The rows of what was read: a log without some of its lines is whole, as users may delete any."""
     change: Change | None = None
     """A change that only the reader's own checks can find: the file's checksum is right again."""
+
+    def agrees(self, found: Any, meaning: Any) -> bool:
+        """Whether that is what the whole files mean."""
+        if self.rows is None:
+            return bool(found == meaning)
+        some, every = list(self.rows(found)), list(self.rows(meaning))
+        return len(some) <= len(every) and all(row in every for row in some)
 
 
 # --- changes that keep a file's form ------------------------------------------------------------
@@ -455,6 +464,7 @@ def _opened(*names: str) -> Callable[[Path], object]:
 
 def _answers(folder: Path) -> None:
     """What an agent sends: a greeting of its shell, hello, and a timing."""
+    from hwnas.board.agent import VERSION
     from hwnas.board.timing import Rules
     from hwnas.predictors.latency import DeviceProfile
 
@@ -464,7 +474,7 @@ def _answers(folder: Path) -> None:
     timing = link.measure(model, rules=Rules(), profile=DeviceProfile(board="B", runtime="fake"))
     stream = io.BytesIO()
     stream.write(b"Welcome to the board\n")
-    protocol.write_frame(stream, link.hello())
+    protocol.write_frame(stream, {"agent": VERSION, **link.hello()})
     protocol.write_frame(stream, timing)
     (folder / "answers").write_bytes(stream.getvalue())
 
@@ -769,87 +779,115 @@ def _readers() -> dict[str, Reader]:
             _write("net.yaml", preset("uniform-t").to_yaml()), ("net.yaml",), _arch, change=in_yaml
         ),
         "space": Reader(_write("space.yaml", yaml.safe_dump(SMALL)), ("space.yaml",), _space, change=in_yaml),
-        "table": Reader(_two_tables, ("table.yaml", "rows.yaml"), _tables, True, in_table),
-        "table head": Reader(_two_tables, ("table.yaml", "rows.yaml"), _summaries, False, in_table),
+        "table": Reader(_two_tables, ("table.yaml", "rows.yaml"), _tables, True, change=in_table),
+        "table head": Reader(_two_tables, ("table.yaml", "rows.yaml"), _summaries, False, change=in_table),
         "version checks": Reader(
-            _version_checks, ("t.checks.json",), _lines_of(read_checks, "t.checks.json"), False, in_json
+            _version_checks,
+            ("t.checks.json",),
+            _lines_of(read_checks, "t.checks.json"),
+            False,
+            change=in_json,
         ),
-        "run.yaml": Reader(_run_folder, ("run.yaml",), _run, True, in_yaml),
-        "candidates.jsonl": Reader(_run_folder, ("candidates.jsonl",), _run, True, in_log(CANDIDATE_LOG)),
-        "progress.jsonl": Reader(_arrays_folder, ("progress.jsonl",), _run, True, in_log(PROGRESS_LOG)),
-        "verification.json": Reader(_verified_folder, ("verification.json",), _run, True, in_json),
+        "run.yaml": Reader(_run_folder, ("run.yaml",), _run, True, change=in_yaml),
+        "candidates.jsonl": Reader(
+            _run_folder, ("candidates.jsonl",), _run, True, lambda run: run.trials, in_log(CANDIDATE_LOG)
+        ),
+        "progress.jsonl": Reader(
+            _arrays_folder, ("progress.jsonl",), _run, True, lambda run: run.epochs, in_log(PROGRESS_LOG)
+        ),
+        "verification.json": Reader(_verified_folder, ("verification.json",), _run, True, change=in_json),
         "measurements.json": Reader(
-            _measurements, ("measurements.json",), lambda folder: recorded(folder, "abc"), True, in_json
+            _measurements,
+            ("measurements.json",),
+            lambda folder: recorded(folder, "abc"),
+            True,
+            change=in_json,
         ),
         "trainings.jsonl": Reader(
             _log_of(TRAININGS, "trainings.jsonl", "trainings.jsonl"),
             ("trainings.jsonl",),
             read_trainings,
             True,
-            in_log(TRAININGS),
+            rows=lambda found: found,
+            change=in_log(TRAININGS),
         ),
         "scores": Reader(
             _log_of(SCORES, "scores.jsonl", "scores.jsonl"),
             ("scores.jsonl",),
             lambda folder: Scores(folder / "scores.jsonl")._known,
             True,
-            in_log(SCORES),
+            rows=lambda known: list(known.items()),
+            change=in_log(SCORES),
         ),
         "learning curves": Reader(
             _log_of(CURVES, "curves.jsonl", "curves.jsonl"),
             ("curves.jsonl",),
             _lines_of(lambda path: read_log(path, CURVES), "curves.jsonl"),
             True,
-            in_log(CURVES),
+            rows=lambda found: found.rows,
+            change=in_log(CURVES),
         ),
         "samples": Reader(
             _log_of(SAMPLES, "board.samples", "board.samples"),
             ("board.samples",),
             _lines_of(read_samples, "board.samples"),
             True,
-            in_log(SAMPLES),
+            rows=lambda found: found.rows,
+            change=in_log(SAMPLES),
         ),
-        "contest.json": Reader(_states, ("contest.json",), read_states, True, in_json),
-        "history.jsonl": Reader(_history, ("history.jsonl",), _read_history, False, in_json_line),
+        "contest.json": Reader(_states, ("contest.json",), read_states, True, change=in_json),
+        "history.jsonl": Reader(_history, ("history.jsonl",), _read_history, False, change=in_json_line),
         "recipe": Reader(
             _recipes,
             ("small.yaml", "imagenet-distilled.yaml", "finetune-384.yaml"),
             _read_recipes,
             False,
-            in_yaml,
+            change=in_yaml,
         ),
-        "dense recipe": Reader(_make_dense_recipe, ("coco.yaml",), _dense_recipe, False, in_yaml),
-        "configuration": Reader(_config, ("config.yaml",), _read_config, False, in_yaml),
+        "dense recipe": Reader(_make_dense_recipe, ("coco.yaml",), _dense_recipe, False, change=in_yaml),
+        "configuration": Reader(_config, ("config.yaml",), _read_config, False, change=in_yaml),
         "measured networks": Reader(_csv, ("measured.csv",), _read_csv),
-        "COCO": Reader(_coco, ("train/annotations.json", "val/annotations.json"), _read_coco, False, in_json),
+        "COCO": Reader(
+            _coco, ("train/annotations.json", "val/annotations.json"), _read_coco, False, change=in_json
+        ),
         **{
             f"image {kind}": Reader(_images, (kind,), _decoded(kind))
             for kind in (*IMAGE_KINDS, "16.tiff", "float.tiff")
         },
-        "tar": Reader(_tars, ("plain.tar",), _opened("plain.tar"), False, changed_tar),
+        "tar": Reader(_tars, ("plain.tar",), _opened("plain.tar"), False, change=changed_tar),
         "tar.gz": Reader(_tars, ("packed.tar.gz",), _opened("packed.tar.gz")),
-        "shards": Reader(_tars, ("shards/train-0.tar",), _opened("shards"), False, changed_tar),
-        "board answers": Reader(_answers, ("answers",), _read_answers, True, in_answers),
-        "board frames": Reader(_frames, ("frames",), _read_frames, True, in_answers),
-        "checkpoint": Reader(_checkpoint, ("last.safetensors",), _read_checkpoint, True, in_sealed),
+        "shards": Reader(_tars, ("shards/train-0.tar",), _opened("shards"), False, change=changed_tar),
+        "board answers": Reader(_answers, ("answers",), _read_answers, True, change=in_answers),
+        "board frames": Reader(_frames, ("frames",), _read_frames, True, lambda frames: frames, in_answers),
+        "checkpoint": Reader(_checkpoint, ("last.safetensors",), _read_checkpoint, True, change=in_sealed),
         "dense checkpoint": Reader(
-            _dense_checkpoint, ("last.safetensors",), _read_dense_checkpoint, True, in_sealed
+            _dense_checkpoint, ("last.safetensors",), _read_dense_checkpoint, True, change=in_sealed
         ),
-        "supernet": Reader(_supernet, ("weights.safetensors",), _read_supernet, True, in_sealed),
-        "supernet images": Reader(_supernet, ("images.safetensors",), _read_supernet, True, in_sealed),
-        "supernet calibration": Reader(_supernet, ("calibration.json",), _read_supernet, True, in_json),
+        "supernet": Reader(_supernet, ("weights.safetensors",), _read_supernet, True, change=in_sealed),
+        "supernet images": Reader(_supernet, ("images.safetensors",), _read_supernet, True, change=in_sealed),
+        "supernet calibration": Reader(
+            _supernet, ("calibration.json",), _read_supernet, True, change=in_json
+        ),
         "ONNX": Reader(
-            _export("onnx"), ("model.onnx",), _read_exported("model.onnx", "onnxruntime"), False, in_onnx
+            _export("onnx"),
+            ("model.onnx",),
+            _read_exported("model.onnx", "onnxruntime"),
+            False,
+            change=in_onnx,
         ),
         "model card": Reader(
             _export("onnx"),
             ("model.onnx.card.json",),
             _read_exported("model.onnx", "onnxruntime"),
             False,
-            in_json,
+            change=in_json,
         ),
         "pt2": Reader(
-            _export("exported-program"), ("model.pt2",), _read_exported("model.pt2", "torch"), False, in_pt2
+            _export("exported-program"),
+            ("model.pt2",),
+            _read_exported("model.pt2", "torch"),
+            False,
+            change=in_pt2,
         ),
     }
 

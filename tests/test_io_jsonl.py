@@ -66,6 +66,17 @@ def test_a_line_that_is_none_is_named(tmp_path: Path) -> None:
         read_log(path, KIND)
 
 
+def test_a_line_that_is_there_twice_counts_once_and_the_others_keep_their_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "r"
+    with Log(path, KIND) as log:
+        log.extend([{"id": 1}, {"id": 2}])
+    first, one, two = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + one + one + two)
+    assert list(read_log(path, KIND).numbered()) == [(2, {"id": 1}), (4, {"id": 2})]
+    path.write_text('{"id": 1}\n{"id": 1}\n{"id": 2}\n')  # of before there were checksums
+    assert list(read_log(path, KIND).numbered()) == [(1, {"id": 1}), (3, {"id": 2})]
+
+
 def test_a_full_disk_is_a_clear_error_and_what_was_written_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

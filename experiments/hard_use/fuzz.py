@@ -72,16 +72,16 @@ def outcome(
         own = [one for one in last if "hwnas" in one.filename and "fuzz" not in one.filename] or list(last)
         where = f"{Path(own[-1].filename).name}:{own[-1].lineno}"
         return "crash", f"{type(error).__name__} at {where}: {str(error)[:160]!r}"
-    if same(found, meaning):
+    if agrees(reader, found, meaning):
         return "read, the same", ""
     if reader.checked and not sealed:
         return "silent", f"{len(content)} bytes"
     return "read, another meaning", ""
 
 
-def same(found: object, meaning: object) -> bool:
+def agrees(reader: Any, found: object, meaning: object) -> bool:
     try:
-        return bool(found == meaning)
+        return bool(reader.agrees(found, meaning))
     except Exception:
         return False
 
@@ -91,6 +91,8 @@ def work(name: str, seed: int, first: int, last: int, stop_at: float, channel: C
     from fuzz_mutations import damaged
     from fuzz_readers import READERS
 
+    from hwnas.errors import HwnasError
+
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
     sys.setrecursionlimit(1000)
     reader = READERS[name]
@@ -99,7 +101,9 @@ def work(name: str, seed: int, first: int, last: int, stop_at: float, channel: C
         reader.make(folder)
         whole = {file: (folder / file).read_bytes() for file in reader.files}
         meaning = reader.read(folder)
-        assert same(reader.read(folder), meaning), f"{name}: whole files are read differently each time"
+        assert agrees(reader, reader.read(folder), meaning), (
+            f"{name}: whole files are read differently each time"
+        )
         channel.send((-1, "ready", "", 0.0, 0))
         for number in range(first, last):
             if time.time() > stop_at:
@@ -109,7 +113,15 @@ def work(name: str, seed: int, first: int, last: int, stop_at: float, channel: C
             sealed = reader.change is not None and number % 2 == 1
             try:
                 content = reader.change(whole[file], rng) if sealed else damaged(whole[file], rng)  # type: ignore[misc]
-            except (ValueError, TypeError, OverflowError, AttributeError, KeyError, RuntimeError):
+            except (
+                ValueError,
+                LookupError,
+                TypeError,
+                ArithmeticError,
+                AttributeError,
+                RuntimeError,
+                HwnasError,
+            ):
                 channel.send((number, "no input", "", 0.0, 0))  # what was changed cannot be written
                 continue
             channel.send((number, "begun", "", 0.0, 0))

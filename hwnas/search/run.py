@@ -403,7 +403,7 @@ def _read_epochs(run: Path, plain: Mapping[str, Any]) -> tuple[Epoch, ...]:
                 raise ValueError(f"counts must be whole numbers of at least 0, got {counts}")
             if epoch.number != len(epochs) or not float(epoch.hypervolume) >= 0:
                 raise ValueError(f"number {epoch.number}, hypervolume {epoch.hypervolume!r}")
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise PROGRESS_LOG.damaged(path, number, str(error)) from None
         epochs.append(epoch)
     return tuple(epochs)
