@@ -4,8 +4,8 @@ Every command is `hwnas ...` as a user would type it; they run in the work folde
 answered is kept there, so that the same call goes on where it was interrupted. Writes results.json and
 results.md.
 
-    python experiments/train_to_board/run.py --data cifar10-jpeg.tar.xz --work /tmp/train_to_board
-    python experiments/train_to_board/run.py --data ... --work ... --steps measure --again
+    python experiments/search_to_board/run.py --data cifar10-jpeg.tar.xz --work /tmp/search_to_board
+    python experiments/search_to_board/run.py --data ... --work ... --steps measure --again
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hwnas.data.images import subset
 from hwnas.data.sources import open_images
+from hwnas.metrics import coverage_percent, mape_percent, spearman, within_percent
 
 HERE = Path(__file__).parent
 DATA = "images"
@@ -31,11 +33,15 @@ DATA = "images"
 
 TRAININGS = (
     "teacher uniform-s --recipe small",
+    "published uniform-t --recipe small",
     "trained run#1 --recipe small",
     "distilled run#1 --recipe small --set teacher=teacher",
     "finer run#1 --recipe small-finetune --init distilled",
 )
 """Name, network and words of each. All have a stem of stride 8, which leaves 8 x 8 positions of 64 pixels."""
+
+KILLED = "published"
+"""The training that is ended by SIGKILL in its second epoch, and resumed."""
 
 FORMATS = {
     "onnx": ["--out", "model.onnx"],
@@ -60,7 +66,7 @@ class Step:
 
 def steps(given: argparse.Namespace) -> Iterator[Step]:
     """All commands, in order."""
-    search = ["--device", "cpu-x86", "--budget", given.budget, "--trials", "500"]
+    search = ["--device", given.device, "--budget", given.budget, "--trials", "500"]
     yield Step("search", "search", ["search", *search, "--out", "run"])
     for step in TRAININGS:
         name, arch, *words = step.split()
@@ -72,8 +78,8 @@ def steps(given: argparse.Namespace) -> Iterator[Step]:
     yield Step("explain", "explain", ["explain", "finer", "--data", DATA, "--out", "explained"])
     for name, words in FORMATS.items():
         yield Step("export", f"export {name}", ["export", "finer", *words, "--evaluate", DATA])
-    beside = ["--device", "cpu-x86", "--allow-mismatch"]
-    yield Step("measure", "measure searched", ["measure", "run#1", *beside])
+    beside = ["--device", given.device, "--allow-mismatch"]
+    yield Step("measure", "measure front", ["measure", "run", "presets", *beside])
     for name, words in FORMATS.items():
         yield Step("measure", f"measure {name}", ["measure", words[-1]])
 
@@ -86,7 +92,8 @@ def main() -> None:
         "--steps", default="search,train,evaluate,explain,export,measure", help="which of these"
     )
     parser.add_argument("--again", action="store_true", help="the chosen steps although they are done")
-    parser.add_argument("--budget", default="2ms", help="at 224 pixels, on cpu-x86")
+    parser.add_argument("--device", default="cpu-x86", help="one that was measured on this machine")
+    parser.add_argument("--budget", default="2ms", help="at 224 pixels, on the device")
     parser.add_argument("--images", type=int, default=4000, help="to train on, equally many of each class")
     parser.add_argument("--test-images", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=3)
@@ -140,17 +147,36 @@ def run(step: Step, work: Path, kept: Path, *, again: bool) -> None:
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "hwnas", *words, "--json"], cwd=work, env=environment, stdout=subprocess.PIPE
-    )
+    command = [sys.executable, "-m", "hwnas", *words, "--json"]
+    killed = None
+    if step.name == KILLED and "--resume" not in words:
+        killed = kill_in_second_epoch(command, work, environment, work / step.name / "history.jsonl")
+        command.append("--resume")
+    done = subprocess.run(command, cwd=work, env=environment, stdout=subprocess.PIPE)
     if done.returncode:
         raise SystemExit(f"exit code {done.returncode}: {step.shown}")
     kept.parent.mkdir(exist_ok=True)
     document = without_bulk(json.loads(done.stdout))
     answer = {"command": step.shown, "seconds": round(time.monotonic() - began, 1), "answer": document}
+    if killed:
+        answer["killed"] = killed
     beside = kept.with_suffix(".partial")
     beside.write_text(json.dumps(answer, indent=1) + "\n")
     beside.replace(kept)
+
+
+def kill_in_second_epoch(command: list[str], work: Path, environment: dict[str, str], history: Path) -> str:
+    """Starts the training and ends it with SIGKILL in the middle of its second epoch; says when."""
+    with subprocess.Popen(command, cwd=work, env=environment, stdout=subprocess.DEVNULL) as process:
+        while not history.exists():
+            if process.poll() is not None:
+                raise SystemExit("the training ended before it could be killed")
+            time.sleep(0.2)
+        wait_s = 0.4 * json.loads(history.read_text().splitlines()[0])["seconds"]
+        time.sleep(wait_s)
+        process.send_signal(signal.SIGKILL)
+    finished = len(history.read_text().splitlines())
+    return f"SIGKILL {wait_s:.0f} s into epoch {finished + 1}, resumed after epoch {finished}"
 
 
 def without_bulk(document: dict[str, Any]) -> dict[str, Any]:
@@ -169,8 +195,7 @@ def summary(answers: dict[str, Any]) -> str:
         lines += [
             f"Searched: {best['id']}, {best['params'] / 1e6:.2f} M parameters, "
             f"{best['macs'] / 1e6:.1f} M MACs, {best['latency_ms']:.2f} ms predicted on "
-            f"{told['search']['device']} ({told['search']['provenance']} table)"
-            + ("." if "measure searched" not in told else ", " + measured_beside(told["measure searched"])),
+            f"{told['search']['device']} ({told['search']['provenance']} table).",
             "",
         ]
     trained = {
@@ -187,6 +212,7 @@ def summary(answers: dict[str, Any]) -> str:
             for name, own in trained.items()
         ]
         lines.append("")
+        lines += [f"{name}: {kept['killed']}.\n" for name, kept in answers.items() if "killed" in kept]
     if "explain" in told:
         lines += [
             "| attention of the finer network | kind | heads | maps, cosine | outputs, CKA |",
@@ -216,14 +242,54 @@ def summary(answers: dict[str, Any]) -> str:
                 *timing(told.get(f"measure {name}")),
             ]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    if "measure front" in told:
+        lines += ["", *predicted_and_measured(told["measure front"])]
     return "\n".join(lines) + "\n"
 
 
-def measured_beside(document: dict[str, Any]) -> str:
-    """What the searched network took here, in the form and at the size that it was searched in."""
-    milliseconds, rounds, share = timing(document)
-    machine = f"{document['board']}, {document['runtime']} {document['runtime_version']}"
-    return f"{milliseconds} ms measured ({machine}; rounds {rounds}; CPU share {share})."
+def predicted_and_measured(document: dict[str, Any]) -> list[str]:
+    """The front and the presets: measured milliseconds beside those that the table predicted."""
+    networks = document["networks"]
+    front = [row for row in networks if "#" in row["name"]]
+    published = [row for row in networks if "#" not in row["name"] and not outside(row["name"])]
+    lines = [
+        f"Measured on: {document['board']}; {document['runtime']} {document['runtime_version']}, "
+        f"{document['threads']} thread, batch {document['batch']}, {document['precision']}.",
+        "",
+        "| networks | count | MAPE | within 5 % | within 10 % | Spearman | in the 90 % interval |",
+        "|---|---|---|---|---|---|---|",
+        accuracy_of("the front", front),
+        accuracy_of("presets of the default space", published),
+        "",
+        "| network | measured ms | predicted ms (90 % interval) | error |",
+        "|---|---|---|---|",
+    ]
+    for row in networks:
+        mark = " (not of the default space)" if outside(row["name"]) else ""
+        interval = f"{row['predicted_low_ms']:.3f} to {row['predicted_high_ms']:.3f}"
+        lines.append(
+            f"| {row['name']}{mark} | {row['measured_ms']:.3f} | {row['predicted_ms']:.3f} ({interval}) "
+            f"| {row['error_percent']:+.1f} % |"
+        )
+    return lines
+
+
+def outside(name: str) -> bool:
+    """Whether the preset is of another design than the one that is searched."""
+    return name.startswith("elevit") or name == "uniform-t-paper"
+
+
+def accuracy_of(label: str, rows: Sequence[dict[str, Any]]) -> str:
+    """How good the predictions are, as a row."""
+    measured = [row["measured_ms"] for row in rows]
+    predicted = [row["predicted_ms"] for row in rows]
+    low, high = ([row[f"predicted_{end}_ms"] for row in rows] for end in ("low", "high"))
+    order = spearman(measured, predicted)
+    return (
+        f"| {label} | {len(rows)} | {mape_percent(measured, predicted):.1f} % "
+        f"| {within_percent(measured, predicted, 5):.0f} % | {within_percent(measured, predicted, 10):.0f} % "
+        f"| {'' if order is None else f'{order:.3f}'} | {coverage_percent(measured, low, high):.0f} % |"
+    )
 
 
 def timing(measured: dict[str, Any] | None) -> list[str]:
