@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,19 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-__all__ = ["FORMATS", "INPUT", "OUTPUT", "SUFFIXES", "Files", "Format", "Run", "Wanted", "openvino_files"]
+__all__ = [
+    "FORMATS",
+    "INPUT",
+    "OUTPUT",
+    "SUFFIXES",
+    "Files",
+    "Format",
+    "Run",
+    "RunAll",
+    "Wanted",
+    "openvino_files",
+    "run_of",
+]
 
 INPUT, OUTPUT = "images", "logits"
 """Names in every exported file."""
@@ -33,6 +45,8 @@ Files = Mapping[str, bytes]
 """The content of each file by its suffix."""
 Run = Callable[["Array"], "Array"]
 """Images (N, 3, R, R) -> logits (N, classes)."""
+RunAll = Callable[["NDArray[Any]"], "Sequence[Array]"]
+"""The one input of a model -> all of its outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +105,17 @@ def _write_onnx(network: Network, wanted: Wanted) -> Files:
 
 
 def _load_onnx(model: bytes, batch: Batch) -> Run:
+    run = _run_onnx(model)
+    return lambda images: run(images)[0]
+
+
+def _run_onnx(model: bytes) -> RunAll:
     ort = plugins.require("onnxruntime", extra="torch")
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return lambda images: session.run([OUTPUT], {INPUT: images})[0]
+    (given,) = session.get_inputs()
+    return lambda images: session.run(None, {given.name: images})
 
 
 # --- OpenVINO ------------------------------------------------------------------------------------
@@ -123,12 +143,17 @@ def _pack_openvino(files: Files, shape: tuple[int, ...]) -> bytes:
 
 
 def _load_openvino(model: bytes, batch: Batch) -> Run:
+    run = _run_openvino(model)
+    return lambda images: run(images)[0]
+
+
+def _run_openvino(model: bytes) -> RunAll:
     from hwnas.runtimes.openvino import read
 
-    openvino: Any = plugins.require("openvino", extra="torch")
+    openvino: Any = plugins.require("openvino", extra="openvino")
     core = openvino.Core()
     compiled = core.compile_model(read(core, model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda images: compiled(images)[0]
+    return lambda images: list(compiled(images).values())
 
 
 # --- ncnn ----------------------------------------------------------------------------------------
@@ -261,6 +286,13 @@ FORMATS: Mapping[str, Format] = {
     )
 }
 """By name. Another format is another entry: parity, accuracy, the card and `hwnas measure` follow."""
+
+
+def run_of(files: Files, model_format: str) -> RunAll:
+    """Runs an ONNX or OpenVINO model whose input is not `images` alone, or which has several outputs."""
+    form = FORMATS[model_format]
+    return {"onnx": _run_onnx, "openvino": _run_openvino}[model_format](form.packer(files, ()))
+
 
 SUFFIXES = tuple(form.suffix for form in FORMATS.values())
 """Of the files that name an exported model."""
