@@ -18,7 +18,6 @@ from dataclasses import dataclass
 __all__ = [
     "CAREFUL",
     "FEWEST",
-    "QUICK",
     "Beside",
     "Rules",
     "Samples",
@@ -59,9 +58,6 @@ FEWEST = 5
 
 CAREFUL = Rules()
 """For a handful of whole networks."""
-
-QUICK = Rules(warmup_s=0.03, warmup_limit_s=0.3, width=0.01, limit_s=0.15)
-"""For the many cells of a table, each of which several fresh processes time again."""
 
 
 @dataclass(frozen=True)
