@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import filelock
 import hypothesis
 import pytest
 
@@ -38,6 +40,29 @@ def _threads_as_before() -> Iterator[None]:
     yield
     if threads() not in (0, before):
         sys.modules["torch"].set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`made_once("name", make)`: a folder that `make(folder)` fills, once for all processes of a test run.
+
+    For what is expensive and only read, such as trained networks and exported files.
+    """
+    of_all = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        of_all = of_all.parent
+
+    def folder(name: str, make: Callable[[Path], object]) -> Path:
+        place, done = of_all / f"once-{name}", of_all / f"once-{name}.done"
+        with filelock.FileLock(of_all / f"once-{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(place, ignore_errors=True)
+                place.mkdir()
+                make(place)
+                done.touch()
+        return place
+
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -273,7 +273,7 @@ def test_a_file_that_cannot_be_measured_says_what_to_do(
     assert told in answer.err and answer.err.count("\n") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_file_is_timed_for_real(trained: Path, hwnas: Callable[..., Any]) -> None:
     assert hwnas("export", "mine").code == 0
     answer = hwnas("measure", "mine.onnx", "--rounds", "1", "--json")

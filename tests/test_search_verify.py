@@ -424,6 +424,7 @@ def test_a_signal_while_verifying_keeps_what_is_measured_and_resume_goes_on(
     assert len(board.measured) == len(set(board.measured))
 
 
+@pytest.mark.slow
 def test_the_whole_way_on_this_machine(
     hwnas: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

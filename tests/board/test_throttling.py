@@ -26,6 +26,7 @@ from hwnas.measure.remote.ssh_board import SshBoard, SshLink
 from hwnas.space import OpSpec, preset
 
 OPS = tuple(OpSpec("dw", (("c", c), ("side", 14))) for c in (64, 96, 128))
+pytestmark = pytest.mark.slow
 ATTEMPTS = 4
 """The first one and three retries."""
 
