@@ -393,7 +393,9 @@ for number in range(200):
 """
 
 
-@pytest.mark.parametrize("name", ["trainings", "scores", "curves"])
+@pytest.mark.parametrize(
+    "name", ["trainings", *(pytest.param(name, marks=pytest.mark.slow) for name in ("scores", "curves"))]
+)
 def test_two_writers_at_once_lose_nothing(name: str, tmp_path: Path) -> None:
     path = tmp_path / "shared.jsonl"
     writers = [

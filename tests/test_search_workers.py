@@ -50,6 +50,7 @@ def test_two_workers_are_two_processes_and_neither_is_this_one(evaluations: Path
     assert os.getpid() not in processes
 
 
+@pytest.mark.slow
 def test_what_is_proposed_depends_on_the_number_of_workers_and_not_on_who_is_done_first(
     tmp_path: Path, evaluations: Path
 ) -> None:
@@ -59,6 +60,7 @@ def test_what_is_proposed_depends_on_the_number_of_workers_and_not_on_who_is_don
 
 
 @pytest.mark.parametrize("after", [2, 17])
+@pytest.mark.slow
 def test_a_stopped_run_of_two_workers_ends_with_the_same_candidates(
     tmp_path: Path, evaluations: Path, after: int
 ) -> None:
@@ -71,6 +73,7 @@ def test_a_stopped_run_of_two_workers_ends_with_the_same_candidates(
     assert len(evaluations.read_text().splitlines()) == 60, "nothing was evaluated twice"
 
 
+@pytest.mark.slow
 def test_a_record_with_a_gap_is_filled_and_what_comes_after_the_gap_is_not_evaluated_again(
     tmp_path: Path, evaluations: Path
 ) -> None:
@@ -88,6 +91,7 @@ def test_a_record_with_a_gap_is_filled_and_what_comes_after_the_gap_is_not_evalu
 
 
 @pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.slow
 def test_a_run_taken_up_with_another_number_of_workers_loses_and_repeats_nothing(
     tmp_path: Path, evaluations: Path, workers: int
 ) -> None:
@@ -105,6 +109,7 @@ def test_cheap_evaluations_give_the_same_record_with_any_number_of_workers(tmp_p
     assert (tmp_path / "1" / CANDIDATES).read_bytes() == (tmp_path / "2" / CANDIDATES).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_its_candidate_tried_again(evaluations: Path) -> None:
     whole = started(None, accuracy="search_fakes:uneven")
     evaluations.unlink()
@@ -115,6 +120,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_candidate_tried_again(evalu
     assert len(names) == 31, "one was begun twice"
 
 
+@pytest.mark.slow
 def test_a_network_that_ends_every_worker_is_named_and_the_others_are_kept(
     tmp_path: Path, evaluations: Path
 ) -> None:
@@ -154,6 +160,7 @@ STUCK = (
 )
 
 
+@pytest.mark.slow
 def test_workers_end_within_seconds_of_a_search_that_was_killed(tmp_path: Path, evaluations: Path) -> None:
     (tmp_path / "tables").mkdir()
     table().save(tmp_path / "tables" / "toy.yaml")
