@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from nn_archs import PADDED_WINDOWS, SHVIT_LIKE, SMALL
@@ -147,6 +148,7 @@ def test_int8_is_near_fp32_on_images_like_those_it_was_calibrated_on() -> None:
     rng = np.random.default_rng(0)
     images = rng.standard_normal((16, 3, 32, 32), dtype=np.float32)
     int8 = deploy.prepare(network, calibration=[images[i : i + 1] for i in range(16)])
+    onnx.checker.check_model(onnx.load_from_string(int8.files[".onnx"]), full_check=True)
     with torch.no_grad():
         expected = network(torch.from_numpy(images)).numpy()
     assert b"QuantizeLinear" in int8.files[".onnx"] and int8.precision == "int8"

@@ -19,7 +19,7 @@ from test_search_verify import BUDGET_MS, Agent, Board, Told, table
 from hwnas.errors import FileFormatError, UsageError
 from hwnas.predictors.latency import HeldOut, LatencyTable
 from hwnas.report import write_report
-from hwnas.search import SearchResult, document, load_run, verify_front
+from hwnas.search import SearchResult, document, load_run, verify, verify_front
 from hwnas.search.verify import CORRECTED_TABLE, Stopped
 from hwnas.search.verify_during import STAGES, Stages, search_and_measure, unsure
 
@@ -104,7 +104,8 @@ def test_what_the_stages_measured_is_in_the_run_its_front_and_its_report(tmp_pat
     assert len(board.measured) == len(set(board.measured))  # none twice, at the end neither
     known = result.verification
     assert known is not None
-    assert sum(stage.measured for stage in known.stages) == sum(one.round <= 2 for one in known.measured)
+    # Those that the corrected table predicts over the budget are no candidates of the last stage.
+    assert sum(stage.measured for stage in known.stages) >= sum(one.round <= 2 for one in known.measured) > 0
     assert all(stage.correction is not None for stage in known.stages)
     told = json.loads(json.dumps(document(result)))["verification"]
     assert told["stages"][0]["measured"] == known.stages[0].measured > 0 and told["rounds"] >= 1
@@ -147,7 +148,11 @@ def test_stopped_anywhere_it_goes_on_to_the_same_run(after: int, tmp_path: Path)
     assert run.verification.measured == whole.verification.measured
 
 
-def test_a_network_that_dies_while_stages_are_measured_loses_at_most_its_batch(tmp_path: Path) -> None:
+def test_a_network_that_dies_while_stages_are_measured_loses_at_most_its_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "AT_ONCE", 3)
+
     class Dying(Board):
         def __call__(self, archs: Any, profile: Any, report: Told) -> Any:
             if self.batches:
@@ -156,13 +161,13 @@ def test_a_network_that_dies_while_stages_are_measured_loses_at_most_its_batch(t
 
     board = Dying(times=1.05)
     with pytest.raises(KeyboardInterrupt):
-        searched(tmp_path / "run", board, networks=12)
+        searched(tmp_path / "run", board, networks=4)
     saved = load_run(tmp_path / "run" / "stage-1").verification
-    assert saved is not None and len(saved.measured) == 8
+    assert saved is not None and len(saved.measured) == 3
     rest = Board(times=1.05)
     searched(tmp_path / "run", rest)
     assert not set(rest.measured) & set(board.measured)
-    assert len(rest.batches[0]) == 4
+    assert len(rest.batches[0]) == 1
 
 
 def test_a_search_in_arrays_measures_after_each_stage_until_it_converges(tmp_path: Path) -> None:
@@ -199,14 +204,12 @@ def test_damaged_stages_are_named(tmp_path: Path) -> None:
 def test_a_signal_while_a_stage_is_measured_keeps_it_and_resume_goes_on_to_a_verified_front(
     hwnas: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hwnas.search import verify
-
     board = Board(times=1.05)
     interrupting = True
 
     def measure(archs: Any, profile: Any, *, start: Any, report: Told) -> Any:
         if interrupting and board.batches:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
         return board(archs, profile, report)
 
     monkeypatch.chdir(tmp_path)
@@ -218,7 +221,7 @@ def test_a_signal_while_a_stage_is_measured_keeps_it_and_resume_goes_on_to_a_ver
     options += ["--accuracy", "search_fakes:by_size", "--trials", str(TRIALS), "--out", "run"]
     options += ["--sampler", "random"]
     answer = hwnas("search", *options, "--verify-during")
-    assert answer.code == 130
+    assert answer.code == 143
     assert "Stopped while measuring after stage 2 of 3, all saved" in answer.err
     assert "Resume: hwnas search --resume run" in answer.err
     interrupting = False

@@ -537,13 +537,14 @@ def _resumed(
 ) -> SearchResult:
     from hwnas.search import load_run, resume
     from hwnas.search.run import RUN
-    from hwnas.search.verify_during import is_staged
+    from hwnas.search.verify_during import Stages, is_staged
 
     staged = is_staged(folder)
     past = load_run(folder / "stage-1" if staged and not (folder / RUN).is_file() else folder)
     known = past.verification
     if staged:
-        verification = dataclasses.replace(verification, asked=True, during=True)
+        mismatch = verification.allow_mismatch or Stages.read(folder).allow_mismatch
+        verification = dataclasses.replace(verification, asked=True, during=True, allow_mismatch=mismatch)
     elif verification.during:
         raise UsageError(f"{folder}: a run that was begun without --verify-during is verified with --verify")
     elif known is not None and not known.is_complete:

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from hwnas import plugins
 from hwnas.nn.network import Network
@@ -43,9 +44,34 @@ def op_model(module: nn.Module, op: OpSpec, *, batch: int = 1) -> bytes:
     example = torch.zeros(batch, *op.in_shape)
     first, last = op.in_shape[0] == 3, len(op.out_shape) == 1
     if first and last:
-        return _converted(module, args=(example,))
-    shown = litert.to_channel_last_io(module, args=[] if first else [0], outputs=[] if last else [0])
+        return _converted(_Whole(module), args=(example,))
+    shown = litert.to_channel_last_io(_Whole(module), args=[] if first else [0], outputs=[] if last else [0])
     return _converted(shown, args=(example if first else example.permute(0, 2, 3, 1),))
+
+
+class _OnePart(TorchFunctionMode):
+    """A tensor that is split into one part is left as it is: litert-torch 0.10 fails on such a split."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is Tensor.split and args[1] == args[0].shape[kwargs.get("dim", 0)]:
+            return (args[0],)
+        return func(*args, **kwargs)
+
+
+class _Whole(nn.Module):
+    """The module, its splits into one part left out."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        with _OnePart():
+            result: Tensor = self.module(x)
+        return result
 
 
 class _Named(nn.Module):
@@ -53,7 +79,7 @@ class _Named(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.network = network
+        self.network = _Whole(network)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         return {"logits": self.network(images)}

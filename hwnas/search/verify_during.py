@@ -77,6 +77,8 @@ class Stages:
     """Networks measured after each stage but the last, at most."""
     trials: int | None
     """Candidates in total; None where each stage goes on until it converges."""
+    allow_mismatch: bool = False
+    """Whether it may measure in another configuration, or elsewhere, than the table's."""
 
     def wanted(self, number: int) -> int | None:
         """Candidates that the run of stage `number`, from 1, has in the end."""
@@ -95,7 +97,7 @@ class Stages:
         """What `write` wrote; raises FileFormatError for anything else."""
         try:
             data = json_io.read(out / STAGES)
-            found = cls(data["count"], data["networks"], data["trials"])
+            found = cls(data["count"], data["networks"], data["trials"], data["allow_mismatch"] is True)
             numbers = (found.count, found.networks, 1 if found.trials is None else found.trials)
             if data["schema"] != 1 or not all(type(number) is int and number > 0 for number in numbers):
                 raise ValueError(data)
@@ -133,7 +135,7 @@ def search_and_measure(
     error (then no network is unsure); and as `search`, `resume` and `verify_front`.
     """
     if not is_staged(out):
-        _begin(out, count, networks, options)
+        _begin(out, count, networks, allow_mismatch, options)
     stages = Stages.read(out)
     source, original, trials = (
         options.pop("start_from", None),
@@ -167,7 +169,6 @@ def search_and_measure(
                     out,
                     stages,
                     table_of_run(load_run(stages.folder(out, 1)), original),
-                    allow_mismatch=allow_mismatch,
                     measure=measure or measuring(start),
                     start=start,
                     where=where,
@@ -195,7 +196,7 @@ def unsure(run: SearchResult, *, most: int, known: Collection[str] = ()) -> list
     return sorted(found, key=lambda trial: (-trial.accuracy.lower_bound(), trial.id))[:most]
 
 
-def _begin(out: Path, count: int, networks: int, options: Mapping[str, Any]) -> None:
+def _begin(out: Path, count: int, networks: int, allow_mismatch: bool, options: Mapping[str, Any]) -> None:
     """Checks what can be checked before anything is searched, and writes `stages.json`."""
     past: SearchResult | None = options.get("start_from")
     device = options.get("device") or (past.config.devices[0] if past is not None else None)
@@ -221,7 +222,7 @@ def _begin(out: Path, count: int, networks: int, options: Mapping[str, Any]) -> 
         in_arrays = sampler == "auto" and answers_in_arrays(load_accuracy(accuracy), [table])
         trials = None if in_arrays and not elsewhere else DEFAULT_TRIALS
     out.mkdir(parents=True, exist_ok=True)
-    Stages(count, networks, trials).write(out)
+    Stages(count, networks, trials, allow_mismatch).write(out)
 
 
 def _measured_after(
@@ -230,7 +231,6 @@ def _measured_after(
     stages: Stages,
     table: LatencyTable,
     *,
-    allow_mismatch: bool,
     measure: Measure,
     start: Start,
     where: str,
@@ -244,10 +244,10 @@ def _measured_after(
     with locked(folder):
         run, earlier = load_run(folder), [load_run(stages.folder(out, k)) for k in range(1, number)]
         profile, environment = verifiable_profile(
-            table, allow_mismatch=allow_mismatch, start=start, where=where
+            table, allow_mismatch=stages.allow_mismatch, start=start, where=where
         )
         done = begun(
-            run.verification, run, profile, environment, most=stages.networks, mismatch=allow_mismatch
+            run.verification, run, profile, environment, most=stages.networks, mismatch=stages.allow_mismatch
         )
         known = {one.id for past in (*earlier, run) for one in _measured_in(past)}
         wanted = unsure(run, most=stages.networks - len(done.measured), known=known)
