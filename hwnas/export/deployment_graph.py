@@ -50,6 +50,7 @@ FORMS: Mapping[tuple[str, str], Mapping[str, str]] = {
     ("openvino", "fp32"): _FEWEST_NODES,
     ("openvino", "int8"): _FEWEST_NODES,  # reads the file that is exported for onnxruntime
     ("ncnn", "fp32"): {"dw": "merged"},
+    # Not decided by a quiet run yet: python benchmarks/faster_forms.py --runtime litert
     ("litert", "fp32"): {"dw": "merged"},
     ("torch", "fp32"): _FEWEST_NODES,
 }
