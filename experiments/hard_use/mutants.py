@@ -171,8 +171,8 @@ class _Unraised(ast.NodeTransformer):
 def found_by(tests: tuple[str, ...], copy_of: Path, limit_s: float) -> tuple[bool, float]:
     """Whether one of the tests fails with the package as it is in the copy; seconds."""
     began = time.monotonic()
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    command += ["-o", "addopts=-m 'not slow'", *(f"tests/{test}" for test in tests)]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    command += ["-o", "addopts=-n 0 -m 'not slow'", *(f"tests/{test}" for test in tests)]
     process = subprocess.Popen(
         command,
         cwd=copy_of,
