@@ -34,7 +34,7 @@ from latency_truth import MACRO, OTHER, RANDOM, Network, profile_here, unseen_ne
 from hwnas.board.timing import median
 from hwnas.errors import HwnasError, UsageError
 from hwnas.io.jsonl import Kind, Log, read_log
-from hwnas.measure.plan import COMPANION
+from hwnas.measure.plan import REFERENCE_NETWORK
 from hwnas.predictors.latency import DeviceProfile, LatencyTable
 from hwnas.predictors.latency.pace import fit_sharing
 from hwnas.space import ArchSpec, SearchSpace, preset
@@ -146,7 +146,7 @@ class Timed:
     def measure(self, files: Mapping[str, Mapping[str, Path]], rounds: int) -> None:
         """Times what the log lacks of each round, a piece a process."""
         reference = write_file(
-            preset(COMPANION), self.folder / "reference", dataclasses.replace(self.profile, batch=1)
+            preset(REFERENCE_NETWORK), self.folder / "reference", dataclasses.replace(self.profile, batch=1)
         )
         known = {(line["round"], line["form"], line["name"]) for line in self._lines()}
         for number in range(rounds):
@@ -217,7 +217,7 @@ def analysis(
         }
         slowness = median(
             [
-                median([beside for _, beside in rounds]) / pace.companion_ms(clock[name])
+                median([beside for _, beside in rounds]) / pace.reference_ms(clock[name])
                 for name, rounds in deployed.items()
             ]
         )

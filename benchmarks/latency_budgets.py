@@ -5,7 +5,7 @@
 Three searches, by default with the budgets that uniform-s, uniform-m and uniform-l are predicted to
 need. Of each front 10 networks are timed here, spread evenly from the fastest to the slowest, and
 besides the 10 that are predicted closest to the budget: the harder question. A network holds when its
-median is within the budget, at the companion's middle speed and by the clock alone. Run it alone.
+median is within the budget, at the reference network's middle speed and by the clock alone. Run it alone.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def main() -> None:
         "networks": rows,
     }
     title = f"{table.name}: searches with confidence {options.confidence} at {len(budgets)} budgets, measured"
-    words = {"measured_ms": "beside the companion", "clock_ms": "by the clock alone"}
+    words = {"measured_ms": "beside the reference network", "clock_ms": "by the clock alone"}
     grids = [
         output.grid(
             title,

@@ -66,12 +66,12 @@ class Samples:
 
 
 def timed_s(record: Record) -> float:
-    """The seconds that a cell's timed runs took: its own, its first ones and its companion's.
+    """The seconds that a cell's timed runs took: its own, its first ones and its reference network's.
 
     Loading the models and warming up are not among them.
     """
     own_ns = record["runs_per_repeat"] * sum(record["samples_ns"])
-    return (own_ns + sum(record["cold_ns"]) + 2 * sum(record["companion_ns"])) / 1e9
+    return (own_ns + sum(record["cold_ns"]) + 2 * sum(record["reference_ns"])) / 1e9
 
 
 def full_plan(samples: Samples, *, space: SearchSpace) -> Plan:

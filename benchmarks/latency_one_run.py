@@ -92,7 +92,7 @@ def truth_of(samples: Path, table: LatencyTable, networks: tuple[Network, ...], 
 def _timing(record: Mapping[str, Any]) -> dict[str, float]:
     return {
         "clock_ms": record["median_ms"],
-        "beside_ms": record["companion_ms"],
+        "beside_ms": record["reference_ms"],
         "p95_ms": record["p95_ms"],
         "cpu_share": record["cpu_share"],
     }

@@ -21,7 +21,7 @@ from hwnas.board.timing import median
 from hwnas.errors import FileFormatError, UsageError
 from hwnas.io.atomic import write_whole
 from hwnas.measure.networks import MeasuredNetwork
-from hwnas.measure.plan import COMPANION, of_any_size
+from hwnas.measure.plan import REFERENCE_NETWORK, of_any_size
 from hwnas.predictors.latency import DeviceProfile, LatencyTable
 from hwnas.predictors.latency.pace import Pace, fit_pace, fit_sharing
 from hwnas.predictors.latency.runtime_versions import check_configuration
@@ -68,7 +68,7 @@ class Truth:
     piece: int
     """Networks that one process times."""
     pieces: list[dict[str, Any]] = field(default_factory=list)
-    """occasion, round, number, and by label clock_ms, beside_ms (the companion), p95_ms and cpu_share."""
+    """occasion, round, number, and by label clock_ms, beside_ms (reference network), p95_ms and cpu_share."""
     environment: Mapping[str, Any] = field(default_factory=dict)
 
     def planned(self) -> list[tuple[int, int, int, list[str]]]:
@@ -269,7 +269,7 @@ class Models:
         report(f"exporting {len(archs)} networks")
         to_model = exporter(profile.runtime, profile.precision)
         with one_thread():
-            self._companion = to_model.network_model(preset(COMPANION), batch=1)
+            self._reference = to_model.network_model(preset(REFERENCE_NETWORK), batch=1)
             for number, (label, arch) in enumerate(archs.items()):
                 self._files[label] = Path(self._folder.name) / str(number)
                 self._files[label].write_bytes(to_model.network_model(arch, batch=profile.batch))
@@ -285,7 +285,7 @@ class Models:
         chosen = self._files if labels is None else {label: self._files[label] for label in labels}
         return measure_networks(
             {label: functools.partial(Path.read_bytes, file) for label, file in chosen.items()},
-            companion=self._companion,
+            reference=self._reference,
             profile=self._profile,
             start=lambda: LocalLink(self._profile.runtime),
             rng=random.Random(seed),

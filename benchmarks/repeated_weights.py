@@ -3,8 +3,8 @@
     python benchmarks/repeated_weights.py [--rounds 10] [--runtime onnxruntime] [--json FILE]
 
 Twelve ops and four networks. In each round, a process of its own, each is timed three times in turns with
-the companion, right after one another and in random order: with the weights that are exported for timing
-(hwnas.export.timing.random_weights), and with two
+the reference network, right after one another and in random order: with the weights that are exported for
+timing (hwnas.export.timing.random_weights), and with two
 draws of random weights of the same spread in their place. Told
 are two ratios, each with its 95 % interval over the rounds: repeated to random, and random to random, which
 is what noise alone does. Needs a quiet machine; about half a minute a round.
@@ -30,7 +30,7 @@ from hwnas.export.timing import exporter, one_thread  # noqa: E402
 from hwnas.export.timing.random_weights import PERIOD  # noqa: E402
 from hwnas.measure.build import measured_profile  # noqa: E402
 from hwnas.measure.cells import NETWORK_RULES, OP_RULES  # noqa: E402
-from hwnas.measure.plan import COMPANION, spread_out  # noqa: E402
+from hwnas.measure.plan import REFERENCE_NETWORK, spread_out  # noqa: E402
 from hwnas.measure.remote.link import LocalLink  # noqa: E402
 from hwnas.space import lower, preset, preset_names  # noqa: E402
 
@@ -88,19 +88,19 @@ def cells() -> dict[str, dict[str, bytes]]:
 
 
 def time_round(models: Mapping[str, Mapping[str, bytes]], runtime: str, rng: random.Random) -> Timings:
-    """Every cell with all its weights, in one process; at the companion's speed beside each."""
+    """Every cell with all its weights, in one process; at the reference network's speed beside each."""
     profile, _ = measured_profile(
         lambda: LocalLink(runtime), runtime=runtime, threads=1, batch=1, precision="fp32"
     )
-    companion = exporter("onnxruntime", "fp32").network_model(preset(COMPANION), batch=1)
+    reference = exporter("onnxruntime", "fp32").network_model(preset(REFERENCE_NETWORK), batch=1)
     found: dict[str, dict[str, float]] = {}
     with LocalLink(runtime) as link:
         for name in rng.sample(list(models), len(models)):
-            link.companion(companion, profile=profile)
+            link.reference(reference, profile=profile)
             rules = NETWORK_RULES if name in NETWORKS else OP_RULES
             for weights in rng.sample(list(models[name]), len(models[name])):
                 answer = link.measure(models[name][weights], rules=rules, profile=profile, beside=True)
-                found.setdefault(name, {})[weights] = answer["median_ms"] / answer["companion_ms"]
+                found.setdefault(name, {})[weights] = answer["median_ms"] / answer["reference_ms"]
     return found
 
 

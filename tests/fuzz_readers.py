@@ -469,7 +469,7 @@ def _answers(folder: Path) -> None:
     from hwnas.predictors.latency import DeviceProfile
 
     link = FakeLink()
-    link._companion_ms = 1.0
+    link._reference_ms = 1.0
     model = FakeExporter().network_model(preset("uniform-t"), batch=1)
     timing = link.measure(model, rules=Rules(), profile=DeviceProfile(board="B", runtime="fake"))
     stream = io.BytesIO()

@@ -54,7 +54,7 @@ def told(model: bytes) -> dict[str, Any]:
 class FakeLink:
     """An agent that answers at once.
 
-    `disturb(n)` is what the n-th timing is multiplied with, and the companion beside it.
+    `disturb(n)` is what the n-th timing is multiplied with, and the reference network beside it.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class FakeLink:
         self.sleep_s, self.version = sleep_s, version
         self.timings = 0
         self.starts = 0
-        self.companions: list[bytes] = []
-        self._companion_ms = 0.0
+        self.references: list[bytes] = []
+        self._reference_ms = 0.0
 
     def start(self) -> FakeLink:
         """For `build_table(start=...)`: the same board, a fresh process."""
@@ -84,10 +84,10 @@ class FakeLink:
             "runtime": {"version": self.version, "provider": "cpu", "providers": ["cpu"], "missing": None},
         }
 
-    def companion(self, model: bytes, *, profile: DeviceProfile) -> None:
-        self.companions.append(model)
+    def reference(self, model: bytes, *, profile: DeviceProfile) -> None:
+        self.references.append(model)
         if model:
-            self._companion_ms = told(model)["ms"]
+            self._reference_ms = told(model)["ms"]
 
     def measure(
         self, model: bytes, *, rules: Rules, profile: DeviceProfile, beside: bool = False
@@ -101,8 +101,8 @@ class FakeLink:
         slowed = self.disturb(number)
         ms = asked["ms"] * slowed
         return {
-            "companion_ms": self._companion_ms * slowed,
-            "companion_ns": [round(self._companion_ms * slowed * 1e6)] * 6,
+            "reference_ms": self._reference_ms * slowed,
+            "reference_ns": [round(self._reference_ms * slowed * 1e6)] * 6,
             "cold_ns": [round(ms * 1.2e6)] * 5,
             "reach": 0.0,
             "samples_ns": [round(ms * 1e6)] * 5,

@@ -42,7 +42,7 @@ def rounds(
     found = {}
     for name in NAMES:
         ms = factor * table.predict(preset(name)).value
-        beside = table.pace.companion_ms(ms) if table.pace else 2.0
+        beside = table.pace.reference_ms(ms) if table.pace else 2.0
         found[name] = [(ms * slowed, beside * slowed)] * 2
     return found
 

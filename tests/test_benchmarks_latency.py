@@ -183,7 +183,7 @@ def test_at_a_steady_speed_a_measurement_is_the_middle_of_the_rounds() -> None:
     assert "uniform-m" not in measured
 
 
-def test_what_slows_network_and_companion_alike_is_taken_out() -> None:
+def test_what_slows_network_and_reference_network_alike_is_taken_out() -> None:
     names = {"uniform_t": 1.0, "uniform_s": 2.0, "uniform_m": 4.0}
     slowed = [1.0, 1.1, 1.2] * 10
     pieces = [
@@ -262,7 +262,7 @@ def record(cell: str, process: int, *, reach: float = 0.0, number: int = 0) -> d
         "pass": number,
         "process": process,
         "reach": reach,
-        "companion_ms": 2.0,
+        "reference_ms": 2.0,
         "cpu_share": 1.0,
         "throttled": [],
     }
@@ -341,7 +341,7 @@ def test_the_seconds_of_a_cell_are_those_of_its_runs() -> None:
         "runs_per_repeat": 4,
         "samples_ns": [1e6, 2e6],  # means of four runs each
         "cold_ns": [3e6, 3e6],
-        "companion_ns": [5e6, 5e6, 5e6],  # each after one that is not timed
+        "reference_ns": [5e6, 5e6, 5e6],  # each after one that is not timed
     }
     assert latency_minutes.timed_s(cell) == pytest.approx(0.012 + 0.006 + 0.030)
 

@@ -163,24 +163,24 @@ def test_a_cell_that_fails_answers_and_the_next_one_goes_on() -> None:
     assert runtime.open == 0
 
 
-def test_a_cell_beside_a_companion_has_the_companions_samples_too() -> None:
+def test_a_cell_beside_a_reference_network_has_the_reference_networks_samples_too() -> None:
     runtime = FakeRuntime()
-    settings = {"command": "companion", "threads": 1, "batch": 16, "precision": "fp32"}
+    settings = {"command": "reference", "threads": 1, "batch": 16, "precision": "fp32"}
     beside = measure_command() | {"beside": True, "batch": 16}
     loaded, answer, again = answers(
-        frames((settings, b"companion"), (beside, b"model"), (settings, b"")), runtime
+        frames((settings, b"reference"), (beside, b"model"), (settings, b"")), runtime
     )
-    assert loaded["loaded"] == again["loaded"] == len(b"companion")
-    assert len(answer["companion_ns"]) == len(answer["samples_ns"]) + 1
+    assert loaded["loaded"] == again["loaded"] == len(b"reference")
+    assert len(answer["reference_ns"]) == len(answer["samples_ns"]) + 1
     assert len(answer["cold_ns"]) == len(answer["samples_ns"])
     # One image, whatever the cells' batch; loaded afresh when asked without a model.
-    assert runtime.prepared == [(b"companion", 1), (b"model", 16), (b"companion", 1)]
-    assert runtime.open == 1  # the companion stays
+    assert runtime.prepared == [(b"reference", 1), (b"model", 16), (b"reference", 1)]
+    assert runtime.open == 1  # the reference network stays
 
 
-def test_nothing_is_timed_beside_a_companion_that_was_not_sent() -> None:
+def test_nothing_is_timed_beside_a_reference_network_that_was_not_sent() -> None:
     first, second = answers(
-        frames(({"command": "companion"}, b""), (measure_command() | {"beside": True}, b"model"))
+        frames(({"command": "reference"}, b""), (measure_command() | {"beside": True}, b"model"))
     )
     assert "send its model first" in first["error"]
     assert "was not sent" in second["error"]

@@ -119,7 +119,7 @@ def test_p95_is_the_nearest_rank() -> None:
     assert samples.p95_ms == 95.0
 
 
-# --- in turns with a companion ---
+# --- in turns with a reference network ---
 
 
 class Wandering:
@@ -141,41 +141,43 @@ class Wandering:
 
 
 def beside(machine: Wandering, ns: float, **rules: float) -> Beside:
-    own, companion = machine.work("own", ns), machine.work("companion", 2e6)
-    return measure_beside(own, companion, rules=Rules(**rules), clock=machine.clock)  # type: ignore[arg-type]
+    own, reference = machine.work("own", ns), machine.work("reference", 2e6)
+    return measure_beside(own, reference, rules=Rules(**rules), clock=machine.clock)  # type: ignore[arg-type]
 
 
 def test_turns_are_taken_and_each_first_run_is_kept_apart() -> None:
     machine = Wandering(lambda now: 1.0)
     timed = beside(machine, 5e5, warmup_s=0.0, repeats=3, limit_s=0.01)
-    bursts = "".join("c" if name == "companion" else "o" for name in machine.log).lstrip("o")
-    # Two runs of the companion, the second timed; one cold run; four to fill 2 ms.
+    bursts = "".join("c" if name == "reference" else "o" for name in machine.log).lstrip("o")
+    # Two runs of the reference network, the second timed; one cold run; four to fill 2 ms.
     assert bursts == "ccooooo" * 3 + "cc"
     assert timed.samples.runs_per_repeat == 4
     assert timed.samples.samples_ns == (5e5,) * 3
     assert timed.cold_ns == (5e5,) * 3
-    assert timed.companion_ns == (2e6,) * 4
+    assert timed.reference_ns == (2e6,) * 4
 
 
 @pytest.mark.parametrize("slowness", [40.0, 200.0])
-def test_a_companion_that_takes_longer_than_there_is_time_still_leaves_some_repeats(slowness: float) -> None:
+def test_a_reference_network_that_takes_longer_than_there_is_time_still_leaves_some_repeats(
+    slowness: float,
+) -> None:
     machine = Wandering(lambda now: slowness)
     timed = beside(machine, 5e5, warmup_s=0.0, warmup_limit_s=0.1, repeats=12, limit_s=0.1)
     assert len(timed.samples.samples_ns) == FEWEST
-    assert len(timed.companion_ns) == FEWEST + 1
+    assert len(timed.reference_ns) == FEWEST + 1
 
 
-def test_a_wandering_machine_shows_in_the_companion_as_in_the_work() -> None:
+def test_a_wandering_machine_shows_in_the_reference_network_as_in_the_work() -> None:
     machine = Wandering(lambda now: 1.2 if now % 2 > 1 else 1.0)
     timed = beside(machine, 5e6, repeats=300, limit_s=6.0)
-    around = zip(timed.companion_ns, timed.companion_ns[1:], timed.samples.samples_ns, strict=False)
+    around = zip(timed.reference_ns, timed.reference_ns[1:], timed.samples.samples_ns, strict=False)
     ratios = [2 * own / (before + after) for before, after, own in around]
     assert median(ratios) == pytest.approx(2.5, rel=0.001)
     assert timed.reach < 0.001  # of the ratios
     assert max(timed.samples.samples_ns) / min(timed.samples.samples_ns) == pytest.approx(1.2)
 
 
-def test_work_that_is_steadier_than_its_companion_ends_as_soon_as_it_is_known() -> None:
+def test_work_that_is_steadier_than_its_reference_network_ends_as_soon_as_it_is_known() -> None:
     rng = random.Random(0)
     now = 0.0
 
@@ -183,10 +185,10 @@ def test_work_that_is_steadier_than_its_companion_ends_as_soon_as_it_is_known() 
         nonlocal now
         now += 1e6
 
-    def companion() -> None:
+    def reference() -> None:
         nonlocal now
         now += 2e6 * rng.uniform(0.7, 1.5)
 
-    timed = measure_beside(own, companion, rules=Rules(repeats=12, limit_s=5.0), clock=lambda: round(now))
+    timed = measure_beside(own, reference, rules=Rules(repeats=12, limit_s=5.0), clock=lambda: round(now))
     assert len(timed.samples.samples_ns) == 12
     assert timed.reach == 0

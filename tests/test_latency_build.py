@@ -26,13 +26,14 @@ from hwnas.errors import (
     UnstableError,
     UsageError,
 )
+from hwnas.io.jsonl import Log
 from hwnas.measure.build import build_table
-from hwnas.measure.cells import COMPANION_EVERY, judged, timings
+from hwnas.measure.cells import REFERENCE_EVERY, judged, timings
 from hwnas.measure.networks import measure_networks
 from hwnas.measure.other_load import OtherLoad
 from hwnas.measure.plan import Plan, make_plan, space_ops, spread_out
 from hwnas.measure.remote.link import LocalLink
-from hwnas.measure.samples import Journal, read_samples
+from hwnas.measure.samples import SAMPLES, Journal, read_samples
 from hwnas.predictors.latency import LatencyTable, read_summary
 from hwnas.predictors.latency.profile import DeviceProfile
 from hwnas.space import OpSpec, SearchSpace, lower, preset, preset_names
@@ -198,7 +199,7 @@ def test_two_builds_do_not_write_one_journal(tmp_path: Path) -> None:
 
 
 def record(
-    cell: str, ms: float, *, companion_ms: float = 2.0, cpu: float = 1.0, number: int = 0
+    cell: str, ms: float, *, reference_ms: float = 2.0, cpu: float = 1.0, number: int = 0
 ) -> dict[str, Any]:
     return {
         "pass": number,
@@ -207,7 +208,7 @@ def record(
         "median_ms": ms,
         "p95_ms": 1.1 * ms,
         "reach": 0.01,
-        "companion_ms": companion_ms,
+        "reference_ms": reference_ms,
         "cpu_share": cpu,
         "throttled": [],
     }
@@ -217,9 +218,22 @@ def disturbed_cells(records: list[dict[str, Any]]) -> list[str]:
     return [kept["cell"] for kept, disturbed in judged(records, lambda name: True) if disturbed]
 
 
-def test_a_cell_beside_a_companion_far_slower_than_when_calm_is_disturbed() -> None:
+def test_samples_that_call_the_reference_network_the_companion_are_read_and_resumed(tmp_path: Path) -> None:
+    """Versions 2 and 3 of the file."""
+    old, path = dataclasses.replace(SAMPLES, version=3), tmp_path / "board.samples"
+    new = record("a", 3.0, reference_ms=2.5)
+    with Log(path, old, of={"name": "board"}) as log:
+        log.append({name.replace("reference_", "companion_"): value for name, value in new.items()})
+    assert b"companion_ms" in path.read_bytes()
+    with Journal(path, {"name": "board"}, resume=True) as journal:
+        assert journal.records == [new]
+        journal.append(new)
+    assert read_samples(path).rows == [new, new]
+
+
+def test_a_cell_beside_a_reference_network_far_slower_than_when_calm_is_disturbed() -> None:
     speeds_ms = (2.0, 2.1, 2.9, 2.0, 2.5)
-    records = [record(cell, 3.0, companion_ms=ms) for cell, ms in zip("abcde", speeds_ms, strict=True)]
+    records = [record(cell, 3.0, reference_ms=ms) for cell, ms in zip("abcde", speeds_ms, strict=True)]
     assert disturbed_cells(records) == ["c"]
 
 
@@ -249,10 +263,10 @@ def test_the_last_good_attempt_counts_and_a_bad_one_does_not_replace_it() -> Non
 
 
 def test_a_slower_pass_is_brought_to_the_middle_speed() -> None:
-    # Thirty networks in three passes; all took 6 % longer in the second, and so did the companion.
+    # Thirty networks in three passes; all took 6 % longer in the second, and so did the reference network.
     slowed = (1.0, 1.06, 1.0)
     records = [
-        record(f"n{size}", size * slow, companion_ms=2 * slow, number=number)
+        record(f"n{size}", size * slow, reference_ms=2 * slow, number=number)
         for number, slow in enumerate(slowed)
         for size in range(1, 31)
     ]
@@ -283,12 +297,14 @@ def test_a_build_finds_the_boards_times_and_calibration(tmp_path: Path) -> None:
     assert link.starts == 1 + plan.passes  # the environment, then a fresh process a pass
 
 
-def test_the_companion_is_one_image_of_one_network_loaded_afresh_every_few_cells(tmp_path: Path) -> None:
+def test_the_reference_network_is_one_image_of_one_network_loaded_afresh_every_few_cells(
+    tmp_path: Path,
+) -> None:
     plan, link = small_plan(passes=1), FakeLink()
     table = build(plan, link, tmp_path / "s")
-    sent = [model for model in link.companions if model]
-    assert sent == [FakeExporter().network_model(plan.companion[1], batch=1)]
-    assert len(link.companions) == -(-plan.cells // COMPANION_EVERY)
+    sent = [model for model in link.references if model]
+    assert sent == [FakeExporter().network_model(plan.reference[1], batch=1)]
+    assert len(link.references) == -(-plan.cells // REFERENCE_EVERY)
     assert table.pace is None  # a dozen networks do not tell it
 
 
@@ -317,7 +333,7 @@ def test_disturbed_cells_are_measured_again(tmp_path: Path) -> None:
 def test_a_pass_that_later_ones_show_to_have_been_disturbed_is_measured_again(tmp_path: Path) -> None:
     plan = small_plan()
     # The first process asks what there is, the second is the first pass. Alone, that one looks steady:
-    # its companion is as slow in every cell.
+    # its reference network is as slow in every cell.
     link = FakeLink(disturb=lambda n: 1.5 if link.starts <= 2 else 1.0)
     table = build(plan, link, tmp_path / "s")
     assert table.disturbed == ()
@@ -358,7 +374,7 @@ def test_a_build_with_many_disturbed_cells_is_marked_as_noisy(tmp_path: Path) ->
 
 
 def slowed_later(plan: Plan, times: float) -> FakeLink:
-    """A board on which everything but the companion takes so many times longer from the second pass on."""
+    """A board on which all but the reference network takes so many times longer from the second pass on."""
     link, names, first = FakeLink(), iter(range(10**6)), len(plan.order(0))
     original = link.measure
 
@@ -419,7 +435,7 @@ def test_networks_that_two_processes_rank_differently_make_no_table(tmp_path: Pa
     [
         ("median_ms", float("nan"), "must be a finite number"),
         ("median_ms", 0.0, "must be above 0"),
-        ("companion_ms", -1.0, "must be above 0"),
+        ("reference_ms", -1.0, "must be above 0"),
         ("reach", "fast", "must be a finite number"),
         ("samples_ns", [1.0, float("inf")], "must be a finite number"),
         ("cold_ns", None, "must be a list"),
@@ -510,8 +526,8 @@ def test_a_build_that_a_budget_cut_short_goes_on_with_more(tmp_path: Path) -> No
 
 
 def test_what_a_process_as_a_whole_is_slower_by_is_taken_out_of_its_cells(tmp_path: Path) -> None:
-    # Thirty networks in three processes; the second is 3 % slower, which the companion does not show, and
-    # missed every second one of them.
+    # Thirty networks in three processes; the second is 3 % slower, which the reference network does not
+    # show, and missed every second one of them.
     records = [
         record(f"n{size}", size * slow, number=number)
         for number, slow in enumerate((1.0, 1.03, 1.0))
@@ -647,7 +663,7 @@ def test_a_small_build_for_real(tmp_path: Path) -> None:
         filled=(),
         drawn=(),
         spread=(),
-        companion=("companion", arch),
+        reference=("reference", arch),
         passes=1,
         seed=0,
     )
@@ -670,7 +686,7 @@ def test_a_small_build_for_real(tmp_path: Path) -> None:
     assert LatencyTable.load(tmp_path / "real.yaml").rows.keys() == table.rows.keys()
     first = json.loads((tmp_path / "s").read_text().splitlines()[1])
     assert len(first["samples_ns"]) >= 6
-    assert len(first["companion_ns"]) == len(first["samples_ns"]) + 1
+    assert len(first["reference_ns"]) == len(first["samples_ns"]) + 1
     assert not any(file.name.startswith(".real") for file in tmp_path.iterdir())
 
 
@@ -689,7 +705,7 @@ def test_whole_networks_are_measured_in_fresh_processes_and_another_order_each_r
     profile = DeviceProfile("b", "fake")
     found = measure_networks(
         models,
-        companion=b'{"ms": 2.0, "op": null}',
+        reference=b'{"ms": 2.0, "op": null}',
         profile=profile,
         start=link.start,
         rng=random.Random(0),

@@ -73,7 +73,7 @@ def build(
 
 def exports_of_all() -> int:
     plan = small_plan()
-    return len(plan.ops) + len(plan.networks) + 1  # the companion
+    return len(plan.ops) + len(plan.networks) + 1  # the reference network
 
 
 def test_on_this_machine_nothing_is_exported_once_timing_has_begun(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_what_cannot_be_exported_ends_the_build_where_it_is_asked_for(tmp_path: 
     link = FakeLink()
     with pytest.raises(UsageError, match="no rule for this node"):
         build(Recording(refuse), link, tmp_path, elsewhere=True)
-    assert link.timings == 8  # what was exported before, less the companion, was timed
+    assert link.timings == 8  # what was exported before, less the reference network, was timed
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("export")]
     table = build(FakeExporter(), link, tmp_path, elsewhere=True, resume=True)
     (tmp_path / "other").mkdir()
@@ -125,7 +125,7 @@ def test_models_come_in_the_order_in_which_they_are_asked_for_and_are_kept_defla
     first = [plan.ops[5].key, plan.ops[2].key]
     with models.exported_meanwhile(first):
         last = models(plan.networks[-1][0])
-    assert exporter.names[:3] == [plan.companion[1].id, *first]
+    assert exporter.names[:3] == [plan.reference[1].id, *first]
     assert isinstance(last, Deflated)
     assert told(last) == told(FakeExporter().network_model(plan.networks[-1][1], batch=1))
     never = Recording(lambda exported: pytest.fail("exported twice"))

@@ -52,13 +52,13 @@ def test_one_pass_disturbed_in_another_way_does_not_decide() -> None:
     assert fit_sharing(cells).share(4.0) == pytest.approx(1.0, abs=0.1)
 
 
-def test_what_a_cells_size_does_to_the_companion_is_no_speed_of_the_machine() -> None:
-    # The larger the cell, the slower the companion beside it, on a machine that does not wander.
+def test_what_a_cells_size_does_to_the_reference_network_is_no_speed_of_the_machine() -> None:
+    # The larger the cell, the slower the reference network beside it, on a machine that does not wander.
     sizes = np.geomspace(1, 16, 40)
     cells = [[(size, 2.0 * size**0.05)] * 3 for size in sizes.tolist()]
     pace = fit_pace(cells)
     assert pace is not None
-    assert pace.companion_ms(4.0) == pytest.approx(2.0 * 4.0**0.05, rel=1e-3)
+    assert pace.reference_ms(4.0) == pytest.approx(2.0 * 4.0**0.05, rel=1e-3)
     for cell in cells:
         assert Sharing().at_middle_speed(cell, pace) == pytest.approx([cell[0][0]] * 3, rel=1e-3)
 

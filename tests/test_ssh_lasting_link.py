@@ -65,8 +65,8 @@ class Agent:
         self.board.call("hello")
         return {"runtime": {"version": self.board.version, "provider": "cpu"}}
 
-    def companion(self, model: bytes, *, profile: DeviceProfile) -> None:
-        self.board.call(f"companion {model.decode()}")
+    def reference(self, model: bytes, *, profile: DeviceProfile) -> None:
+        self.board.call(f"reference {model.decode()}")
 
     def measure(self, model: bytes, **_: object) -> dict[str, Any]:
         self.board.call(f"measure {model.decode()}")
@@ -83,10 +83,10 @@ def measure(link: LastingLink, model: bytes = b"a") -> dict[str, Any]:
 def test_where_nothing_goes_wrong_it_is_the_link_itself() -> None:
     board = Board()
     link = board.link()
-    link.companion(b"c", profile=PROFILE)
+    link.reference(b"c", profile=PROFILE)
     measure(link)
     link.close()
-    assert board.calls == ["start", "companion c", "measure a", "close"]
+    assert board.calls == ["start", "reference c", "measure a", "close"]
 
 
 def test_a_board_that_cannot_be_reached_at_first_is_an_error_at_once() -> None:
@@ -96,12 +96,12 @@ def test_a_board_that_cannot_be_reached_at_first_is_an_error_at_once() -> None:
     assert board.now_s == 0
 
 
-def test_after_a_lost_link_the_companion_is_loaded_and_the_cell_timed_again() -> None:
+def test_after_a_lost_link_the_reference_network_is_loaded_and_the_cell_timed_again() -> None:
     board = Board(faults={2: LOST})
     link = board.link()
-    link.companion(b"c", profile=PROFILE)
+    link.reference(b"c", profile=PROFILE)
     measure(link)
-    assert board.calls[2:] == ["measure a", "close", "start", "companion c", "measure a"]
+    assert board.calls[2:] == ["measure a", "close", "start", "reference c", "measure a"]
     assert board.said == [
         "the link is lost. Waiting for it for up to 10 minutes",
         "the board is back; continuing",
@@ -156,11 +156,11 @@ def test_a_model_that_two_agents_died_of_does_not_run_and_the_next_one_does() ->
     assert board.calls[6:] == ["start", "measure b"]
 
 
-def test_a_companion_to_be_loaded_afresh_is_sent_again_to_a_new_agent() -> None:
+def test_a_reference_network_to_be_loaded_afresh_is_sent_again_to_a_new_agent() -> None:
     board = Board(faults={2: GONE})
     link = board.link()
-    link.companion(b"c", profile=PROFILE)
-    link.companion(b"", profile=PROFILE)
+    link.reference(b"c", profile=PROFILE)
+    link.reference(b"", profile=PROFILE)
     assert board.calls == [
-        "start", "companion c", "companion ", "close", "start", "companion c", "companion ",
+        "start", "reference c", "reference ", "close", "start", "reference c", "reference ",
     ]  # fmt: skip

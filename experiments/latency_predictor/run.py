@@ -142,7 +142,7 @@ def _left_out(
 
 
 def _cold_extra_ms(records: Records, archs: Mapping[str, Any]) -> dict[str, float]:
-    """By op: how much longer a first run takes, right after the companion's, than the runs that follow."""
+    """By op: how much longer a first run takes, right after the reference network, than those that follow."""
     by_op: dict[str, list[float]] = {}
     for record in records:
         if record["cell"] not in archs:

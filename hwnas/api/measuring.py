@@ -295,11 +295,11 @@ def _document(
 
 
 def _slowness(table: LatencyTable, measured: Mapping[str, MeasuredNetwork]) -> float | None:
-    """What the companion takes now over what it took when the table was built; None if nobody knows."""
+    """What the reference network takes now over what it took in the table's build; None if unknown."""
     if table.pace is None:
         return None
     pace = table.pace
-    return median([median(own.beside_ms) / pace.companion_ms(own.raw_ms) for own in measured.values()])
+    return median([median(own.beside_ms) / pace.reference_ms(own.raw_ms) for own in measured.values()])
 
 
 def _predicted_file(table: LatencyTable, subject: Subject, measured_ms: float) -> dict[str, Any] | None:

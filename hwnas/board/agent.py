@@ -1,7 +1,7 @@
 """The agent: reads commands on stdin, times models, writes results on stdout, ends with its input.
 
 Commands are frames (see protocol.py): `hello` answers with the environment and the runtime;
-`companion` carries the model that others are timed beside, or nothing: then the last one is loaded
+`reference` carries the model that others are timed beside, or nothing: then the last one is loaded
 afresh; `measure` carries a model as payload and answers with the raw samples; `quit` ends. A cell
 that fails answers with the failure, and the next one goes on.
 """
@@ -31,7 +31,7 @@ def serve(
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> None:
     """Answers each command with one frame until the input ends or says `quit`."""
-    companion = Companion(runtime)
+    reference = Reference(runtime)
     while True:
         frame = protocol.read_frame(commands)
         if frame is None:
@@ -47,10 +47,10 @@ def serve(
                     "environment": environment.describe(),
                     "runtime": runtime.probe(),
                 }
-            elif name == "companion":
-                answer = companion.load(command, payload)
+            elif name == "reference":
+                answer = reference.load(command, payload)
             elif name == "measure":
-                answer = _measure(command, payload, runtime, companion, clock)
+                answer = _measure(command, payload, runtime, reference, clock)
             else:
                 answer = {"error": f"unknown command {name!r}", "type": "ValueError"}
         except Exception as error:  # a cell's failure is an answer, whatever the runtime raised
@@ -58,7 +58,7 @@ def serve(
         protocol.write_frame(results, dict(answer, id=command.get("id")))
 
 
-class Companion:
+class Reference:
     """The model that others are timed beside, with one image whatever their batch is."""
 
     def __init__(self, runtime: Any) -> None:
@@ -70,7 +70,7 @@ class Companion:
         """Loads the model in the payload, or once more the last one: its place in memory is new then."""
         self._model = payload or self._model
         if not self._model:
-            raise ValueError("there is no companion to load: send its model first")
+            raise ValueError("there is no reference network to load: send its model first")
         if self._session is not None:
             self._session.close()
         self._session = None
@@ -80,7 +80,7 @@ class Companion:
     def run(self) -> object:
         """Runs it once. Raises ValueError when none was sent."""
         if self._session is None:
-            raise ValueError("nothing can be timed beside a companion that was not sent")
+            raise ValueError("nothing can be timed beside a reference network that was not sent")
         return self._session.run()
 
 
@@ -94,7 +94,7 @@ def _measure(
     command: dict[str, Any],
     payload: bytes,
     runtime: Any,
-    companion: Companion,
+    reference: Reference,
     clock: Callable[[], int],
 ) -> dict[str, Any]:
     rules = timing.Rules(**command["rules"])
@@ -104,7 +104,7 @@ def _measure(
         guard = guards.Guard()
         with guard:
             if command.get("beside"):
-                beside = timing.measure_beside(session.run, companion.run, rules=rules, clock=clock)
+                beside = timing.measure_beside(session.run, reference.run, rules=rules, clock=clock)
                 samples = beside.samples
             else:
                 samples = timing.measure(session.run, rules=rules, clock=clock)
@@ -125,9 +125,9 @@ def _measure(
     }
     answer.update(spent)
     if beside is not None:
-        answer["companion_ns"] = [round(value) for value in beside.companion_ns]
+        answer["reference_ns"] = [round(value) for value in beside.reference_ns]
         answer["cold_ns"] = [round(value) for value in beside.cold_ns]
-        answer["companion_ms"] = timing.median(beside.companion_ns) / 1e6
+        answer["reference_ms"] = timing.median(beside.reference_ns) / 1e6
         answer["reach"] = beside.reach
     return answer
 

@@ -4,7 +4,7 @@ Protocol: at least `warmup_runs` runs and `warmup_s` seconds until two windows a
 `repeats` timed repeats, each long enough for the clock, until the 95 % order-statistic interval of
 the median is narrow or the time is up. Raw samples are kept, warm-ups apart.
 
-`measure_beside` times in bursts that take turns with a companion, always the same work. What a
+`measure_beside` times in bursts that take turns with a reference network, always the same work. What a
 machine's speed does meanwhile (clock, heat, a neighbour on the same host) shows in both.
 """
 
@@ -44,18 +44,18 @@ class Rules:
     repeat_s: float = 0.0002
     """A timed repeat lasts at least so long: faster runs are grouped."""
     burst_s: float = 0.002
-    """Beside a companion, a turn of either lasts at least so long."""
+    """Beside a reference network, a turn of either lasts at least so long."""
     width: float = 0.02
     """Sampling ends when the median's interval is within this fraction of it on either side."""
     limit_s: float = 10.0
     """Sampling ends after so many seconds, as soon as there are `repeats`; at `limit_s * 3`
-    whatever there is, beside a companion FEWEST at least."""
+    whatever there is, beside a reference network FEWEST at least."""
     energy_s: float = 0.0
     """Seconds to run further for the energy, on boards that report it; 0: it is not measured."""
 
 
 FEWEST = 5
-"""Repeats beside a companion that takes longer than there is time, as on a slow board."""
+"""Repeats beside a reference network that takes longer than there is time, as on a slow board."""
 
 
 CAREFUL = Rules()
@@ -98,23 +98,23 @@ class Samples:
 
 @dataclass(frozen=True)
 class Beside:
-    """What was timed in turns with a companion."""
+    """What was timed in turns with a reference network."""
 
     samples: Samples
     """Of what was to be timed: a repeat is a burst, without its first run."""
-    companion_ns: tuple[float, ...]
-    """One run of the companion before each burst and one after the last: one more than repeats."""
+    reference_ns: tuple[float, ...]
+    """One run of the reference network before each burst and one after the last: one more than repeats."""
     cold_ns: tuple[float, ...]
-    """The first run of each burst, which finds the companion's data in the caches."""
+    """The first run of each burst, which finds the reference network's data in the caches."""
 
     @property
     def reach(self) -> float:
         """How well the median is known, relative: the wider side of its 95 % interval.
 
-        Either of the samples or of their ratios to the companion's runs around them, whichever is
-        known better: small work is steadier than the companion, large work shares its ups and downs.
+        Either of the samples or of their ratios to the reference network's runs around them, whichever is
+        known better: small work is steadier than the reference network, large work shares its ups and downs.
         """
-        around = zip(self.companion_ns, self.companion_ns[1:], self.samples.samples_ns)  # noqa: B905 - Python 3.9
+        around = zip(self.reference_ns, self.reference_ns[1:], self.samples.samples_ns)  # noqa: B905 - Python 3.9
         ratios = tuple(2 * own / (before + after) for before, after, own in around)
         return min(_reach(self.samples.samples_ns), _reach(ratios))
 
@@ -149,12 +149,12 @@ def measure(
 
 def measure_beside(
     run: Callable[[], object],
-    companion: Callable[[], object],
+    reference: Callable[[], object],
     *,
     rules: Rules = CAREFUL,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> Beside:
-    """Times `run` in turns with `companion` until its median is known, or its ratio to the companion.
+    """Times `run` in turns with `reference` until its median is known, or its ratio to the reference network.
 
     Before each timed turn its callable runs once untimed (or timed apart), so that it finds its own
     data in the caches as it would when it runs alone.
@@ -167,8 +167,8 @@ def measure_beside(
     start = clock()
     check_at = rules.repeats
     while True:
-        companion()
-        beside.append(_timed_ns(companion, clock))
+        reference()
+        beside.append(_timed_ns(reference, clock))
         elapsed_s = (clock() - start) / 1e9
         hurried = elapsed_s >= 3 * rules.limit_s and len(samples) >= FEWEST
         if elapsed_s >= rules.limit_s and (len(samples) >= rules.repeats or hurried):

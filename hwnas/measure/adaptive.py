@@ -139,7 +139,7 @@ def measure_plan(
 def network_pace(records: Sequence[Mapping[str, Any]], is_network: Callable[[str], bool]) -> Pace | None:
     """How fast the machine was while whole networks were timed."""
     return fit_pace(
-        [(record["median_ms"], record["companion_ms"]) for record, _ in passes]
+        [(record["median_ms"], record["reference_ms"]) for record, _ in passes]
         for name, passes in passes_of(records, is_network).items()
         if is_network(name)
     )

@@ -232,7 +232,7 @@ def _measurement(
         **noise_of(measured, labels).facts(),
         "network_error_percent": 100 * float(np.median(errors)) if errors and most > 1 else None,
     }
-    facts["companion"] = plan.companion[0]
+    facts["reference_network"] = plan.reference[0]
     if pace is not None:
         facts["pace"] = list(pace.coefficients)
     if fill is not None:

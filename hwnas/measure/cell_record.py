@@ -59,9 +59,9 @@ class CellRecord:
             median_ms=reader.number("median_ms", above_0=True),
             reach=reader.number("reach"),
             p95_ms=reader.number("p95_ms", above_0=True),
-            reference_ms=reader.number("companion_ms", above_0=True),
+            reference_ms=reader.number("reference_ms", above_0=True),
             samples_ns=reader.numbers("samples_ns"),
-            reference_ns=reader.numbers("companion_ns"),
+            reference_ns=reader.numbers("reference_ns"),
             cold_ns=reader.numbers("cold_ns"),
             warmup_ns=reader.numbers("warmup_ns"),
             runs_per_repeat=int(reader.number("runs_per_repeat", above_0=True)),
@@ -71,7 +71,7 @@ class CellRecord:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """A line of the samples file; the reference network is called the companion there."""
+        """A line of the samples file."""
         return {
             "pass": self.pass_number,
             "process": self.process,
@@ -79,9 +79,9 @@ class CellRecord:
             "median_ms": self.median_ms,
             "reach": self.reach,
             "p95_ms": self.p95_ms,
-            "companion_ms": self.reference_ms,
+            "reference_ms": self.reference_ms,
             "samples_ns": list(self.samples_ns),
-            "companion_ns": list(self.reference_ns),
+            "reference_ns": list(self.reference_ns),
             "cold_ns": list(self.cold_ns),
             "warmup_ns": list(self.warmup_ns),
             "runs_per_repeat": self.runs_per_repeat,

@@ -1,6 +1,6 @@
-"""Timing cells: each in turns with a companion, verdicts on what was disturbed, all in the journal.
+"""Timing cells: each in turns with a reference network, verdicts on what was disturbed, all in the journal.
 
-The companion is one small network, the same in every cell: it tells how fast the machine was just
+The reference network is one small network, the same in every cell: it tells how fast the machine was just
 then, and a cell's milliseconds are what it would have taken at the middle speed of the build (see
 speed.py). A verdict needs nothing but the journal's records, so a resumed build judges as one that was
 never killed.
@@ -26,10 +26,10 @@ from hwnas.predictors.latency.pace import Passes, fit_pace, fit_sharing
 from hwnas.predictors.latency.profile import DeviceProfile
 
 __all__ = [
-    "COMPANION_CELL",
-    "COMPANION_EVERY",
     "NETWORK_RULES",
     "OP_RULES",
+    "REFERENCE_CELL",
+    "REFERENCE_EVERY",
     "Bench",
     "Timing",
     "judged",
@@ -37,17 +37,17 @@ __all__ = [
     "timings",
 ]
 
-COMPANION_CELL = "companion"
+REFERENCE_CELL = "reference"
 OP_RULES = Rules(warmup_runs=6, warmup_s=0.005, warmup_limit_s=0.1, repeats=12, width=0.01, limit_s=0.1)
 NETWORK_RULES = Rules(warmup_runs=6, warmup_s=0.02, warmup_limit_s=0.3, repeats=12, width=0.005, limit_s=0.35)
 """At least 12 repeats a pass: over three fresh processes the 30 that a median needs, and more."""
 
-COMPANION_EVERY = 10
-"""Cells after which the companion is loaded afresh: how fast a network is also depends on where in
-memory it lies, and the companion's luck must not be that of a whole pass."""
-COMPANION_LIMIT = 1.3
-"""A cell is disturbed when the companion took this many times what it takes beside the calmest quarter of
-all ops, or of all networks."""
+REFERENCE_EVERY = 10
+"""Cells after which the reference network is loaded afresh: how fast a network is also depends on where in
+memory it lies, and the reference network's luck must not be that of a whole pass."""
+REFERENCE_LIMIT = 1.3
+"""A cell is disturbed when the reference network took this many times what it takes beside the calm quarter
+of all ops, or of all networks."""
 REACH_LIMIT = 0.05
 """A cell is disturbed when its median is known no better than this,"""
 REACH_TIMES = 4.0
@@ -73,7 +73,7 @@ PRIOR_PASSES = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One cell over all passes, at the companion's middle speed."""
+    """One cell over all passes, at the reference network's middle speed."""
 
     ms: float
     """The median of the passes, each at the speed of a middle pass."""
@@ -117,7 +117,7 @@ class Bench:
         """Times, in one fresh process, what the journal does not hold undisturbed of one pass.
 
         How many cells it was to time. With attempt 0 cells that were disturbed are left as they are: later
-        attempts time them again. Raises UsageError when the companion does not run.
+        attempts time them again. Raises UsageError when the reference network does not run.
         """
         wanted = self.open_cells(number, order) if attempt else self._new_cells(number, order)
         if wanted and not self.stop():
@@ -148,8 +148,8 @@ class Bench:
             for count, name in enumerate(wanted):
                 if self.stop():
                     break
-                if count % COMPANION_EVERY == 0:
-                    self._load_companion(link, b"" if count else self.models(COMPANION_CELL))
+                if count % REFERENCE_EVERY == 0:
+                    self._load_reference(link, b"" if count else self.models(REFERENCE_CELL))
                 hopeless = starved >= STARVED_CELLS and 2 * starved > count
                 for _ in range(1 if hopeless else 1 + STARVED_RETRIES):
                     if not self._time(link, name, number, process):
@@ -160,12 +160,12 @@ class Bench:
         finally:
             link.close()
 
-    def _load_companion(self, link: Link, model: bytes) -> None:
+    def _load_reference(self, link: Link, model: bytes) -> None:
         try:
-            link.companion(model, profile=self.profile)
+            link.reference(model, profile=self.profile)
         except CellError as error:
             raise UsageError(
-                "the companion network, which is timed beside all others, does not run in this "
+                "the reference network, which is timed beside all others, does not run in this "
                 f"configuration: {error}"
             ) from None
 
@@ -199,13 +199,13 @@ def judged(
 
     It was when its process did not get the CPU, when the board throttled, when its median stayed far
     more uncertain than those of the calmest quarter of all ops (for an op) or of all networks, or when
-    the companion was far slower than beside that quarter: what the passes tell of shared slowness does
-    not reach that far.
+    the reference network was far slower than beside that quarter: what the passes tell of shared slowness
+    does not reach that far.
     """
     calm = {
         networks: tuple(
             _calm([record[field] for record in records if is_network(record["cell"]) == networks])
-            for field in ("companion_ms", "reach")
+            for field in ("reference_ms", "reach")
         )
         for networks in (False, True)
     }
@@ -221,7 +221,7 @@ def _disturbed(record: Mapping[str, Any], calm_ms: float, calm_reach: float) -> 
     return bool(
         _starved(record)
         or record["throttled"]
-        or record["companion_ms"] > COMPANION_LIMIT * calm_ms
+        or record["reference_ms"] > REFERENCE_LIMIT * calm_ms
         or record["reach"] > max(REACH_LIMIT, REACH_TIMES * calm_reach)
     )
 
@@ -252,7 +252,7 @@ def timings(records: Sequence[Mapping[str, Any]], is_network: Callable[[str], bo
     result = {}
     for networks in (False, True):
         cells: dict[str, Passes] = {
-            name: [(record["median_ms"], record["companion_ms"]) for record, _ in passes]
+            name: [(record["median_ms"], record["reference_ms"]) for record, _ in passes]
             for name, passes in kept.items()
             if is_network(name) == networks
         }
@@ -287,8 +287,8 @@ def timings(records: Sequence[Mapping[str, Any]], is_network: Callable[[str], bo
 def _pass_effects(cells: Mapping[str, Mapping[int, float]]) -> dict[int, float]:
     """By how much each pass was slower than a middle one, from all cells that it shares with others.
 
-    A process has luck of its own, in where its memory lies and on which core it runs, which the companion
-    does not have in the same way. Passes with few such cells have no effect of their own.
+    A process has luck of its own, in where its memory lies and on which core it runs, which the reference
+    network does not have in the same way. Passes with few such cells have no effect of their own.
     """
     logs = {
         name: {number: np.log(ms) for number, ms in passes.items()}

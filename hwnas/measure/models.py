@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from hwnas.board import protocol
 from hwnas.io.atomic import write_whole
-from hwnas.measure.cells import COMPANION_CELL
+from hwnas.measure.cells import REFERENCE_CELL
 from hwnas.measure.plan import Plan
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ __all__ = ["Models"]
 
 
 class Models:
-    """`models(name)` is the model of an op (by its key), a network (by its label) or the companion."""
+    """`models(name)` is the model of an op (its key), a network (its label) or the reference network."""
 
     def __init__(
         self, plan: Plan, exporter: Exporter, batch: int, folder: Path, *, deflate: bool = False
     ) -> None:
         """Nothing is exported yet; what an interrupted build left in `folder` is used."""
         self._ops = {op.key: op for op in plan.ops}
-        self._networks = dict(plan.networks + plan.watched) | {COMPANION_CELL: plan.companion[1]}
+        self._networks = dict(plan.networks + plan.watched) | {REFERENCE_CELL: plan.reference[1]}
         self._exporter, self._batch, self._folder, self._deflate = exporter, batch, folder, deflate
         self._coming: dict[str, Future[Path]] = {}
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,12 +48,12 @@ class Models:
 
     @contextlib.contextmanager
     def exported_meanwhile(self, first: Iterable[str]) -> Iterator[None]:
-        """Within it all are exported in a thread, the companion and those in `first` before others.
+        """Within it all are exported in a thread, the reference network and those in `first` before others.
 
         Who asks for a model waits for it, and gets the error where it cannot be exported.
         """
         with ThreadPoolExecutor(1, thread_name_prefix="export") as thread:
-            for name in dict.fromkeys([COMPANION_CELL, *first, *self._names()]):
+            for name in dict.fromkeys([REFERENCE_CELL, *first, *self._names()]):
                 self._coming[name] = thread.submit(self._file, name)
             try:
                 yield
@@ -75,7 +75,7 @@ class Models:
             if name in self._ops:
                 model = self._exporter.op_model(self._ops[name], batch=self._batch)
             else:
-                batch = 1 if name == COMPANION_CELL else self._batch
+                batch = 1 if name == REFERENCE_CELL else self._batch
                 model = self._exporter.network_model(self._networks[name], batch=batch)
             write_whole(path, protocol.deflated(model) if self._deflate else model)
         return path

@@ -1,4 +1,4 @@
-"""Whole networks measured here: in several fresh processes, in random order, beside a companion."""
+"""Whole networks measured here: in several fresh processes, in random order, beside a reference network."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from hwnas import plugins
 from hwnas.board.timing import Rules, median
 from hwnas.errors import HwnasError
-from hwnas.measure.cells import COMPANION_EVERY
-from hwnas.measure.plan import COMPANION
+from hwnas.measure.cells import REFERENCE_EVERY
+from hwnas.measure.plan import REFERENCE_NETWORK
 from hwnas.measure.remote.link import CellError, Link, LocalLink
 from hwnas.predictors.latency.pace import fit_pace, fit_sharing
 from hwnas.predictors.latency.profile import DeviceProfile
@@ -44,7 +44,7 @@ class MeasuredNetwork:
     clock_ms: tuple[float, ...]
     """The median of each round by the clock alone, whatever the machine's speed was just then."""
     beside_ms: tuple[float, ...]
-    """What the companion took beside each round."""
+    """What the reference network took beside each round."""
     p95_ms: float
     """The median of the rounds' 95th percentiles, by the clock."""
     cpu_share: float
@@ -83,7 +83,7 @@ class MeasuredNetwork:
 def measure_networks(
     models: Mapping[str, Callable[[], bytes]],
     *,
-    companion: bytes,
+    reference: bytes,
     profile: DeviceProfile,
     start: Callable[[], Link],
     rng: random.Random,
@@ -93,7 +93,7 @@ def measure_networks(
 ) -> dict[str, MeasuredNetwork]:
     """Times each model (made when its turn comes) once a round, in a new order each round.
 
-    Every one is timed in turns with `companion`, a model of one image: what slows the machine down for
+    Every one is timed in turns with `reference`, a model of one image: what slows the machine down for
     a second shows in both (see speed.py). Raises HwnasError when a network does not run, BoardError
     when the agent is gone.
     """
@@ -106,8 +106,8 @@ def measure_networks(
         try:
             for count, name in enumerate(names):
                 try:
-                    if count % COMPANION_EVERY == 0:
-                        link.companion(b"" if count else companion, profile=profile)
+                    if count % REFERENCE_EVERY == 0:
+                        link.reference(b"" if count else reference, profile=profile)
                     answer = link.measure(models[name](), rules=rules, profile=profile, beside=True)
                 except CellError as error:
                     raise HwnasError(f"{name} does not run on {profile.runtime}: {error}") from None
@@ -117,7 +117,7 @@ def measure_networks(
         finally:
             link.close()
     passes = {
-        name: [(answer["median_ms"], answer["companion_ms"]) for answer in own]
+        name: [(answer["median_ms"], answer["reference_ms"]) for answer in own]
         for name, own in answers.items()
     }
     sharing, pace = fit_sharing(passes.values()), fit_pace(passes.values())
@@ -125,7 +125,7 @@ def measure_networks(
         name: MeasuredNetwork(
             rounds_ms=sharing.at_middle_speed(passes[name], pace),
             clock_ms=tuple(answer["median_ms"] for answer in own),
-            beside_ms=tuple(answer["companion_ms"] for answer in own),
+            beside_ms=tuple(answer["reference_ms"] for answer in own),
             p95_ms=median([answer["p95_ms"] for answer in own]),
             cpu_share=min(answer["cpu_share"] for answer in own),
             rounds_mj=tuple(answer["energy_mj"] for answer in own if answer.get("energy_mj")),
@@ -188,7 +188,7 @@ def measure_archs(
             )
         return measure_networks(
             {name: functools.partial(Path.read_bytes, file) for name, file in files.items()},
-            companion=to_model.network_model(preset(COMPANION), batch=1),
+            reference=to_model.network_model(preset(REFERENCE_NETWORK), batch=1),
             profile=profile,
             start=start or (lambda: LocalLink(profile.runtime)),
             rng=random.Random(seed),

@@ -19,9 +19,9 @@ from hwnas.space.ops import OpSpec, lower
 from hwnas.space.presets import preset, preset_names
 from hwnas.space.search_space import SearchSpace
 
-__all__ = ["COMPANION", "GRAPH", "Plan", "make_plan", "of_any_size", "space_ops", "spread_out"]
+__all__ = ["GRAPH", "REFERENCE_NETWORK", "Plan", "make_plan", "of_any_size", "space_ops", "spread_out"]
 
-COMPANION = "uniform-t"
+REFERENCE_NETWORK = "uniform-t"
 """The preset that everything is timed in turns with."""
 
 OPS_EVERY = 2
@@ -51,7 +51,7 @@ class Plan:
     spread: tuple[tuple[str, ArchSpec], ...]
     """Whole networks that differ most from the others: the calibration is fitted on them as well, but
     they are no sample of what is searched, and say nothing of the error."""
-    companion: tuple[str, ArchSpec]
+    reference: tuple[str, ArchSpec]
     """The network that all are timed in turns with."""
     passes: int
     """In each, every network is timed; in every second one, every op: networks come to more nodes and
@@ -99,7 +99,7 @@ class Plan:
         parts = [op.key for op in self.ops] + [
             f"{label}={arch.id}" for label, arch in self.networks + self.watched
         ]
-        return hashlib.sha256("\n".join([*parts, self.companion[1].id]).encode()).hexdigest()[:16]
+        return hashlib.sha256("\n".join([*parts, self.reference[1].id]).encode()).hexdigest()[:16]
 
     def order(self, number: int) -> list[str]:
         """The cells of one pass by name (op key or network label), in random order."""
@@ -148,7 +148,7 @@ def make_plan(
         filled=tuple(rest),
         drawn=tuple(drawn.items()),
         spread=tuple((f"random-{arch.id}", arch) for arch in spread),
-        companion=(COMPANION, preset(COMPANION)),
+        reference=(REFERENCE_NETWORK, preset(REFERENCE_NETWORK)),
         passes=passes,
         seed=seed,
     )

@@ -5,6 +5,7 @@ Its first line says what the build measures and how, so that samples of two buil
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -21,15 +22,18 @@ SAMPLES = Kind(
     "hwnas latency samples",
     noun="a measured cell",
     fix="Remove the file to measure everything again",
-    version=3,
+    version=4,
     oldest=2,
 )
-"""1 had no companion; 2 had no checksums."""
+"""1 had no reference network; 2 had no checksums; 2 and 3 call the reference network the companion."""
+_OLD_NAMES = {"companion_ms": "reference_ms", "companion_ns": "reference_ns"}
 
 
 def read_samples(path: Path) -> Contents:
     """The samples of a build and what it measured (`of`); raises FileFormatError."""
-    return read_log(path, SAMPLES)
+    contents = read_log(path, SAMPLES)
+    rows = [{_OLD_NAMES.get(name, name): value for name, value in row.items()} for row in contents.rows]
+    return dataclasses.replace(contents, rows=rows)
 
 
 class Journal:

@@ -101,7 +101,7 @@ def build_transferred(
         "seed": plan.seed,
         "plan": plan.digest,
         **noise_of(measured.timings, list(measured.timings)).facts(),
-        "companion": plan.companion[0],
+        "reference_network": plan.reference[0],
     }
     if measured.pace is not None:
         facts["pace"] = list(measured.pace.coefficients)

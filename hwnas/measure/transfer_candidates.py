@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwnas import plugins
 from hwnas.errors import MissingOpError, UsageError
-from hwnas.measure.plan import COMPANION, Plan, of_any_size
+from hwnas.measure.plan import REFERENCE_NETWORK, Plan, of_any_size
 from hwnas.predictors.latency.features import features
 from hwnas.predictors.latency.table import LatencyTable
 from hwnas.predictors.latency.transfer.model import choose_samples
@@ -87,7 +87,7 @@ def plan_samples(candidates: Candidates, count: int, *, passes: int, seed: int) 
         filled=(),
         drawn=candidates.choose(count, seed),
         spread=(),
-        companion=(COMPANION, preset(COMPANION)),
+        reference=(REFERENCE_NETWORK, preset(REFERENCE_NETWORK)),
         passes=passes,
         seed=seed,
     )

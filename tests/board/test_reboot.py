@@ -64,7 +64,7 @@ def test_a_board_that_starts_anew_in_mid_build_is_warmed_up_and_goes_on_at_the_n
 
     link = LastingLink(lambda: Counted(host, RUNTIME), boot=lambda: host.boot, say=said.append)
     link.hello()
-    link.companion(b"companion", profile=PROFILE)
+    link.reference(b"reference", profile=PROFILE)
     marker = tmp_path / "cell-running"
     slow = f"slow:{marker}"
 
@@ -80,7 +80,7 @@ def test_a_board_that_starts_anew_in_mid_build_is_warmed_up_and_goes_on_at_the_n
         for cell in ("one", "two", slow, "four")
     ]
     away.join()
-    assert all(answer["samples_ns"] and answer["companion_ns"] for answer in done)
+    assert all(answer["samples_ns"] and answer["reference_ns"] for answer in done)
     # The cell in hand is asked for again: once to warm the board up, once to count. No other is.
     assert asked == ["one", "two", slow, slow, slow, "four"]
     assert "Waiting for it for up to 10 minutes" in said[0]

@@ -162,7 +162,7 @@ def test_an_arm64_board_is_measured_over_ssh_and_searched_with(
         make_plan(space, networks=4, passes=1),
         ops=tuple(space_ops(space)),
         filled=(),
-        companion=("companion", preset("uniform-t").adapted(resolution=32, stem_stride=4, classes=10)),
+        reference=("reference", preset("uniform-t").adapted(resolution=32, stem_stride=4, classes=10)),
     )
     networks = dict(plan.networks)
     profile, environment = measured_profile(

@@ -41,7 +41,7 @@ def measured(host: SshBoard, folder: Path, sleeps: list[float]) -> MeasuredCells
         filled=(),
         drawn=(),
         spread=(),
-        companion=("companion", preset("uniform-t").adapted(resolution=64, classes=10)),
+        reference=("reference", preset("uniform-t").adapted(resolution=64, classes=10)),
         passes=1,
         seed=0,
     )

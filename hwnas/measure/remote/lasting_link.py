@@ -46,7 +46,7 @@ class LastingLink:
         """
         self._start, self._boot_now, self._say = start, boot, say
         self._patience_s, self._sleep, self._clock = patience_s, sleep, clock
-        self._companion: tuple[bytes, DeviceProfile] | None = None
+        self._reference: tuple[bytes, DeviceProfile] | None = None
         self._runtime: dict[str, Any] | None = None
         self._lost_since_s: float | None = None
         self._pause_s = FIRST_PAUSE_S
@@ -59,10 +59,10 @@ class LastingLink:
         self._runtime = answer.get("runtime")
         return answer
 
-    def companion(self, model: bytes, *, profile: DeviceProfile) -> None:
-        known = model or (self._companion[0] if self._companion else b"")
-        self._lasting(lambda link: link.companion(model, profile=profile), repeat_companion=not model)
-        self._companion = (known, profile)
+    def reference(self, model: bytes, *, profile: DeviceProfile) -> None:
+        known = model or (self._reference[0] if self._reference else b"")
+        self._lasting(lambda link: link.reference(model, profile=profile), repeat_reference=not model)
+        self._reference = (known, profile)
 
     def measure(
         self, model: bytes, *, rules: Rules, profile: DeviceProfile, beside: bool = False
@@ -74,12 +74,12 @@ class LastingLink:
             self._link.close()
         self._link = None
 
-    def _lasting(self, ask: Callable[[Link], Answer], *, repeat_companion: bool = True) -> Answer:
+    def _lasting(self, ask: Callable[[Link], Answer], *, repeat_reference: bool = True) -> Answer:
         """The answer, from a new agent where the one at hand does not live to give it."""
         deaths = 0
         while True:
             try:
-                link = self._agent(repeat_companion)
+                link = self._agent(repeat_reference)
                 if self._cold:
                     ask(link)  # thrown away
                     self._cold = False
@@ -96,8 +96,8 @@ class LastingLink:
                 self._lost_since_s = None
                 return answer
 
-    def _agent(self, repeat_companion: bool) -> Link:
-        """The agent at hand, or a new one that has the companion."""
+    def _agent(self, repeat_reference: bool) -> Link:
+        """The agent at hand, or a new one that has the reference network."""
         if self._link is not None:
             return self._link
         self._link = self._start()
@@ -108,8 +108,8 @@ class LastingLink:
         if self._boot_now() != self._boot:
             self._say("the board rebooted: warming up again")
             self._boot, self._cold = self._boot_now(), True
-        if self._companion is not None and repeat_companion:
-            self._link.companion(self._companion[0], profile=self._companion[1])
+        if self._reference is not None and repeat_reference:
+            self._link.reference(self._reference[0], profile=self._reference[1])
         return self._link
 
     def _compare(self, now: Mapping[str, Any], before: Mapping[str, Any]) -> None:

@@ -46,7 +46,7 @@ class Link(Protocol):
         """Its environment and what its runtime says of itself."""
         ...
 
-    def companion(self, model: bytes, *, profile: DeviceProfile) -> None:
+    def reference(self, model: bytes, *, profile: DeviceProfile) -> None:
         """Loads the model that others are timed beside; with b"" the last one afresh.
 
         Raises CellError when it does not run, BoardError when the agent is gone.
@@ -56,7 +56,7 @@ class Link(Protocol):
     def measure(
         self, model: bytes, *, rules: Rules, profile: DeviceProfile, beside: bool = False
     ) -> dict[str, Any]:
-        """Times one model, `beside` the companion or alone.
+        """Times one model, `beside` the reference network or alone.
 
         Raises CellError when it does not run, BoardError when the agent is gone.
         """
@@ -90,8 +90,8 @@ class AgentLink:
     def hello(self) -> dict[str, Any]:
         return self._ask({"command": "hello"}, b"", _HELLO_S)
 
-    def companion(self, model: bytes, *, profile: DeviceProfile) -> None:
-        self._run({"command": "companion", **_settings(profile)}, model)
+    def reference(self, model: bytes, *, profile: DeviceProfile) -> None:
+        self._run({"command": "reference", **_settings(profile)}, model)
 
     def measure(
         self, model: bytes, *, rules: Rules, profile: DeviceProfile, beside: bool = False

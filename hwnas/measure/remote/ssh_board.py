@@ -288,9 +288,9 @@ class SshLink(AgentLink):
         super().__init__(board.agent_command(runtime, _BOOT, say=say))
         self._board = board
 
-    def companion(self, model: bytes, *, profile: DeviceProfile) -> None:
+    def reference(self, model: bytes, *, profile: DeviceProfile) -> None:
         self._board.renew()
-        super().companion(model, profile=profile)
+        super().reference(model, profile=profile)
 
     def measure(
         self, model: bytes, *, rules: Rules, profile: DeviceProfile, beside: bool = False

@@ -1,9 +1,9 @@
 """How a machine's wandering speed shows in what is timed: not in everything alike.
 
 A neighbour on the same host takes a share of the last cache; heat lowers a clock. Both slow the
-companion down, and what takes turns with it more or less so: an op that stays in the nearest cache
+reference network down, and what takes turns with it more or less so: an op that stays in the nearest cache
 hardly sees the first, a large network that comes from memory anyway neither. With x the logarithm of
-the companion's time over what it takes at the machine's middle speed (its `Pace`),
+the reference network's time over what it takes at the machine's middle speed (its `Pace`),
 
     log(time) = log(time at the middle speed) + share x,    share = a + b log(ms) + c log(ms)^2
 
@@ -33,19 +33,19 @@ _WANDERING = 0.03
 _ROUNDS = 10
 
 Passes = Sequence[tuple[float, float]]
-"""Of one cell: its milliseconds in each pass, and the companion's beside it."""
+"""Of one cell: its milliseconds in each pass, and the reference network's beside it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What the companion takes at the middle speed, by how long its turn-taker does.
+    """What the reference network takes at the middle speed, by how long its turn-taker does.
 
-    The larger the other is, the fewer of its data does the companion find in the caches.
+    The larger the other is, the fewer of its data does the reference network find in the caches.
     """
 
     coefficients: tuple[float, float, float]
 
-    def companion_ms(self, milliseconds: float) -> float:
+    def reference_ms(self, milliseconds: float) -> float:
         """Beside a cell that takes so long."""
         constant, slope, bend = self.coefficients
         logarithm = np.log(milliseconds)
@@ -54,29 +54,29 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """How much of the companion's slowing down a cell shares, by how long the cell takes."""
+    """How much of the reference network's slowing down a cell shares, by how long the cell takes."""
 
     coefficients: tuple[float, float, float] = PRIOR
 
     def share(self, milliseconds: float) -> float:
-        """0: the companion's speed does not show in it; 1: it is slowed down like the companion."""
+        """0: the reference network's speed does not show in it; 1: it is slowed down as much."""
         logarithm = np.log(milliseconds)
         constant, slope, bend = self.coefficients
         return float(np.clip(constant + slope * logarithm + bend * logarithm**2, 0.0, 1.2))
 
     def at_middle_speed(self, passes: Passes, pace: Pace | None) -> tuple[float, ...]:
-        """What each pass of a cell would have taken, had the companion been at its pace.
+        """What each pass of a cell would have taken, had the reference network been at its pace.
 
         Without a pace: at the middle speed of the cell's own passes.
         """
         size_ms = median([own for own, _ in passes])
-        middle_ms = median([beside for _, beside in passes]) if pace is None else pace.companion_ms(size_ms)
+        middle_ms = median([beside for _, beside in passes]) if pace is None else pace.reference_ms(size_ms)
         share = self.share(size_ms)
         return tuple(own * (middle_ms / beside) ** share for own, beside in passes)
 
 
 def fit_pace(cells: Iterable[Passes]) -> Pace | None:
-    """The pace at which the companion was beside these cells; None where they are too few to tell.
+    """The pace at which the reference network was beside these cells; None where they are too few to tell.
 
     Cells of one kind, that is all ops or all networks.
     """
@@ -99,8 +99,8 @@ def fit_sharing(cells: Iterable[Passes]) -> Sharing:
         logs = np.log(np.asarray(passes, dtype=float))
         size = float(np.median(logs[:, 0]))
         away = (logs - logs.mean(axis=0)) * np.sqrt(len(logs) / (len(logs) - 1))
-        for own, companion in away:
-            rows.append([companion, companion * size, companion * size**2])
+        for own, reference in away:
+            rows.append([reference, reference * size, reference * size**2])
             wanted.append(own)
     if not rows:
         return Sharing()
