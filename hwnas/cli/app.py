@@ -27,6 +27,7 @@ from hwnas.cli import renamed
 from hwnas.cli.os_errors import explained
 from hwnas.cli.streams import standard_streams
 from hwnas.errors import FileFormatError, HwnasError, UsageError, did_you_mean
+from hwnas.io.text import plain
 from hwnas.paths import expanded
 
 __all__ = ["VERBS", "main"]
@@ -323,7 +324,7 @@ def _usage_text(error: typer.TyperException) -> str:
 
 
 def _complain(text: str, code: int) -> int:
-    sys.stderr.write(f"error: {text}\n")
+    sys.stderr.write(f"error: {plain(text)}\n")
     return code
 
 
@@ -332,7 +333,7 @@ def _show_cause(error: HwnasError) -> None:
     if error.__cause__ is not None:
         traceback.print_exception(error.__cause__)
     for note in getattr(error, "__notes__", ()):
-        sys.stderr.write(f"{note}\n")
+        sys.stderr.write(f"{plain(note)}\n")
 
 
 @contextmanager

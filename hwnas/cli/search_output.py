@@ -103,7 +103,7 @@ def _verification_lines(result: SearchResult) -> list[str]:
     assert result.path is not None
     from hwnas.search import resume_command
 
-    again = f"{resume_command(result.path)} --verify"
+    again = f"{resume_command(result.path, result.config.accuracy)} --verify"
     if not known.is_complete:
         return [f"Verification: {len(known.measured)} networks measured, not finished. Continue: {again}"]
     if not result.is_verified:

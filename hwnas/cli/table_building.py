@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwnas.cli.common import stderr, stdout
+from hwnas.cli.common import stderr, stdout, write_err
 from hwnas.errors import FileFormatError, HwnasError, UsageError
 
 if TYPE_CHECKING:
@@ -71,13 +71,12 @@ class Progress:
         if self._ends is not None:
             line += f", {duration(max(self._ends - now, 0.0))} of --minutes left"
         line += f": {of}"
-        sys.stderr.write(f"\r\x1b[K{line[:110]}" if live else line + "\n")
-        sys.stderr.flush()
+        write_err(line[:110] if live else line + "\n", anew=live)
 
     def end(self) -> None:
         """Leaves the line that is written over."""
         if sys.stderr.isatty():
-            sys.stderr.write("\r\x1b[K")
+            write_err("", anew=True)
 
 
 def build_and_save(

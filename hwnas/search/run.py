@@ -31,7 +31,9 @@ from hwnas.estimate import Estimate
 from hwnas.io import lock
 from hwnas.io import yaml as yaml_io
 from hwnas.io.atomic import write_atomically
+from hwnas.io.folders import next_numbered
 from hwnas.io.jsonl import Kind, Log, read_log
+from hwnas.predictors.accuracy import names_function
 from hwnas.search.candidates import (
     CANDIDATE_LOG,
     CANDIDATES,
@@ -143,18 +145,18 @@ class SearchResult:
         return len(self.trials) >= self.trials_wanted
 
 
-def resume_command(path: Path) -> str:
-    """The command line that takes this run up again."""
-    return f"hwnas search --resume {shlex.quote(str(path))}"
+def resume_command(path: Path, accuracy: str = "") -> str:
+    """The command line that takes this run up again; `accuracy` is the run's estimator.
+
+    A function of the user's must be named again, or anyone's run could have any module imported.
+    """
+    named = f" --accuracy {shlex.quote(accuracy)}" if names_function(accuracy) else ""
+    return f"hwnas search --resume {shlex.quote(str(path))}{named}"
 
 
 def next_folder(parent: Path, device: str, budget_ms: float) -> Path:
-    """The first of PARENT/DEVICE-BUDGET-1, -2, ... that does not exist."""
-    stem = f"{Path(device).stem}-{budget_ms:g}ms"
-    number = 1
-    while (parent / f"{stem}-{number}").exists():
-        number += 1
-    return parent / f"{stem}-{number}"
+    """The next of PARENT/DEVICE-BUDGET-1, -2, ... after those that are there."""
+    return next_numbered(parent, f"{Path(device).stem}-{budget_ms:g}ms")
 
 
 def create_run(

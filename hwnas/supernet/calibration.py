@@ -31,6 +31,8 @@ __all__ = [
 FORMAT = 2  # 1: of the accuracy with shared weights; 2: of the loss
 LEAST = 4
 """Fewest trainings for a line and its spread."""
+MOST = 1e9
+"""No percent or nat is beyond it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class Calibration:
         """Writes a file beside the supernet, which every estimate after so many `updates` of a network alone
         goes by from then on."""
         path = _file(folder, updates)
-        write_whole(path, json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n")
+        write_whole(path, json.dumps({"format": FORMAT, **asdict(self)}, indent=2, allow_nan=False) + "\n")
         return path
 
     @classmethod
@@ -102,8 +104,11 @@ class Calibration:
             if data.pop("format") != FORMAT:
                 raise ValueError("of another version of hwnas")
             found = cls(**data)
-            if not all(math.isfinite(float(value)) for value in asdict(found).values()):
-                raise ValueError("numbers must be finite")
+            numbers = list(asdict(found).values())
+            if not all(type(value) in (int, float) and abs(value) <= MOST for value in numbers):
+                raise ValueError(f"must be numbers of at most {MOST:g}, got {numbers}")
+            if found.slope < 0 or not 0 <= found.std_percent <= 100 or found.trainings < LEAST:
+                raise ValueError(f"slope, deviation or number of trainings is out of range: {numbers}")
         except (FileFormatError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise FileFormatError(
                 f"{path}: not a supernet's calibration: {error}: remove it, or calibrate anew"
