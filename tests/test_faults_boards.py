@@ -35,9 +35,20 @@ HELLO: dict[str, Any] = {
     "runtime": {"version": "1.20", "provider": "cpu", "providers": ["cpu"], "missing": None},
 }
 TIMES: dict[str, Any] = {
-    "median_ms": 2.0, "low_ms": 1.9, "high_ms": 2.1, "p95_ms": 2.2, "companion_ms": 1.0,
-    "samples_ns": [2e6, 2e6, 2e6], "warmup_ns": [3e6], "companion_ns": [1e6], "cold_ns": [2e6],
-    "runs_per_repeat": 1, "steady": True, "cpu_share": 1.0, "throttled": [], "reach": 0.01,
+    "median_ms": 2.0,
+    "low_ms": 1.9,
+    "high_ms": 2.1,
+    "p95_ms": 2.2,
+    "companion_ms": 1.0,
+    "samples_ns": [2e6, 2e6, 2e6],
+    "warmup_ns": [3e6],
+    "companion_ns": [1e6],
+    "cold_ns": [2e6],
+    "runs_per_repeat": 1,
+    "steady": True,
+    "cpu_share": 1.0,
+    "throttled": [],
+    "reach": 0.01,
 }
 
 
@@ -76,12 +87,16 @@ LIES: dict[str, tuple[bytes, str, str]] = {
     "its end": (b"", "exit 0", "ended without an answer"),
     "endless zeros": (b"", "exec cat /dev/zero", "no frame within"),
     "endless text": (b"", "exec yes", "no frame within"),
-    "endless complaints": (b"", "exec yes complaint >&2", "did not answer within"),
+    "endless complaints": (b"", "exec yes complaint 3>&1 >&2", "did not answer within"),
     "one byte at a time": (b"", "while echo; do sleep 0.05; done", "did not answer within"),
     "half a mark": (protocol.MARK[:4], "exec 3>&1; exec cat >/dev/null", "did not answer within"),
     "half a head": (GOOD[:40], "exec 3>&1; exec cat >/dev/null", "did not answer within"),
     "half a head and its end": (GOOD[:40], "exit 0", "ended inside a frame"),
-    "half a payload": (frame(HELLO, b"x" * 9)[:-4], "exec 3>&1; exec cat >/dev/null", "did not answer within"),
+    "half a payload": (
+        frame(HELLO, b"x" * 9)[:-4],
+        "exec 3>&1; exec cat >/dev/null",
+        "did not answer within",
+    ),
     "a head of 1 GB": (frame(HELLO, head=2**30), "exec cat /dev/zero", "larger than the protocol"),
     "a payload of 1 GB": (frame(HELLO, payload=2**30), "exec cat /dev/zero", "larger than the protocol"),
     "a payload of 4 GB": (frame(HELLO, payload=2**32 - 1), "exec cat /dev/zero", "larger than the protocol"),
@@ -95,6 +110,11 @@ LIES: dict[str, tuple[bytes, str, str]] = {
     "no JSON": (frame(b"\xff{"), "exit 0", "is not JSON"),
     "a list": (frame([1]), "exit 0", "must be an object"),
     "a deep nest": (frame(DEEP), "exit 0", "is not JSON"),
+    "a nest that JSON allows": (
+        frame({**HELLO, "environment": {**HELLO["environment"], "x": json.loads("[" * 600 + "]" * 600)}}),
+        "exit 0",
+        "nested too deeply|is not JSON",
+    ),
     "an endless number": (frame(b'{"agent":' + b"9" * 5000 + b"}"), "exit 0", "is not JSON"),
     "another version": (frame(HELLO | {"agent": 7}), "exit 0", "speaks version 7"),
     "no version": (frame({"runtime": {}}), "exit 0", "agent is missing"),
@@ -224,7 +244,10 @@ def test_a_keeper_that_reports_for_ever_is_given_up(tmp_path: Path) -> None:
 )
 def test_a_keepers_answer_has_its_fields(tmp_path: Path, answer: dict[str, Any], told: str) -> None:
     (tmp_path / "answer").write_bytes(frame(answer))
-    with keeper(f"cat {tmp_path / 'answer'}") as one, pytest.raises(BoardError, match=told):
+    with (
+        keeper(f"exec 3>&1; cat {tmp_path / 'answer'}; exec cat >/dev/null") as one,
+        pytest.raises(BoardError, match=told),
+    ):
         one.ask("ready", shape={"python": str}, limit_s=20)
 
 

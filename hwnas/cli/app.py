@@ -24,6 +24,7 @@ import typer
 from hwnas import __version__
 from hwnas.cli import help as help_texts
 from hwnas.cli import renamed
+from hwnas.cli.memory import check_limit, is_shortage
 from hwnas.cli.os_errors import explained
 from hwnas.cli.streams import standard_streams
 from hwnas.errors import FileFormatError, HwnasError, UsageError, did_you_mean
@@ -63,6 +64,10 @@ PREFIX = "HWNAS"
 TRACEBACK = "HWNAS_TRACEBACK"
 """The variable that asks for the place where an error came from."""
 
+OUT_OF_MEMORY = (
+    "out of memory. What was saved stays valid: close other programs, raise the limit (ulimit -v), or use "
+    "fewer workers or a smaller batch"
+)
 EXIT_INTERNAL = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
@@ -117,11 +122,11 @@ def _exit_code(arguments: list[str]) -> int:
         return _complain(f"foreign code ended the command: sys.exit({end.code!r})", EXIT_INTERNAL)
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
-    except MemoryError:
-        return _complain("out of memory", EXIT_INTERNAL)
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
+        if is_shortage(error):
+            return _complain(OUT_OF_MEMORY, EXIT_INTERNAL)
         what = " ".join(f"{type(error).__name__}: {error}".split())
         return _complain(
             f"internal error: {what}. HWNAS_TRACEBACK=1 shows where; please report it", EXIT_INTERNAL
@@ -143,6 +148,8 @@ def _run(arguments: list[str]) -> int:
     verb = next((argument for argument in arguments if not argument.startswith("-")), None)
     arguments = renamed.with_current_names(arguments, verb)
     verb = renamed.VERBS.get(verb or "", verb)
+    if verb in VERBS and not {"-h", "--help"} & set(arguments):
+        check_limit()
     command = _command(verb)
     context: dict[str, Any] = {"auto_envvar_prefix": PREFIX}
     if config is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
+from hwnas.io.files import PLACE_ERRORS
+
 __all__ = ["explained"]
 
 _CODE_OTHER, _CODE_USAGE = 1, 2
@@ -21,7 +23,7 @@ _USAGE = {
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ELOOP: "its links lead round in a circle: mend them",
 }
-"""What another command line, or other permissions, would avoid."""
+"""What to do about each of `PLACE_ERRORS`."""
 
 _OTHER = {
     errno.ENOSPC: "free some space, and run the same command again",
@@ -45,4 +47,4 @@ def explained(error: OSError) -> tuple[str, int]:
     if not place:
         what = f"reading or writing failed: {what}"
     text = f"{place}{what}" + (f": {advice}" if advice else "")
-    return text, _CODE_USAGE if error.errno in _USAGE else _CODE_OTHER
+    return text, _CODE_USAGE if error.errno in PLACE_ERRORS else _CODE_OTHER

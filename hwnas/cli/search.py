@@ -16,7 +16,7 @@ import typer
 from hwnas.cli.common import HostOption, JsonOption, emit_json, stderr
 from hwnas.cli.limits import parse_limits
 from hwnas.cli.long_work import noting, progress_bar
-from hwnas.cli.search_output import show
+from hwnas.cli.search_output import note_unchecked, show
 from hwnas.cli.workers import AddressOption, EngineOption, GpusOption, WorkersOption, evaluated_where
 from hwnas.errors import InfeasibleError, UsageError
 from hwnas.io.folders import claimed
@@ -465,6 +465,7 @@ def _resumed(
     from hwnas.search import load_run, resume
 
     past = load_run(folder)
+    note_unchecked(past)
     known = past.verification
     if known is not None and not known.is_complete:
         # An unfinished verification goes on without --verify.

@@ -6,15 +6,24 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hwnas.cli.common import stdout
+from hwnas.cli.common import say, stdout
 
 if TYPE_CHECKING:
     from hwnas.estimate import Estimate
     from hwnas.search import Candidate, SearchResult
 
-__all__ = ["show"]
+__all__ = ["note_unchecked", "show"]
 
 ROWS_SHOWN = 20
+
+
+def note_unchecked(result: SearchResult) -> None:
+    """Says of a run of before there were checksums that damage in it may go unseen."""
+    if not result.checked:
+        say(
+            f"note: {result.path} was written by an earlier hwnas: its lines have no checksums, so damage in "
+            "them may go unseen"
+        )
 
 
 def show(result: SearchResult) -> None:

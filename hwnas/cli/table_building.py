@@ -97,7 +97,8 @@ def build_and_save(
     progress = Progress(budget_s)
     try:
         table = build(unfinished, progress)
-    except (KeyboardInterrupt, HwnasError) as error:
+        table.save(target)
+    except (KeyboardInterrupt, HwnasError, OSError) as error:
         if unfinished.exists() and not isinstance(error, UsageError | FileFormatError):
             stderr().print(
                 f"The measurements are kept in {unfinished}. Continue with:\n  {_resume_command()}",
@@ -106,7 +107,6 @@ def build_and_save(
         raise
     finally:
         progress.end()
-    table.save(target)
     unfinished.replace(samples)
     stdout().print(f"{target}: {summary(table)}")
     for sentence in table.caveats:

@@ -189,6 +189,7 @@ def create_run(
         "source": source,
         "config": config.to_dict(),
     }
+    text = yaml_io.dump(data)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with locked(path):
@@ -199,7 +200,7 @@ def create_run(
                     f"{path}: holds {', '.join(left)} of a run whose {RUN} is gone, which a new run must not "
                     f"mix with. Restore {RUN}, remove these files, or name another folder"
                 )
-            write_atomically(path / RUN, yaml_io.dump(data))
+            write_atomically(path / RUN, text)
             with candidate_log(path) as log:
                 log.extend(trial.to_dict() for trial in given)
     except UsageError:

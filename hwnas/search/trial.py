@@ -140,10 +140,13 @@ def estimate_values(estimate: Estimate) -> list[float | None]:
 
 def estimate_from(values: Any, unit: str) -> Estimate:
     """The estimate that `estimate_values` wrote; raises TypeError or ValueError for anything else."""
+    if not all(number is None or type(number) in (int, float) for number in values):
+        raise TypeError(f"an estimate must hold numbers, got {values!r}"[:200])
     value, std, low, high = (None if number is None else float(number) for number in values)
     if (
         value is None
         or std is None
+        or std < 0
         or not all(math.isfinite(n) for n in (value, std, low, high) if n is not None)
     ):
         raise ValueError(f"the numbers of an estimate must be finite, got {values!r}"[:200])

@@ -26,8 +26,9 @@ __all__ = ["VERIFICATION", "Corrected", "MeasuredCandidate", "Verification", "re
 
 VERIFICATION = "verification.json"
 SCHEMA = 1  # 1: the first one
-MOST_MS = 1e9
+LEAST_MS, MOST_MS = 1e-6, 1e9
 """A network that takes longer than 11 days was not measured."""
+MOST_COUNT = 10**9
 MOST_CPU_SHARE = 4096.0
 """Of one CPU: a process may have several."""
 
@@ -174,17 +175,17 @@ class Verification:
             raise FileFormatError(f"{source}: must say a schema from 1 to {SCHEMA}, got {schema!r}")
         try:
             return cls(
-                most=int(data["most"]),
-                candidates=int(data["candidates"]),
+                most=int(_within(data["most"], "most", 1, MOST_COUNT)),
+                candidates=int(_within(data["candidates"], "candidates", 0, MOST_COUNT)),
                 profile=dict(data["profile"]),
                 environment=dict(data["environment"]),
                 started=str(data["started"]),
                 finished=str(data["finished"]),
                 mismatch=bool(data["mismatch"]),
                 measured=tuple(map(_measured, data["measured"])),
-                correction=None if data["correction"] is None else Corrected(**data["correction"]),
+                correction=None if data["correction"] is None else _corrected(data["correction"]),
                 corrected={
-                    str(one["id"]): estimate_from(one["corrected_ms"], "ms")
+                    str(one["id"]): _estimate(one["corrected_ms"], "corrected_ms")
                     for one in data["measured"]
                     if one["corrected_ms"] is not None
                 },
@@ -210,17 +211,39 @@ def read_verification(folder: Path) -> Verification | None:
 
 def _measured(data: Any) -> MeasuredCandidate:
     rounds_ms: Sequence[Any] = data["rounds_ms"]
-    if not rounds_ms or not all(0 < float(ms) < MOST_MS for ms in rounds_ms):
-        raise ValueError(f"rounds_ms must be positive times, got {rounds_ms!r}")
-    if not 0 < float(data["p95_ms"]) < MOST_MS or not 0 <= float(data["cpu_share"]) <= MOST_CPU_SHARE:
-        raise ValueError(f"p95_ms {data['p95_ms']!r} or cpu_share {data['cpu_share']!r} is out of range")
-    if int(data["round"]) < 1 or not 0 < float(data["predicted_ms"][0]) < MOST_MS:
-        raise ValueError(f"round {data['round']!r} or predicted_ms {data['predicted_ms']!r} is out of range")
+    if not rounds_ms:
+        raise ValueError("rounds_ms is empty")
     return MeasuredCandidate(
         id=str(data["id"]),
-        round=int(data["round"]),
-        rounds_ms=tuple(float(ms) for ms in rounds_ms),
-        p95_ms=float(data["p95_ms"]),
-        cpu_share=float(data["cpu_share"]),
-        predicted=estimate_from(data["predicted_ms"], "ms"),
+        round=int(_within(data["round"], "round", 1, MOST_COUNT)),
+        rounds_ms=tuple(_within(ms, "rounds_ms", LEAST_MS, MOST_MS) for ms in rounds_ms),
+        p95_ms=_within(data["p95_ms"], "p95_ms", LEAST_MS, MOST_MS),
+        cpu_share=_within(data["cpu_share"], "cpu_share", 0, MOST_CPU_SHARE),
+        predicted=_estimate(data["predicted_ms"], "predicted_ms"),
     )
+
+
+def _corrected(data: Any) -> Corrected:
+    found = Corrected(**data)
+    for name, factor in {"factor": found.factor, **found.factors}.items():
+        _within(factor, name, 1e-6, 1e6)
+    for error in (found.mape_before_percent, found.mape_after_percent):
+        _within(error, "mape_percent", 0, 1e9)
+    return found
+
+
+def _estimate(values: Any, name: str) -> Estimate:
+    """Milliseconds with their interval; raises ValueError or TypeError for what no network takes."""
+    estimate = estimate_from(values, "ms")
+    _within(estimate.value, name, LEAST_MS, MOST_MS)
+    for end in (estimate.low, estimate.high):
+        if end is not None:
+            _within(end, name, 0, MOST_MS)
+    return estimate
+
+
+def _within(value: Any, name: str, least: float, most: float) -> float:
+    """The number; raises ValueError for anything that is none, or out of range."""
+    if type(value) not in (int, float) or not least <= value <= most:
+        raise ValueError(f"{name} must be a number from {least:g} to {most:g}, got {value!r}"[:200])
+    return float(value)

@@ -36,13 +36,20 @@ HOLD: Mapping[str, Any] = {"held": (dict, type(None)), "lease": str}
 SURVEY: Mapping[str, Any] = {
     "environment": {
         **_ENVIRONMENT,
-        "cores": _NUMBER, "governor": _TEXT, "temperature_c": _NUMBER,
-        "throttled_bits": (int, type(None)), "load": _NUMBER,
+        "cores": _NUMBER,
+        "governor": _TEXT,
+        "temperature_c": _NUMBER,
+        "throttled_bits": (int, type(None)),
+        "load": _NUMBER,
     },
     **dict.fromkeys(("system", "machine", "python", "cache"), str),
     **dict.fromkeys(("venv", "writable", "gpu"), bool),
-    "free_mib": int, "available_mib": (int, type(None)), "held": (dict, type(None)), "chosen": _TEXT,
-    "packages": [str], "runtimes": [{**_RUNTIME, "python": str}],
+    "free_mib": int,
+    "available_mib": (int, type(None)),
+    "held": (dict, type(None)),
+    "chosen": _TEXT,
+    "packages": [str],
+    "runtimes": [{**_RUNTIME, "python": str}],
 }
 """The shape of answers: a type or several, a list of one shape, a mapping of shapes; more keys are taken."""
 
@@ -52,7 +59,11 @@ def checked(answer: Any, shape: Any, *, who: str) -> Any:
 
     Raises BoardError with the field where it has not, and for numbers that are not finite.
     """
-    return _checked(answer, shape, f"the answer of {who} is damaged", "")
+    said = f"the answer of {who} is damaged"
+    try:
+        return _checked(answer, shape, said, "")
+    except RecursionError:
+        raise BoardError(f"{said}: nested too deeply") from None
 
 
 def checked_hello(answer: dict[str, Any]) -> dict[str, Any]:

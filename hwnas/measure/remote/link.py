@@ -138,6 +138,8 @@ class AgentLink:
             protocol.write_frame(cast(BinaryIO, stdin), command, payload)
         except TimeoutError:
             raise AgentGone(f"the measuring process took no data for {limit_s:.0f} s") from None
+        except BrokenPipeError:  # what it said before it ended says why
+            pass
         except (OSError, ValueError) as error:
             raise self._gone(f"is gone ({error})") from None
         return self._next(limit_s)

@@ -42,6 +42,7 @@ __all__ = [
 OLDEST_PYTHON = (3, 9)
 RENEW_S = 20.0
 """So often, at most, the board is told that we are still there."""
+_ANSWER_S = 60.0
 _INSTALL_S = 3600.0
 MOST_REPORTS = 100
 """Lines about one command; installing has three."""
@@ -104,7 +105,7 @@ class Keeper(AgentLink):
         command: str,
         *,
         shape: Mapping[str, Any] | None = None,
-        limit_s: float = 60.0,
+        limit_s: float | None = None,
         say: Callable[[str], None] | None = None,
         **more: Any,
     ) -> dict[str, Any]:
@@ -114,6 +115,7 @@ class Keeper(AgentLink):
         Raises BoardError with what went wrong on the board, or is wrong with the answer; LinkLost, AgentGone
         when it does not answer within `limit_s`.
         """
+        limit_s = _ANSWER_S if limit_s is None else limit_s
         ends_s, reports = time.monotonic() + limit_s, 0
         answer = self._ask({"command": command, **more}, b"", limit_s)
         while "progress" in answer:

@@ -39,7 +39,9 @@ CONNECT_S = 10
 GREETING_S = 30.0
 GREETING_BYTES = 1024 * 1024
 MOST_FACTS = 100
-_PYTHON = re.compile(r"(?P<version>\d{1,3}\.\d{1,3}\S{0,20}) (?P<bits>32|64) (?P<path>/[ -~]{1,4000})")
+_PYTHON = re.compile(
+    r"(?P<version>\d{1,3}\.\d{1,3}\S{0,20}) (?P<bits>32|64) (?P<path>/[^\x00-\x1f\x7f]{1,4000})"
+)
 _AGENT = re.compile(r"[0-9a-f]{16}")
 
 _OPTIONS = {
