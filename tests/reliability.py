@@ -9,9 +9,11 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import yaml
 
@@ -100,15 +102,35 @@ def missing() -> Iterator[str]:
             yield test
 
 
+def run(chosen: list[Kind]) -> int:
+    """Runs all tests of these kinds, and prints a table of what each fault's tests gave."""
+    tests = dict.fromkeys(test for kind in chosen for fault in kind.faults for test in fault.tests)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "", f"--junitxml={report}", *tests]
+        code = subprocess.run(command, cwd=HERE.parent, check=False).returncode
+        cases = list(ElementTree.parse(report).iter("testcase"))
+    outcomes: dict[str, set[str]] = {}
+    for case in cases:
+        name = f"{case.attrib['classname']}.{case.attrib['name'].partition('[')[0]}"
+        outcome = next((one.tag for one in case if one.tag in ("failure", "error", "skipped")), "ok")
+        outcomes.setdefault(name, set()).add(outcome)
+    for kind in chosen:
+        sys.stdout.write(f"\n{kind.name}\n")
+        for fault in kind.faults:
+            names = [test.replace(".py::", ".").replace("/", ".") for test in fault.tests]
+            found = set().union(*(outcomes.get(name, {"not run"}) for name in names))
+            shown = "ok" if found <= {"ok"} else ", ".join(sorted(found))
+            sys.stdout.write(f"  {shown:<10} {fault.what}: {fault.result}\n")
+    return code
+
+
 def main(arguments: list[str]) -> int:
     if arguments[:1] != ["--run"]:
         PAGE.write_text(page(), encoding="utf-8")
         return 0
     wanted = arguments[1:]
-    chosen = [kind for kind in kinds() if not wanted or kind.name in wanted]
-    tests = dict.fromkeys(test for kind in chosen for fault in kind.faults for test in fault.tests)
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "", *tests]
-    return subprocess.run(command, cwd=HERE.parent, check=False).returncode
+    return run([kind for kind in kinds() if not wanted or kind.name in wanted])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Faults of the system: signals, limits, outputs, names, permissions, processes; and code that a run names."""
+"""Faults of the system: signals, limits, outputs, names, permissions; and code that a run names."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ from hwnas.search import load_run, resume, search
 from hwnas.search.candidates import CANDIDATES
 
 ROOT = Path(__file__).resolve().parents[1]
+PATHS = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+OWN = ("--space", "small.yaml", "--accuracy", "search_fakes:by_size", "--trials", "5")
+"""What is searched quickly."""
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def python(place: Path, *arguments: str, **options: Any) -> subprocess.Completed
     """Python in that folder, with this hwnas; killed after a minute."""
     environment = os.environ | {
         "HWNAS_TABLES": str(place / "tables"),
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+        "PYTHONPATH": PATHS,
         **options.pop("env", {}),
     }
     return subprocess.run(
@@ -85,7 +88,7 @@ def test_commands_that_choose_a_folder_at_once_get_one_each(tmp_path: Path) -> N
     for thread in threads:
         thread.join()
     assert len(chosen) == 64
-    kept = [folder for folder in (tmp_path / "runs").iterdir()]
+    kept = list((tmp_path / "runs").iterdir())
     assert len(kept) == 32 and all((folder / "file").exists() for folder in kept)
 
 
@@ -154,6 +157,29 @@ def test_a_function_that_a_run_names_is_imported_only_when_it_is_named_again(
     assert (tmp_path / "it-ran").exists()
 
 
+def test_the_place_in_user_code_is_shown_to_who_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hwnas: Callable[..., Any]
+) -> None:
+    (tmp_path / "failing_accuracy.py").write_text("def f(arch):\n    return 1 / 0  # here\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = (
+        "search",
+        "--device",
+        "rpi4",
+        "--budget",
+        "20ms",
+        "--accuracy",
+        "failing_accuracy:f",
+        "--trials",
+        "2",
+    )
+    answer = hwnas(*words)
+    assert answer.code == 2 and answer.err.count("\n") == 1 and "ZeroDivisionError" in answer.err
+    monkeypatch.setenv("HWNAS_TRACEBACK", "1")
+    assert "failing_accuracy.py" in hwnas(*words).err
+
+
 @pytest.mark.parametrize("reference", ["os:getcwd", "json.tool:main", "builtins:print"])
 def test_modules_of_python_itself_are_not_taken_from_a_run_either(tmp_path: Path, reference: str) -> None:
     run = tmp_path / "run"
@@ -170,7 +196,8 @@ def test_a_script_without_a_guard_is_told_so_and_starts_no_more_processes(place:
     (place / "script.py").write_text(
         "import pathlib\nfrom hwnas.search import search\n"
         "pathlib.Path('starts').open('a').write('x')\n"
-        "search(device='rpi4', budget_ms=20.0, accuracy='search_fakes:slow', trials=4, workers=2, out='run')\n"
+        "options = {'accuracy': 'search_fakes:slow', 'trials': 4, 'workers': 2, 'out': 'run'}\n"
+        "search(device='rpi4', budget_ms=20.0, **options)\n"
     )
     done = python(place, "script.py")
     assert done.returncode == 1
@@ -301,7 +328,7 @@ def test_a_memory_limit_ends_a_search_at_once_and_says_so(kib: int, place: Path)
     done = subprocess.run(
         ["bash", "-c", f"ulimit -v {kib}; exec {sys.executable} -m hwnas {words}"],
         cwd=place,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "HWNAS_TABLES": str(place / "tables")},
+        env=os.environ | {"PYTHONPATH": PATHS, "HWNAS_TABLES": str(place / "tables")},
         capture_output=True,
         text=True,
         timeout=100,
@@ -338,7 +365,7 @@ def test_few_open_files_are_a_clear_error(files: int, place: Path) -> None:
     done = subprocess.run(
         ["bash", "-c", f"ulimit -n {files}; exec {sys.executable} -m hwnas {words}"],
         cwd=place,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "HWNAS_TABLES": str(place / "tables")},
+        env=os.environ | {"PYTHONPATH": PATHS, "HWNAS_TABLES": str(place / "tables")},
         capture_output=True,
         text=True,
         timeout=60,
@@ -397,11 +424,12 @@ def test_a_table_that_does_not_fit_on_the_disk_keeps_its_samples(
 def test_a_closed_or_full_output_is_a_clear_error_and_loses_nothing(
     output: str, errors: str, place: Path
 ) -> None:
-    words = "search --device toy --budget 0.9ms --space small.yaml --trials 5 --seed 1 --out run"
+    words = "search --device toy --budget 0.9ms --space small.yaml --accuracy search_fakes:by_size"
+    words += " --trials 5 --out run"
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m hwnas {words} {output} {errors}"],
         cwd=place,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "HWNAS_TABLES": str(place / "tables")},
+        env=os.environ | {"PYTHONPATH": PATHS, "HWNAS_TABLES": str(place / "tables")},
         capture_output=True,
         text=True,
         timeout=60,
@@ -414,8 +442,8 @@ def test_a_closed_or_full_output_is_a_clear_error_and_loses_nothing(
 
 def test_an_ascii_output_loses_nothing(place: Path) -> None:
     environment = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
-    words = ("-m", "hwnas", "search", "--device", "toy", "--budget", "0.9ms", "--space", "small.yaml")
-    done = python(place, *words, "--trials", "5", "--out", "lauf-é", env=environment)
+    words = ("-m", "hwnas", "search", "--device", "toy", "--budget", "0.9ms", *OWN)
+    done = python(place, *words, "--out", "lauf-é", env=environment)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr and "networks within" in done.stdout
 
@@ -498,18 +526,19 @@ def test_a_name_that_is_not_utf_8_works_in_every_file(
     table().save(tmp_path / odd / "toy.yaml")
     (tmp_path / odd / "small.yaml").write_text(yaml_io.dump(small_space().to_dict()))
     monkeypatch.chdir(tmp_path / odd)
-    words = ("--budget", "0.9ms", "--space", f"../{odd}/small.yaml", "--trials", "5")
+    words = ("--budget", "0.9ms", "--space", f"../{odd}/small.yaml", *OWN[2:])
     answer = hwnas("search", "--device", f"../{odd}/toy.yaml", *words, "--out", "other")
     assert answer.code == 2 and "not UTF-8" in answer.err and "Rename" in answer.err
     assert not Path("other").exists()
     answer = hwnas("search", "--device", "./toy.yaml", *words, "--out", f"../{odd}/run")
     assert answer.code == 0, answer.err
+    shutil.copytree(f"../{odd}/run", f"../{odd}/other")
     for more in (
         ("search", "--resume", f"../{odd}/run", "--trials", "6"),
         ("search", "--resume", f"../{odd}/run", "--trials", "6", "--json"),
         ("report", f"../{odd}/run"),
         ("describe", f"../{odd}/run#1", "--device", f"../{odd}/toy.yaml", "--json"),
-        ("compare", f"../{odd}/run", f"../{odd}/run"),
+        ("compare", f"../{odd}/run", f"../{odd}/other"),
         ("devices",),
     ):
         answer = hwnas(*more)
@@ -550,7 +579,7 @@ def test_a_run_that_cannot_be_written_is_shown_and_not_resumed(
                 unprivileged()
                 os.dup2(writing, 2)
                 sys.stderr = os.fdopen(2, "w", closefd=False)
-                sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+                sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
                 os.chdir(here)
                 os.environ["HWNAS_TABLES"] = str(here)
                 import search_fakes

@@ -22,12 +22,13 @@ def plain(text: str, *, most: int | None = None) -> str: ...
 def plain(text: None, *, most: int | None = None) -> None: ...
 def plain(text: str | None, *, most: int | None = None) -> str | None:
     """The text without escape sequences, control characters but newline and tab, and marks that turn its
-    direction; `most` is how many characters are kept.
+    direction; bytes that were not UTF-8 are escaped. `most` is how many characters are kept.
 
     >>> plain("a\\x1b[31mred\\x1b[0m\\x07")
     'ared'
     """
     if text is None:
         return None
-    text = _CONTROLS.sub("", _ESCAPES.sub("", text)) if not text.isprintable() else text
+    if not text.isprintable():
+        text = _CONTROLS.sub("", _ESCAPES.sub("", text)).encode(errors="backslashreplace").decode()
     return text if most is None or len(text) <= most else f"{text[:most]}..."
