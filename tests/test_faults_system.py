@@ -31,9 +31,9 @@ from hwnas.cli.app import VERBS, _command, main
 from hwnas.errors import HwnasError, UsageError
 from hwnas.io import yaml as yaml_io
 from hwnas.io.folders import claimed, next_numbered, numbered
-from hwnas.io.text import plain
 from hwnas.search import load_run, resume, search
 from hwnas.search.candidates import CANDIDATES
+from hwnas.text import plain
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = os.pathsep.join([str(ROOT), str(ROOT / "tests")])

@@ -28,8 +28,8 @@ from hwnas.cli.memory import check_limit, is_shortage
 from hwnas.cli.os_errors import explained
 from hwnas.cli.streams import standard_streams
 from hwnas.errors import FileFormatError, HwnasError, UsageError, did_you_mean
-from hwnas.io.text import plain
 from hwnas.paths import expanded
+from hwnas.text import plain
 
 __all__ = ["VERBS", "main"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas.cli.narrow import fit
-from hwnas.io.text import plain
+from hwnas.text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 
-from hwnas.io.files import PLACE_ERRORS
-
 __all__ = ["explained"]
 
 _CODE_OTHER, _CODE_USAGE = 1, 2
@@ -41,6 +39,8 @@ _OTHER = {
 
 def explained(error: OSError) -> tuple[str, int]:
     """(what to tell the user, exit code)."""
+    from hwnas.io.files import PLACE_ERRORS
+
     place = "" if error.filename is None else f"{os.fsdecode(os.fspath(error.filename))}: "
     advice = _USAGE.get(error.errno or 0) or _OTHER.get(error.errno or 0)
     what = error.strerror or str(error) or type(error).__name__

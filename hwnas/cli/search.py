@@ -19,7 +19,6 @@ from hwnas.cli.long_work import noting, progress_bar
 from hwnas.cli.search_output import note_unchecked, show
 from hwnas.cli.workers import AddressOption, EngineOption, GpusOption, WorkersOption, evaluated_where
 from hwnas.errors import InfeasibleError, UsageError
-from hwnas.io.folders import claimed
 from hwnas.units import parse_ms, parse_throughput
 
 if TYPE_CHECKING:
@@ -429,6 +428,7 @@ def _new(
     verification: _Verification,
     start_from: Path | None,
 ) -> SearchResult:
+    from hwnas.io.folders import claimed
     from hwnas.search import load_run, next_folder, search
 
     past = None if start_from is None else load_run(start_from)

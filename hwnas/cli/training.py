@@ -18,7 +18,6 @@ import typer
 from hwnas import plugins
 from hwnas.cli.common import write_err
 from hwnas.errors import UsageError
-from hwnas.io.folders import claimed, next_numbered, numbered
 
 if TYPE_CHECKING:
     from hwnas.dense.recipe import DenseRecipe
@@ -207,6 +206,8 @@ def training_folder(context: typer.Context, out: str | None, name: str, *, resum
     """
     if out:
         return Path(out)
+    from hwnas.io.folders import claimed, next_numbered, numbered
+
     parent, stem = Path("trainings"), file_name(name)
     if resume:
         if not (taken := numbered(parent, stem)):

@@ -10,7 +10,7 @@ from typing import Any
 from hwnas.board.agent import VERSION
 from hwnas.board.timing import median
 from hwnas.errors import BoardError
-from hwnas.io.text import plain
+from hwnas.text import plain
 
 __all__ = ["HOLD", "READY", "SURVEY", "Fields", "checked", "checked_hello", "checked_times", "clock_time"]
 

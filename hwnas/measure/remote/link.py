@@ -17,10 +17,10 @@ from hwnas import plugins
 from hwnas.board import protocol
 from hwnas.board.timing import Rules
 from hwnas.errors import BoardError
-from hwnas.io.text import plain
 from hwnas.measure.remote.answers import checked_hello, checked_times
 from hwnas.measure.remote.pipes import MAX_ANSWER_BYTES, Incoming, LastWords, Outgoing
 from hwnas.predictors.latency.profile import DeviceProfile
+from hwnas.text import plain
 
 __all__ = ["BOOT", "AgentGone", "AgentLink", "CellError", "Link", "LocalLink", "plugin_file"]
 

@@ -9,7 +9,7 @@ import time
 from typing import IO, Any
 
 from hwnas.board.protocol import ProtocolError
-from hwnas.io.text import plain
+from hwnas.text import plain
 
 __all__ = ["MAX_ANSWER_BYTES", "Incoming", "LastWords", "Outgoing"]
 

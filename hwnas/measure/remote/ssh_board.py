@@ -23,11 +23,11 @@ from hwnas import plugins
 from hwnas.board import protocol
 from hwnas.board.timing import Rules
 from hwnas.errors import BoardError
-from hwnas.io.text import plain
 from hwnas.measure.remote.answers import HOLD, READY, SURVEY, checked, clock_time
 from hwnas.measure.remote.link import AgentGone, AgentLink, plugin_file
 from hwnas.measure.remote.ssh_connection import BoardPython, Connection, Greeting, check_host
 from hwnas.predictors.latency.profile import DeviceProfile
+from hwnas.text import plain
 
 __all__ = [
     "OLDEST_PYTHON",

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from hwnas.errors import BoardError, UsageError
-from hwnas.io.text import plain
 from hwnas.measure.remote.pipes import LastWords, Outgoing
 from hwnas.measure.remote.ssh_errors import LinkLost, explain
+from hwnas.text import plain
 
 __all__ = ["CONFIG_VARIABLE", "BoardPython", "Connection", "Greeting"]
 
