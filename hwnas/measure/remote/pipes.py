@@ -80,15 +80,11 @@ class LastWords:
         """To be called when the process has ended. What still writes there is not heard any more."""
         self._is_over = True
         self._thread.join(timeout=0.2)
-        if not self._thread.is_alive():
-            self._pipe.close()
 
     def _read(self) -> None:
-        try:
+        with self._pipe:
             while not self._is_over and (part := os.read(self._pipe.fileno(), _PART_BYTES)):
                 self._tail = (self._tail + part)[-self._kept_bytes :]
-        except (OSError, ValueError):  # closed by us
-            return
 
 
 def _wait(descriptor: int, ends_s: float, *, reading: bool) -> None:
