@@ -260,7 +260,8 @@ def _require_named_again(past: SearchResult) -> None:
         again = "" if past.path is None else f": {resume_command(past.path, reference)}"
         raise UsageError(
             f"the run estimates accuracy with the Python function '{reference}', which is only imported when "
-            f"you name it: give --accuracy {reference} too, if you trust it{again}"
+            f"you name it. If you trust it, give --accuracy {reference} too (in Python: "
+            f"accuracy='{reference}'){again}"
         )
 
 
