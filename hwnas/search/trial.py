@@ -146,10 +146,11 @@ def estimate_from(values: Any, unit: str) -> Estimate:
     if (
         value is None
         or std is None
-        or std < 0
         or not all(math.isfinite(n) for n in (value, std, low, high) if n is not None)
     ):
         raise ValueError(f"the numbers of an estimate must be finite, got {values!r}"[:200])
+    if std < 0:
+        raise ValueError(f"the standard deviation of an estimate must be at least 0, got {std:g}")
     if low is not None and high is not None and low > high:
         raise ValueError(f"the interval of an estimate must be ordered, got {low:g} to {high:g}")
     return Estimate(value, std, low, high, unit)
