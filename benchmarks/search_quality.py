@@ -13,7 +13,8 @@ interrupted. In pieces and side by side:
 Hypervolume lies between a corner (the budget; in true score, the median of random networks that were
 shrunk until they are within it) and the networks that a search would show after so many evaluations:
 the front of what it was told, with their true scores. It is given as a share of that of the best
-front known: of all that all runs evaluated, by true score.
+front known: of all that all runs evaluated, by true score. `stay` counts the seeds whose networks shown
+in the end have no other attentions, stage by stage, than the 24 that a search begins with.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ from hwnas.predictors.accuracy import load_accuracy
 from hwnas.predictors.latency import LatencyTable
 from hwnas.search import pareto
 from hwnas.search.feasibility import fastest
+from hwnas.search.initial import START
 from hwnas.search.problem import Problem
+from hwnas.space.arch import ArchSpec
 from hwnas.space.search_space import SearchSpace
 from hwnas.space.vectors import Moves
 
@@ -149,7 +152,20 @@ def _one_run(
             ]
             for trial in trials
         ],
+        "attentions": [attentions_of(problem.space.decode(trial.vector)) for trial in trials],
     }
+
+
+def attentions_of(arch: ArchSpec) -> str:
+    """Which attentions each stage has: `none | reuse | reuse, single-head`."""
+    stages = [{"none" if block is None else block.type for block in one.blocks} for one in arch.stages]
+    return " | ".join(", ".join(sorted(kinds)) for kinds in stages)
+
+
+def stays(run: dict[str, Any]) -> bool:
+    """Whether every network shown in the end has the attentions, stage by stage, of one of the first."""
+    shown = pareto.front([(ms, -told) for ms, told, _ in run["points"]])
+    return {run["attentions"][row] for row in shown} <= set(run["attentions"][:START])
 
 
 def _rows(
@@ -178,6 +194,7 @@ def _rows(
             if len(own) > 1
             else None,
             "cpu_seconds": statistics.fmean(run["cpu_seconds"] for run in own),
+            "stay_in_first_attentions": sum(map(stays, own)),
         }
 
 
@@ -197,13 +214,13 @@ def _median_of_random_networks(table: LatencyTable, objective: Objective, budget
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
     print("share of the best known hypervolume after so many evaluations (mean over seeds)")
-    print("| objective | budget | method | " + " | ".join(map(str, AFTER)) + " | CPU s |")
-    print("|---|---|---|" + "---|" * (len(AFTER) + 1))
+    print("| objective | budget | method | " + " | ".join(map(str, AFTER)) + " | CPU s | stay |")
+    print("|---|---|---|" + "---|" * (len(AFTER) + 2))
     for row in rows:
         figures = " | ".join(f"{row['mean'][str(count)]:.4f}" for count in AFTER)
         print(
             f"| {row['objective']} | {row['budget_ms']:g} ms | {row['method']} | {figures} "
-            f"| {row['cpu_seconds']:.1f} |"
+            f"| {row['cpu_seconds']:.1f} | {row['stay_in_first_attentions']} of {row['seeds']} |"
         )
 
 

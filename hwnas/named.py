@@ -12,10 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwnas import gallery
 from hwnas.errors import FileFormatError, HwnasError, MissingPackageError, UsageError, did_you_mean
 from hwnas.io import yaml as yaml_io
-from hwnas.paths import is_text
-from hwnas.search import SearchResult, load_run
+from hwnas.paths import exists, is_text
+from hwnas.search import Candidate, SearchResult, load_run
 from hwnas.space import ArchSpec, preset, preset_names
 from hwnas.space.changes import renamed
 from hwnas.targets import Promise, Target
@@ -48,11 +49,41 @@ def _nobody(sentence: str) -> None:
     """Stands for a listener that was not given."""
 
 
+def _of_run(text: str) -> tuple[SearchResult, Candidate] | None:
+    """The run and the network of its front that RUN#2 or RUN#ID names; None for anything else.
+
+    A network that is on the front in several configurations is the more accurate one by its id.
+    """
+    run, mark, which = text.rpartition("#")
+    if not mark or text in preset_names() or exists(Path(text)):
+        return None
+    folder = Path(run)
+    result = load_run(folder)
+    front = result.front
+    if not front:
+        raise UsageError(f"{folder}: this run's front is empty, there is no network '{which}' on it")
+    if which.isdecimal() and len(which) < 4:
+        if not 1 <= int(which) <= len(front):
+            raise UsageError(f"{folder}: the front has {len(front)} networks, 1 is the best, got #{which}")
+        return result, front[int(which) - 1]
+    found = {one.id: one for one in reversed(front) if which and one.id.startswith(which)}
+    if len(found) == 1:
+        return result, next(iter(found.values()))
+    if found:
+        ids = ", ".join(one.id for one in front if one.id in found)
+        raise UsageError(f"{folder}: '{which}' begins {len(found)} ids of the front; give more of it: {ids}")
+    hint = did_you_mean(which, [candidate.id for candidate in front])
+    raise UsageError(
+        f"{folder}: no '{which}' on the front.{hint} Give a number from 1 to {len(front)}, 1 is the best, "
+        "or the beginning of an id"
+    )
+
+
 def resolve_arch(text: str) -> tuple[str, ArchSpec]:
     """The architecture that a command's ARCH names, and a short name for it.
 
-    `text` is a preset's name, an architecture file (YAML), `RUN#2` for the second network of a
-    run's front (1 is the best), `RUN#ID` with an id or its beginning, or a checkpoint.
+    `text` is a preset's name, `gallery:NAME`, an architecture file (YAML), `RUN#2` for the second network
+    of a run's front (1 is the best), `RUN#ID` with an id or its beginning, or a checkpoint.
 
     Raises UsageError when nothing goes by that name; ArchError and FileFormatError when the file
     that it names is wrong.
@@ -60,41 +91,21 @@ def resolve_arch(text: str) -> tuple[str, ArchSpec]:
     known = preset_names()
     if text in known:
         return text, preset(text)
-    run, mark, which = text.rpartition("#")
-    if mark and not Path(text).exists():
-        return _arch_of_run(Path(run), which)
+    if text.startswith(gallery.PREFIX):
+        listed = gallery.entry(text)
+        return listed.name, listed.arch
+    if (found := _of_run(text)) is not None:
+        return _name_in_run(text), found[1].arch
     path = Path(text)
     if is_text(path):
         return path.stem, ArchSpec.from_dict(yaml_io.read(path), source=str(path))
-    if path.exists():
+    if exists(path):
         return _arch_of_checkpoint(path)
     if path.suffix.lower() in (".yaml", ".yml", ".json") or len(path.parts) > 1:
         raise UsageError(f"no file {text}: an architecture is a preset, a YAML file, RUN#2 or a checkpoint")
     raise UsageError(
         f"no architecture '{text}'.{did_you_mean(text, known)} "
         "It may be a preset ('hwnas models' lists them), a YAML file, RUN#2 or a checkpoint"
-    )
-
-
-def _arch_of_run(folder: Path, which: str) -> tuple[str, ArchSpec]:
-    front = load_run(folder).front
-    if not front:
-        raise UsageError(f"{folder}: this run's front is empty, there is no network '{which}' on it")
-    name = f"{folder.name}#{which}"
-    if which.isdecimal() and len(which) < 4:
-        if not 1 <= int(which) <= len(front):
-            raise UsageError(f"{folder}: the front has {len(front)} networks, 1 is the best, got #{which}")
-        return name, front[int(which) - 1].arch
-    found = [candidate for candidate in front if which and candidate.id.startswith(which)]
-    if len(found) == 1:
-        return name, found[0].arch
-    if found:
-        ids = ", ".join(candidate.id for candidate in found)
-        raise UsageError(f"{folder}: '{which}' begins {len(found)} ids of the front; give more of it: {ids}")
-    hint = did_you_mean(which, [candidate.id for candidate in front])
-    raise UsageError(
-        f"{folder}: no '{which}' on the front.{hint} Give a number from 1 to {len(front)}, 1 is the best, "
-        "or the beginning of an id"
     )
 
 
@@ -107,12 +118,27 @@ def _arch_of_checkpoint(path: Path) -> tuple[str, ArchSpec]:
     return path.stem, arch
 
 
-def promise_of_run(run: SearchResult, arch: ArchSpec) -> Promise:
-    """What the run searched for, and that it found this network for it."""
+def _name_in_run(text: str) -> str:
+    folder, _, which = text.rpartition("#")
+    return f"{Path(folder).name}#{which}"
+
+
+def promise_of_run(run: SearchResult, network: Candidate | ArchSpec) -> Promise:
+    """What the run searched for, and that it found this network for it.
+
+    Where the run chose among the tables of a board, the device is the table of the network's own
+    configuration: that of the front's first for an architecture that is not on it.
+    """
     name = "" if run.path is None else run.path.resolve().name
     config = run.config
+    arch = network if isinstance(network, ArchSpec) else network.arch
+    own = ""
+    if config.configurations:
+        pairs = [network] if isinstance(network, Candidate) else []
+        pairs += [one for one in run.front if one.id == arch.id]
+        own = (pairs or run.front)[0].configuration
     targets = tuple(
-        Target(target.device, target.budget_ms, config.confidence, config.budget_on)
+        Target(own or target.device, target.budget_ms, config.confidence, config.budget_on)
         for target in config.targets
     )
     return Promise(targets, run=name, network=arch.id)
@@ -129,11 +155,12 @@ def resolve_promised(text: str) -> tuple[str, ArchSpec, Promise | None]:
 
         checkpoint = load(path)
         return checkpoint.name or path.stem, checkpoint.arch, checkpoint.promise
-    name, arch = resolve_arch(text)
-    run, mark, _ = text.rpartition("#")
-    if not mark or path.exists():
-        return name, arch, None
-    return name, arch, promise_of_run(load_run(run), arch)
+    if (found := _of_run(text)) is not None:
+        return _name_in_run(text), found[1].arch, promise_of_run(*found)
+    if text.startswith(gallery.PREFIX):
+        listed = gallery.entry(text)
+        return listed.name, listed.arch, listed.promise
+    return *resolve_arch(text), None
 
 
 def promise_of_weights(init: str | None) -> Promise | None:
@@ -241,7 +268,7 @@ def subjects(archs: Sequence[str]) -> dict[str, Subject]:
             if not front:
                 raise UsageError(f"{text}: this run's front is empty, there is nothing to measure")
             for number, candidate in enumerate(front, start=1):
-                promise = promise_of_run(run, candidate.arch)
+                promise = promise_of_run(run, candidate)
                 found[f"{path.name}#{number}"] = Subject(candidate.arch, folder=path, promise=promise)
         elif (dense := dense_checkpoint(text)) is not None:
             raise UsageError(

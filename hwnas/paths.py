@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-__all__ = ["expanded", "is_text", "user_path"]
+__all__ = ["exists", "expanded", "is_text", "user_path"]
 
 _HOME = re.compile(r"(?:^|(?<=[=:,]))~[A-Za-z0-9_.-]*(?=/|$)")
 _TEXTS = (".yaml", ".yml", ".json")
@@ -29,9 +29,17 @@ def user_path(path: Path | str) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111 - which leaves an unknown user as it is
 
 
+def exists(path: Path) -> bool:
+    """Whether something is there; False for a name that no file can have."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def is_text(path: Path) -> bool:
     """Whether a file is YAML or JSON rather than tensors: by its ending in any case, else by its content."""
-    if not path.is_file():
+    if not exists(path) or not path.is_file():
         return False
     if path.suffix.lower() in _TEXTS:
         return True

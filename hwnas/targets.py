@@ -18,7 +18,7 @@ class Target:
     """A latency budget on one device."""
 
     device: str
-    """Name of a latency table, or a table's file."""
+    """Name of a latency table, or a table's file; several of one board are joined by commas."""
     budget_ms: float
     confidence: float | None = None
     """Probability with which the latency is within the budget; None compares the prediction itself."""
@@ -28,7 +28,7 @@ class Target:
     def __str__(self) -> str:
         """`20 ms on rpi4`."""
         tail = " (p95)" if self.budget_on == "p95" else ""
-        return f"{self.budget_ms:g} ms on {self.device}{tail}"
+        return f"{self.budget_ms:g} ms on {self.device.replace(',', ' or ')}{tail}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,10 +37,21 @@ def _appends(tree: ast.AST) -> bool:
 
 
 def _writes_atomically(tree: ast.AST) -> bool:
-    """Writes beside the target and renames."""
-    text = ast.unparse(tree)
-    writes = ".open('wb')" in text or ".write_bytes(" in text
-    return writes and any(name == "replace" and len(call.args) == 1 for name, call in _calls(tree))
+    """One function writes a file and renames that same file."""
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        written, renamed = set(), set()
+        for name, call in _calls(function):
+            if isinstance(call.func, ast.Attribute):
+                of = ast.unparse(call.func.value)
+                if name in ("write_bytes", "write_text", "open"):
+                    written.add(of)
+                if name == "replace" and len(call.args) == 1:
+                    renamed.add(of)
+                if name == "replace" and len(call.args) == 2 and of == "os":
+                    renamed.add(ast.unparse(call.args[0]))
+        if written & renamed:
+            return True
+    return False
 
 
 def _locks(tree: ast.AST) -> bool:

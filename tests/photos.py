@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from train_samples import COLOURS
@@ -42,7 +43,7 @@ def program_of(card: Path) -> str:
 
 
 def answers_of(program: str, folder: Path, photos: list[Path]) -> list[str]:
-    """What a card's program prints for each photo, in `folder`, in a process that cannot import hwnas.
+    """What a card's program prints for each photo, beside the files of `folder`, without hwnas.
 
     It runs once for each photo, which it knows as photo.jpg; the file is opened anew each time.
     """
@@ -57,7 +58,10 @@ for photo in {[str(photo) for photo in photos]!r}:
     answers.append(said.getvalue())
 pathlib.Path("answers.json").write_text(json.dumps(answers))
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    answers: list[str] = json.loads((folder / "answers.json").read_text())
+    with tempfile.TemporaryDirectory() as beside:
+        for file in folder.iterdir():
+            (Path(beside) / file.name).symlink_to(file)
+        done = subprocess.run([sys.executable, "-c", script], cwd=beside, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        answers: list[str] = json.loads((Path(beside) / "answers.json").read_text())
     return answers

@@ -295,9 +295,11 @@ def test_the_wheel_installed_elsewhere_has_types_tables_and_a_front(tmp_path: Pa
     (wheel,) = wheels.glob("*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)
     assert (site / "hwnas" / "py.typed").is_file()
+    assert (site / "hwnas" / "schemas" / "search.json").is_file()
     environment = {**os.environ, "PYTHONPATH": str(site), "MYPYPATH": str(site)}
     code = (
         "import hwnas; run = hwnas.search(targets={'rpi4': '20ms'}, trials=30);"
+        "from hwnas.gallery import entry; entry('rpi4-20ms').arch;"
         "print(hwnas.__file__, len(run.front))"
     )
     done = subprocess.run(

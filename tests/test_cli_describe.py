@@ -156,7 +156,8 @@ def test_a_throughput_is_the_budget_of_a_run(tmp_path: Path, board: LatencyTable
     assert parse_throughput("40k/s") == parse_throughput("40000/s") == 40_000
     assert _budgets_ms([], ["32000/s"], ["batch-board"]) == [pytest.approx(2.0)]
     assert _budgets_ms([], ["1000/s"], ["toy-board"]) == [pytest.approx(1.0)]
-    with pytest.raises(UsageError, match="not both"):
+    assert _budgets_ms(["32000/s", "3ms"], [], ["batch-board", "toy-board"]) == [pytest.approx(2.0), 3.0]
+    with pytest.raises(UsageError, match="do not go together.*--budget 32000/s --budget 2ms"):
         _budgets_ms(["2ms"], ["32000/s"], ["batch-board"])
     with pytest.raises(UsageError, match="each --device"):
         _budgets_ms([], ["32000/s"], ["batch-board", "toy-board"])

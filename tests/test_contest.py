@@ -83,9 +83,16 @@ def test_a_damaged_record_is_named_and_a_newer_one_refused(tmp_path: Path) -> No
     (tmp_path / RECORD).write_text(whole[:20])
     with pytest.raises(FileFormatError, match="contest.json: not a record of trainings"):
         read_states(tmp_path)
-    (tmp_path / RECORD).write_text(whole.replace('"schema": 1', '"schema": 2'))
-    with pytest.raises(FileFormatError, match="schema 2"):
+    (tmp_path / RECORD).write_text(whole.replace('"schema": 2', '"schema": 3'))
+    with pytest.raises(FileFormatError, match="schema 3"):
         read_states(tmp_path)
+    (tmp_path / RECORD).write_text(whole.replace("open", "finished"))
+    with pytest.raises(FileFormatError, match="not a record of trainings"):
+        read_states(tmp_path)
+    (tmp_path / RECORD).write_text(
+        '{"schema": 1, "states": {"one": "open"}}'
+    )  # of before there were checksums
+    assert read_states(tmp_path) == {"one": "open"}
 
 
 def test_without_ray_it_says_how_to_get_it(
@@ -144,6 +151,7 @@ def test_after_each_rung_the_better_half_of_a_size_goes_on() -> None:
     assert stopped == ["b", "d", "c"]
 
 
+@pytest.mark.slow
 @with_ray
 def test_who_falls_behind_is_ended_and_a_resumed_contest_leaves_alone_what_is_done_with(
     two_local_workers: None, data: Path, tmp_path: Path
@@ -175,6 +183,7 @@ def test_who_falls_behind_is_ended_and_a_resumed_contest_leaves_alone_what_is_do
     assert written == {one.name: (one.folder / LAST).stat().st_mtime_ns for one in again[1:]}
 
 
+@pytest.mark.slow
 @with_ray
 def test_a_contest_whose_process_is_killed_goes_on(data: Path, tmp_path: Path) -> None:
     program = (
@@ -216,6 +225,7 @@ def workers_that_train() -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @with_ray
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are not told by /proc here")
 def test_a_worker_that_dies_is_replaced_and_goes_on(
@@ -242,6 +252,7 @@ def test_a_worker_that_dies_is_replaced_and_goes_on(
     assert next(one for one in outcomes if one.name == "net-0").epochs == RECIPE.epochs
 
 
+@pytest.mark.slow
 @with_ray
 def test_more_gpus_than_there_are_are_refused_at_once_and_leave_no_contest(
     two_local_workers: None, data: Path, tmp_path: Path
@@ -251,6 +262,7 @@ def test_more_gpus_than_there_are_are_refused_at_once_and_leave_no_contest(
     assert read_states(tmp_path / "out") == {}
 
 
+@pytest.mark.slow
 @with_ray
 def test_ctrl_c_ends_it_with_130_and_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
     for name, arch in alike(2).items():
@@ -279,6 +291,7 @@ def test_ctrl_c_ends_it_with_130_and_says_how_to_go_on(data: Path, tmp_path: Pat
     assert read_states(tmp_path / "out") == {"net-0": "open", "net-1": "open"}
 
 
+@pytest.mark.slow
 @with_ray
 def test_the_command_tells_who_won_and_keeps_the_trainings(
     two_local_workers: None, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -33,6 +33,12 @@ LEARNING: dict[str, dict[str, Any]] = {
     "segment": {"epochs": 3, "lr": 3e-3},
 }
 """By task, what differs from RECIPE where the test is whether it learns: updates of 4 images."""
+TASKS = [
+    "segment",
+    pytest.param("detect", marks=pytest.mark.slow),
+    pytest.param("instance", marks=pytest.mark.slow),
+]
+"""The fastest one always."""
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +84,7 @@ def same_weights(one: Path, other: Path) -> bool:
     return sorted(first) == sorted(second) and all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", LEARNING)
 def test_it_learns(data: Path, tmp_path: Path, task: str) -> None:
     result = run(data, tmp_path / "run", task, batch_size=4, lr_batch_size=4, **LEARNING[task])
@@ -95,7 +102,7 @@ def test_it_learns(data: Path, tmp_path: Path, task: str) -> None:
     assert again.images == 8
 
 
-@pytest.mark.parametrize("task", ["detect", "instance", "segment"])
+@pytest.mark.parametrize("task", TASKS)
 def test_resumed_equals_uninterrupted_bit_for_bit(few: Path, tmp_path: Path, task: str) -> None:
     options: dict[str, Any] = {"limit": 12, "ema_decay": 0.9, "scale_jitter": 0.2}
     run(few, tmp_path / "whole", task, epochs=2, **options)
@@ -186,10 +193,10 @@ def test_a_classifier_gives_the_backbone_and_a_dense_training_everything(few: Pa
         run(few, tmp_path / "fourth", "segment", init=tmp_path / "other.safetensors", **options)
 
 
-def test_it_learns_in_bfloat16_and_every_loss_stays_a_number(few: Path, tmp_path: Path) -> None:
-    for task in ("detect", "instance", "segment"):
-        result = run(few, tmp_path / task, task, precision="bf16")
-        assert result.history[-1].loss < result.history[0].loss
+@pytest.mark.parametrize("task", TASKS)
+def test_it_learns_in_bfloat16_and_every_loss_stays_a_number(few: Path, tmp_path: Path, task: str) -> None:
+    result = run(few, tmp_path / task, task, precision="bf16")
+    assert result.history[-1].loss < result.history[0].loss
 
 
 def test_unusable_images_are_named_once_and_training_goes_on(tmp_path: Path) -> None:

@@ -29,7 +29,10 @@ from hwnas.space import ArchSpec, OpSpec, lower, preset
 from hwnas.space.ops import KINDS
 
 PRESETS = ("uniform-t", "uniform-t-paper", "efficientvit-m1", "shvit-s1")
-WHOLE = (*SMALL, "uniform-t", "efficientvit-m0", "shvit-s1")
+FAMILIES = ("uniform-t", "efficientvit-m0", "shvit-s1")
+WHOLE = (*SMALL, *FAMILIES)
+SMALL_FIRST = (*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES))
+"""For formats that take seconds to write: the small networks have every op and every form."""
 
 
 def arch_of(name: str) -> ArchSpec:
@@ -150,7 +153,7 @@ def test_onnx_nodes(name: str) -> None:
     assert seen == len(whole.node)
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", SMALL_FIRST)
 def test_int8_nodes_with_what_quantises_between_them(name: str) -> None:
     """An op alone is given int8 channels last, and so begins and ends with a Transpose."""
     side = arch_of(name).resolution
@@ -170,7 +173,7 @@ def test_int8_nodes_with_what_quantises_between_them(name: str) -> None:
     assert sum(count for (kind, *_), count in parts.items() if kind == "QuantizeLinear") > len(ops)
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", SMALL_FIRST)
 def test_openvino_operations(name: str) -> None:
     openvino = pytest.importorskip("openvino")
     core = openvino.Core()
@@ -209,7 +212,7 @@ def test_ncnn_layers(name: str) -> None:
     assert layers(files_of(name, "ncnn")[".param"]) == alone
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", SMALL_FIRST)
 def test_torch_calls(name: str) -> None:
     def calls(program: bytes) -> list[Any]:
         graph = torch.export.load(io.BytesIO(program)).graph
@@ -231,7 +234,12 @@ def _shaped(call: tuple[str, str]) -> tuple[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("runtime", "precision"), [("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("torch", "fp32")]
+    ("runtime", "precision"),
+    [
+        ("onnxruntime", "fp32"),
+        pytest.param("onnxruntime", "int8", marks=pytest.mark.slow),
+        pytest.param("torch", "fp32", marks=pytest.mark.slow),
+    ],
 )
 def test_whole_networks_that_are_timed_have_the_exported_nodes(runtime: str, precision: str) -> None:
     """`measure`, `search --verify` and the whole networks of a table."""

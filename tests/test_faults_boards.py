@@ -55,14 +55,10 @@ TIMES: dict[str, Any] = {
 def frame(header: Any, body: bytes = b"", **changed: int) -> bytes:
     """A frame as the protocol has it, with other sizes or another checksum where asked."""
     head = header if isinstance(header, bytes) else json.dumps(header).encode()
-    fields = {
-        "head": len(head),
-        "payload": len(body),
-        "deflated": 0,
-        "crc": zlib.crc32(body, zlib.crc32(head)),
-        **changed,
-    }
-    return protocol.MARK + struct.pack(">IIII", *fields.values()) + head + body
+    fields = {"head": len(head), "payload": len(body), "deflated": 0} | changed
+    sizes = struct.pack(">III", *(fields[name] for name in ("head", "payload", "deflated")))
+    crc = fields.get("crc", zlib.crc32(body, zlib.crc32(sizes + head)))
+    return protocol.MARK + sizes + struct.pack(">I", crc) + head + body
 
 
 @pytest.fixture

@@ -152,6 +152,22 @@ def test_an_archive_with_nothing_changed_but_its_packing_is_loaded() -> None:
     check_program(changed(lambda files: None))
 
 
+def test_an_archive_that_is_compressed_or_damaged_inside_is_refused() -> None:
+    stream = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(program())) as old,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    with pytest.raises(ValueError, match="compressed"):
+        check_program(stream.getvalue())
+    whole = bytearray(program())
+    whole[whole.index(b'"torch.ops.aten.') + 1] ^= 1
+    with pytest.raises(FileFormatError, match="is damaged: Bad CRC-32"):
+        require_safe({".pt2": bytes(whole)}, Path("model.pt2"))
+
+
 @pytest.mark.parametrize("location", ["/etc/passwd", "../weights.bin", "weights.bin"])
 def test_an_onnx_model_with_tensors_elsewhere_is_refused(location: str) -> None:
     tensor = onnx.numpy_helper.from_array(np.zeros(4, np.float32), "w")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from latency_fakes import FakeLink
 from search_commands import QUESTION, furnish
 from search_fakes import small_space, table
@@ -463,7 +464,8 @@ def test_what_steers_a_terminal_is_removed_from_all_that_is_shown(capsys: pytest
     common.write_out(evil)
     common.write_err(evil)
     common.emit_json({"schema": 1, "evil": evil})
-    app._complain(evil, 1)
+    with pytest.raises(typer.Exit):
+        common.end_with(UsageError(evil))
     said = capsys.readouterr()
     assert not set("\x1b\x07\x08\r\x9b\u202e\0") & set(said.err)
     shown, brace, document = said.out.partition("{")

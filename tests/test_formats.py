@@ -168,6 +168,7 @@ def test_a_program_needs_torch_alone_where_it_runs(tmp_path: Path) -> None:
     assert done.stdout.strip() == f"{(1, *op.out_shape)} torch.bfloat16"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("runtime", "precision"), [("onnxruntime", "int8"), ("torch", "fp32")])
 def test_a_table_of_ops_is_exported_in_a_minute_or_two(runtime: str, precision: str) -> None:
     """500 ops at 0.2 s; the machine that tests may be busy, and gets three tries."""

@@ -315,6 +315,7 @@ def test_a_pick_is_compared_with_the_best_preset_within_its_budget(script: Any, 
     assert jobs(2)[0] == (presets[-2].arch.id, 2), "which is the best one now"
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_after_its_last_epoch_to_the_same_weights(
     script: Any, tmp_path: Path
 ) -> None:
@@ -358,6 +359,7 @@ def test_a_killed_training_goes_on_after_its_last_epoch_to_the_same_weights(
     assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])
 
 
+@pytest.mark.slow
 def test_processes_at_once_share_the_trainings_and_one_that_died_leaves_its_own_to_others(
     script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,8 @@ def test_what_is_no_regular_file_is_refused_at_once(reader: str, kind: str, tmp_
     [
         ("? [1, 2]\n: 3\n", "a key must be a name"),
         ("? {a: 1}\n: 3\n", "a key must be a name"),
+        ("a: {1: 2}", "a key must be a text, got 1 in line 1"),
+        ("~: 2", "a key must be a text"),
         ("a: !!timestamp nonsense", "tags"),
         ("a: !!python/object:os.system x", "tags"),
         ("a: !!int abc", "tags"),

@@ -30,7 +30,7 @@ from hwnas.measure.build import build_table
 from hwnas.measure.cells import COMPANION_EVERY, judged, timings
 from hwnas.measure.networks import measure_networks
 from hwnas.measure.other_load import OtherLoad
-from hwnas.measure.plan import GRAPH, Plan, make_plan, space_ops, spread_out
+from hwnas.measure.plan import Plan, make_plan, space_ops, spread_out
 from hwnas.measure.remote.link import LocalLink
 from hwnas.measure.samples import Journal, read_samples
 from hwnas.predictors.latency import LatencyTable, read_summary
@@ -445,11 +445,6 @@ def test_a_damaged_answer_of_a_board_is_refused_with_the_field(
         build(small_plan(), link, tmp_path / "s")
     assert caught.value.exit_code == 4
     assert _lines(tmp_path / "s") == 1 + 4  # what came before is kept, the damaged answer is not
-
-
-def test_the_graph_that_a_table_records_is_the_one_that_is_deployed() -> None:
-    deployment_graph = pytest.importorskip("hwnas.export.deployment_graph")
-    assert deployment_graph.GRAPH == GRAPH
 
 
 # --- within a budget ---

@@ -58,3 +58,10 @@ def test_a_table_file_is_named_by_its_path(tmp_path: Path) -> None:
     assert find_table(str(path)) == path
     with pytest.raises(UsageError, match="no table file"):
         find_table(str(tmp_path / "none.yaml"))
+
+
+def test_a_name_that_begins_several_devices_is_answered_with_them() -> None:
+    """UniForm and SHViT disagree on the A100: neither is what 'a100' means."""
+    with pytest.raises(UsageError, match="no device 'a100' alone") as caught:
+        find_table("a100")
+    assert "a100-batch2048, a100-batch256" in str(caught.value)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hwnas.errors import FileFormatError, MissingOpError, UsageError
+from hwnas.io import json as json_io
 from hwnas.io import yaml as yaml_io
 from hwnas.predictors.latency import (
     Calibration,
@@ -20,7 +21,6 @@ from hwnas.predictors.latency import (
     LatencyTable,
     Row,
     read_summary,
-    table_file,
 )
 from hwnas.predictors.latency.residual import Residual
 from hwnas.predictors.latency.table_file import table_text
@@ -91,7 +91,7 @@ def test_a_table_of_the_first_schema_is_still_read() -> None:
     table = coefficients_table()
     first = yaml_io.parse(table_text(table), source="t")
     first["schema"] = 1
-    first["checksum"] = table_file._checksum(first)
+    first["checksum"] = json_io.checksum(first)
     assert LatencyTable.parse(yaml_io.dump(first), source="t") == table
 
 
@@ -109,6 +109,19 @@ def test_what_is_inferred_comes_back_and_takes_the_third_schema() -> None:
     assert LatencyTable.parse(text, source="t") == table
     assert profile.shown("threads") == "unknown, inferred: 2" and profile.shown("precision") == "fp32"
     assert table.digest != coefficients_table(profile=PROFILE).digest
+
+
+def test_a_seventh_coefficient_comes_back_and_takes_the_fourth_schema() -> None:
+    table = coefficients_table()
+    assert table.coefficients is not None
+    seven = dataclasses.replace(table.coefficients, values=(*table.coefficients.values, 2e-9))
+    more = dataclasses.replace(table, coefficients=seven)
+    text = table_text(more)
+    assert "\nschema: 4\n" in text and "unfused_bytes: 2.0e-09" in text
+    assert LatencyTable.parse(text, source="t") == more
+    ops = lower(preset("uniform-t"))
+    unfused_ms = 2e-9 * sum(op.unfused_bytes() for op in ops)
+    assert more.predict_ops(ops).value == pytest.approx(table.predict_ops(ops).value + unfused_ms)
 
 
 def test_only_settings_can_be_inferred() -> None:
@@ -223,7 +236,7 @@ def test_missing_ops_are_listed_and_never_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "told"), [("4", "upgrade"), ("99", "upgrade"), ("0", "at least 1"), ("'1'", "whole number")]
+    ("schema", "told"), [("5", "upgrade"), ("99", "upgrade"), ("0", "at least 1"), ("'1'", "whole number")]
 )
 def test_a_schema_that_is_not_read_is_refused(schema: str, told: str) -> None:
     with pytest.raises(FileFormatError, match=told):
@@ -369,3 +382,12 @@ def test_the_interval_holds_for_one_fresh_timing(tmp_path: Path) -> None:
     estimate = read.predict(preset("uniform-t"))
     assert estimate.high == pytest.approx(estimate.value * fresh.factor(0.9), rel=1e-4)
     assert "fresh_std" not in table_text(dataclasses.replace(rows_table(), heldout=plain))
+
+
+def test_an_estimated_table_says_which_publication_its_interval_does_not_hold() -> None:
+    held = {"networks": 9, "in_90_percent_interval_percent": 100.0}
+    missed = {"networks": 11, "in_90_percent_interval_percent": 54.5, "own_interval_factor": 2.99}
+    facts = {"out_of_sample": {"ncnn": held, "TFLite FP16": missed}}
+    (caveat,) = dataclasses.replace(coefficients_table(), measurement=facts).caveats
+    assert "for TFLite FP16 the 90 % interval is a factor of 2.99" in caveat and "54.5 %" in caveat
+    assert dataclasses.replace(coefficients_table(), measurement={"out_of_sample": "none"}).caveats == ()

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from nn_archs import SHVIT_LIKE
+from schema_checks import check_file
 from train_samples import ARCH, COLOURS, RECIPE
 
 from hwnas import plugins
@@ -24,7 +25,7 @@ from hwnas.export.exported_file import find_exported
 from hwnas.export.timing.random_weights import randomise
 from hwnas.measure.networks import MeasuredNetwork
 from hwnas.nn import build
-from hwnas.predictors.latency.measurements import FILE, Measurement, record, recorded
+from hwnas.predictors.latency.measurements import FILE, GRAPH, Measurement, record, recorded
 from hwnas.train import checkpoint
 from hwnas.train.checkpoint import Checkpoint
 
@@ -41,6 +42,7 @@ ONE = Measurement(
     threads=1,
     batch=1,
     precision="fp32",
+    graph=GRAPH,
 )
 
 
@@ -55,12 +57,25 @@ def test_a_measurement_is_found_again_by_its_network(tmp_path: Path) -> None:
     assert recorded(tmp_path / "nowhere", "abc") == ()
 
 
+def test_an_edited_measurement_is_refused_and_a_file_of_before_there_were_checksums_is_read(
+    tmp_path: Path,
+) -> None:
+    record(tmp_path, [ONE])
+    whole = (tmp_path / FILE).read_text()
+    (tmp_path / FILE).write_text(whole.replace('"threads": 1', '"threads": 4'))
+    with pytest.raises(FileFormatError, match="not a file of measurements"):
+        recorded(tmp_path, "abc")
+    (tmp_path / FILE).write_text(json.dumps({"format": 1, "measurements": [ONE.to_dict()]}))
+    assert recorded(tmp_path, "abc") == (ONE,)
+
+
 def test_the_newest_of_a_configuration_is_kept(tmp_path: Path) -> None:
     newer = dataclasses.replace(ONE, ms=3.0, high_ms=3.5, measured="2026-11-22T16:00:00Z")
     two_threads = dataclasses.replace(ONE, threads=2)
     record(tmp_path, [ONE, two_threads])
     record(tmp_path, [newer])
     assert recorded(tmp_path, "abc") == (two_threads, newer)
+    check_file(tmp_path / FILE)
 
 
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -83,7 +98,10 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     [
         ("{", "not a file of measurements"),
         ("[]", "not a file of measurements"),
-        ('{"format": 2, "measurements": []}', "reads format 1, got 2"),
+        ('{"format": 3, "measurements": []}', "reads formats 1 to 2, got 3"),
+        ('{"format": 2, "measurements": []}', "not a file of measurements"),
+        ('{"format": 1, "measurements": [], "checksum": ""}', "not a file of measurements"),
+        ('{"format": 0, "measurements": []}', "not a file of measurements"),
         ('{"format": 1, "measurements": [{"ms": 1}]}', "not a measurement"),
         (
             json.dumps({"format": 1, "measurements": [ONE.to_dict() | {"ms": "2"}]}),
@@ -93,6 +111,7 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
             (json.dumps({"format": 1, "measurements": [ONE.to_dict() | wrong]}), "not a (measurement|file)")
             for wrong in (
                 {"ms": math.nan},
+                {"ms": 10**400},
                 {"high_ms": math.inf},
                 {"low_ms": -1.0},
                 {"ms": 0.5},
@@ -218,6 +237,18 @@ def test_what_a_training_took_is_in_the_card_of_a_later_export(
     assert (row["of"], row["ms"], row["runtime"]) == ("deployment graph", 2.0, "onnxruntime")
 
 
+def test_a_measurement_of_before_graphs_were_noted_is_of_the_reference_graph(
+    trained: Path, hwnas: Callable[..., Any]
+) -> None:
+    row = ONE.to_dict() | {"network": checkpoint.load(trained).arch.id}
+    del row["graph"]
+    (trained / FILE).write_text(json.dumps({"format": 1, "measurements": [row]}))
+    record(trained, [dataclasses.replace(ONE, network=row["network"]), dataclasses.replace(ONE, network="x")])
+    assert hwnas("export", "mine").code == 0
+    rows = json.loads(Path("mine.onnx.card.json").read_text())["latency"]["measured"]
+    assert [row["of"] for row in rows] == ["reference graph", "deployment graph"]
+
+
 def test_a_preset_leaves_nothing_behind(
     hwnas: Callable[..., Any], fake_timings: FakeTimings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,7 +304,7 @@ def test_a_file_that_cannot_be_measured_says_what_to_do(
     assert told in answer.err and answer.err.count("\n") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_file_is_timed_for_real(trained: Path, hwnas: Callable[..., Any]) -> None:
     assert hwnas("export", "mine").code == 0
     answer = hwnas("measure", "mine.onnx", "--rounds", "1", "--json")

@@ -88,13 +88,13 @@ def test_small_networks_give_the_same_logits(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=() if name in QUICK_PRESETS else pytest.mark.slow) for name in preset_names()],
+    [pytest.param(name, marks=() if name in QUICK_PRESETS else pytest.mark.long) for name in preset_names()],
 )
 def test_presets_give_the_same_logits(name: str) -> None:
     assert_same(NCNN.network_model(preset(name), batch=1), reference(preset(name)))
 
 
-@pytest.mark.parametrize("seed", [46, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(9))])
+@pytest.mark.parametrize("seed", [46, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(9))])
 def test_random_networks_of_the_default_space_give_the_same_logits(seed: int) -> None:
     arch = SearchSpace.default().sample(random.Random(seed))
     assert_same(NCNN.network_model(arch, batch=1), reference(arch))

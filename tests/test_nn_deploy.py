@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from nn_archs import PADDED_WINDOWS, SHVIT_LIKE, SMALL
@@ -19,11 +20,11 @@ from hwnas.export.timing.random_weights import randomise
 from hwnas.nn import build
 from hwnas.space import ArchSpec
 
-PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "ncnn": "ncnn", "exported-program": "torch"}
-
 
 def needs(model_format: str) -> None:
-    pytest.importorskip(PACKAGES[model_format], reason=f"the format {model_format} is checked by its runtime")
+    pytest.importorskip(
+        deploy.FORMATS[model_format].package, reason=f"the format {model_format} is checked by its runtime"
+    )
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -64,6 +65,7 @@ def test_a_free_batch_takes_any_number_of_images(model_format: str, arch: ArchSp
         ("onnx", {"m.onnx"}),
         ("openvino", {"m.xml", "m.bin"}),
         ("ncnn", {"m.param", "m.bin"}),
+        ("litert", {"m.tflite"}),
         ("exported-program", {"m.pt2"}),
     ],
 )
@@ -104,6 +106,10 @@ def _loaded(model_format: str, path: Path, images: torch.Tensor) -> Any:
         extractor = net.create_extractor()
         extractor.input("images", ncnn.Mat(images[0].numpy()).clone())
         return np.array(extractor.extract("logits")[1])[None]
+    if model_format == "litert":
+        from ai_edge_litert.interpreter import Interpreter
+
+        return Interpreter(str(path)).get_signature_runner()(images=images.numpy())["logits"]
     with torch.no_grad():
         return torch.export.load(path).module()(images).numpy()
 
@@ -125,7 +131,9 @@ def test_the_commands_help_names_every_format(hwnas: Callable[..., Any]) -> None
 
 def test_what_cannot_be_exported_is_refused() -> None:
     network = build(SHVIT_LIKE)
-    with pytest.raises(UsageError, match="--format must be one of onnx, openvino, ncnn, exported-program"):
+    with pytest.raises(
+        UsageError, match="--format must be one of onnx, openvino, ncnn, litert, exported-program"
+    ):
         deploy.prepare(network, model_format="tflite")
     with pytest.raises(UsageError, match="int8 is exported to onnx only"):
         deploy.prepare(network, model_format="openvino", calibration=[])
@@ -140,6 +148,7 @@ def test_int8_is_near_fp32_on_images_like_those_it_was_calibrated_on() -> None:
     rng = np.random.default_rng(0)
     images = rng.standard_normal((16, 3, 32, 32), dtype=np.float32)
     int8 = deploy.prepare(network, calibration=[images[i : i + 1] for i in range(16)])
+    onnx.checker.check_model(onnx.load_from_string(int8.files[".onnx"]), full_check=True)
     with torch.no_grad():
         expected = network(torch.from_numpy(images)).numpy()
     assert b"QuantizeLinear" in int8.files[".onnx"] and int8.precision == "int8"

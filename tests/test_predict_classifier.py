@@ -35,17 +35,19 @@ ENDINGS = {"onnx": "m.onnx", "openvino": "m.xml", "ncnn": "n.param", "exported-p
 
 
 @pytest.fixture(scope="session")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def classifier(made_once: Callable[..., Path]) -> Path:
     """A folder: a training of three colours, its data, 100 photos, and its file in each format."""
-    root = tmp_path_factory.mktemp("classifier")
-    data = squares(root / "data")
-    train(ARCH, data, RECIPE, root / "trained", name="colours")
-    photographs(root / "photos", 100)
-    for model_format in FORMATS:
-        pytest.importorskip({"openvino": "openvino", "ncnn": "ncnn"}.get(model_format, "torch"))
-        out = str(root / ENDINGS[model_format])
-        assert main(("export", str(root / "trained"), "--format", model_format, "--out", out)) == 0
-    return root
+    for package in ("openvino", "ncnn"):
+        pytest.importorskip(package)
+
+    def make(root: Path) -> None:
+        train(ARCH, squares(root / "data"), RECIPE, root / "trained", name="colours")
+        photographs(root / "photos", 100)
+        for model_format in FORMATS:
+            out = str(root / ENDINGS[model_format])
+            assert main(("export", str(root / "trained"), "--format", model_format, "--out", out)) == 0
+
+    return made_once("classifier", make)
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +108,13 @@ def test_predict_gives_torchs_probabilities_for_100_photos(
 
 
 @pytest.mark.parametrize(
-    ("model_format", "count"), [("onnx", 100), ("exported-program", 6), ("ncnn", 6), ("openvino", 6)]
+    ("model_format", "count"),
+    [
+        ("onnx", 100),
+        pytest.param("exported-program", 6, marks=pytest.mark.slow),
+        pytest.param("ncnn", 6, marks=pytest.mark.slow),
+        pytest.param("openvino", 6, marks=pytest.mark.slow),
+    ],
 )
 def test_the_program_in_the_card_gives_torchs_classes(
     classifier: Path, torch_probabilities: np.ndarray[Any, Any], model_format: str, count: int
@@ -120,7 +128,7 @@ def test_the_program_in_the_card_gives_torchs_classes(
     assert len(set(expected)) > 1
 
 
-@pytest.mark.parametrize("model_format", ["onnx", "openvino"])
+@pytest.mark.parametrize("model_format", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_preprocessing_inside_takes_pixels_and_gives_probabilities(
     classifier: Path,
     torch_probabilities: np.ndarray[Any, Any],
@@ -145,6 +153,7 @@ def test_preprocessing_inside_takes_pixels_and_gives_probabilities(
     assert [answer.strip() for answer in answers] == [names[n] for n in torch_probabilities[:10].argmax(1)]
 
 
+@pytest.mark.slow
 def test_int8_carries_the_same_metadata_and_may_have_its_preprocessing_inside(
     classifier: Path, hwnas: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -116,9 +116,11 @@ def test_every_runtime_refuses_what_it_cannot_honour(runtime: Any, wrong: Any, r
 def test_a_runtime_that_is_not_installed_says_how_to_install_it(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, name, None)  # as if it were not there
+    package = {"litert": "ai-edge-litert"}.get(name, name)
+    modules = __import__("sys").modules
+    monkeypatch.setitem(modules, package.replace("-", "_"), None)  # as if it were not there
     found = plugins.load("runtimes", name).probe()
-    assert found["missing"].startswith(f"pip install {name} (")
+    assert found["missing"].startswith(f"pip install {package} (")
     assert found["providers"] == []
 
 

@@ -51,6 +51,17 @@ class BySize:
         return Estimate(value, std, unit="%")
 
 
+@pytest.fixture(autouse=True)
+def small_spaces_are_not_enumerated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evolution, "ENUMERABLE", 0)
+
+
+def enumerated(out: Path | None = None, **options: Any) -> SearchResult:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evolution, "ENUMERABLE", 10_000)
+        return evolved(out, **options)
+
+
 def evolved(out: Path | None = None, **options: Any) -> SearchResult:
     asked: dict[str, Any] = {"device": table(), "budget_ms": BUDGET_MS, "accuracy": BySize()}
     return search(small_space(), out=out, **asked | options)
@@ -221,3 +232,33 @@ def test_the_default_table_is_searched_without_optuna_or_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert LatencyTable.load("rpi4").provenance == "estimated"
+
+
+@pytest.mark.parametrize("piece", [50_000, 100])
+def test_a_small_space_is_enumerated_and_its_front_is_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    monkeypatch.setattr(evolution, "CHUNK", piece)
+    assert len(evolution._front_and_more(np.empty((0, 2)))) == 0, "a piece may hold nothing feasible"
+    result = enumerated(tmp_path / "run")
+    within = sum(table().predict_many(np.array(all_vectors()), small_space()) <= BUDGET_MS)
+    assert result.is_exact and result.is_complete and result.evaluated == within
+    assert recorded_front(result) == true_front(BUDGET_MS)
+    assert len(result.trials) < within, "the record keeps what matters"
+    assert load_run(tmp_path / "run") == result
+    assert resume(tmp_path / "run", device=table(), accuracy=BySize()).trials == result.trials
+
+
+def test_an_enumeration_that_is_stopped_starts_again(tmp_path: Path) -> None:
+    stopped = enumerated(tmp_path / "run", stop=lambda: True)
+    assert not stopped.trials and not stopped.is_complete
+    assert recorded_front(resume(tmp_path / "run", device=table(), accuracy=BySize())) == true_front(
+        BUDGET_MS
+    )
+
+
+@pytest.mark.parametrize("piece", [1, 1000])
+def test_every_network_of_a_space_is_listed_once(piece: int) -> None:
+    found = np.concatenate(list(Moves(small_space()).every(piece)))
+    assert len(found) == small_space().size
+    assert set(map(tuple, found.tolist())) == set(all_vectors())

@@ -23,7 +23,9 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kills", [pytest.param(3, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.long)]
+)
 def test_a_search_killed_again_and_again_ends_as_one_that_was_not(
     tmp_path: Path, way: str, kills: int
 ) -> None:

@@ -60,7 +60,7 @@ def test_a_library_call_without_ray_says_how_to_get_it(monkeypatch: pytest.Monke
 
 
 @with_ray
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("two_local_workers")
 class TestWithTwoLocalWorkers:
@@ -96,7 +96,7 @@ class TestWithTwoLocalWorkers:
 
 
 @with_ray
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_an_address_where_no_cluster_is_says_what_to_do(tmp_path: Path) -> None:
     import ray

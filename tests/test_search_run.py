@@ -204,6 +204,7 @@ def place(tmp_path: Path) -> Path:
     return furnish(tmp_path)
 
 
+@pytest.mark.slow
 def test_of_six_searches_started_at_once_in_one_folder_one_runs_and_five_are_told_so(place: Path) -> None:
     six = [
         command(place, *QUESTION, "--trials", "60", "--seed", str(seed), "--out", "run") for seed in range(6)
@@ -220,6 +221,7 @@ def test_of_six_searches_started_at_once_in_one_folder_one_runs_and_five_are_tol
     assert (place / "evaluations").read_text().count("\n") == 60
 
 
+@pytest.mark.slow
 def test_of_six_that_take_a_run_up_at_once_one_does_and_nothing_is_evaluated_twice(place: Path) -> None:
     first = command(place, *QUESTION, "--trials", "20", "--out", "run")
     assert first.communicate(timeout=120)[1] == ""
@@ -274,6 +276,7 @@ def test_a_lock_file_of_a_process_that_is_gone_holds_nobody_up(run: Path) -> Non
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.slow
 def test_a_signal_saves_and_prints_the_command_that_resumes(
     place: Path, number: signal.Signals, code: int
 ) -> None:
@@ -294,6 +297,7 @@ def test_a_signal_saves_and_prints_the_command_that_resumes(
     assert (place / "evaluations").read_text().count("\n") == done + 5, "nothing was evaluated again"
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_a_slow_evaluation_at_once_and_loses_no_finished_one(place: Path) -> None:
     (place / "stuck.py").write_text(
         "import time, search_fakes\ncalls = []\n"

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from schema_checks import check_file
 from search_fakes import by_size, small_space
 
 from hwnas.errors import FileFormatError, InfeasibleError, UsageError
@@ -278,6 +279,19 @@ def test_a_run_read_back_has_the_verified_front_and_its_numbers(run: Path, tmp_p
     front = result.front[0]
     assert front.corrected is not None
     assert corrected.predict(front.arch).value == pytest.approx(front.corrected.value, rel=1e-4)
+    for name in ("candidates.jsonl", "front.json", VERIFICATION):
+        check_file(run / name)
+
+
+def test_a_verification_of_before_is_read(run: Path) -> None:
+    """Its estimates are lists: value, standard deviation, low, high."""
+    result = verified(run, Board(times=1.05, luck=0.03))
+    data = json.loads((run / VERIFICATION).read_text())
+    for one in data["measured"]:
+        for name in ("predicted", "corrected"):
+            one[f"{name}_ms"] = [one.pop(f"{name}{part}_ms") for part in ("", "_std", "_low", "_high")]
+    (run / VERIFICATION).write_text(json.dumps({**data, "schema": 1}))
+    assert load_run(run) == result
 
 
 def test_the_report_shows_measured_beside_predicted_and_how_it_went(run: Path) -> None:
@@ -343,6 +357,7 @@ def test_a_table_that_has_changed_since_verifies_nothing(run: Path) -> None:
         ("{", "not valid JSON"),
         ('{"schema": 9}', "newer hwnas: upgrade"),
         ('{"schema": 1}', "not a verification of a run"),
+        ('{"schema": 2}', "not a verification of a run.*checksum"),
     ],
 )
 def test_a_damaged_verification_says_what_is_wrong(run: Path, content: str, told: str) -> None:
@@ -424,6 +439,7 @@ def test_a_signal_while_verifying_keeps_what_is_measured_and_resume_goes_on(
     assert len(board.measured) == len(set(board.measured))
 
 
+@pytest.mark.slow
 def test_the_whole_way_on_this_machine(
     hwnas: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

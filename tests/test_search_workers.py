@@ -7,19 +7,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from search_fakes import SMALL, by_size, cheap_by_size, small_space, table
+from search_fakes import SMALL, by_size, cheap_by_size, problem, small_space, table
 
+from hwnas import plugins
 from hwnas.errors import HwnasError, UsageError
+from hwnas.estimate import Estimate
 from hwnas.io.jsonl import read_log
 from hwnas.search import SearchResult, Trial, load_run, resume, search
 from hwnas.search.candidates import CANDIDATE_LOG, CANDIDATES
+from hwnas.search.execution.ask_tell import OneByOne
+from hwnas.search.execution.processes import Answer
 from hwnas.search.run import candidate_log
+from hwnas.space.search_space import Vector
 
 BUDGET_MS = 0.9
 
@@ -50,6 +55,7 @@ def test_two_workers_are_two_processes_and_neither_is_this_one(evaluations: Path
     assert os.getpid() not in processes
 
 
+@pytest.mark.slow
 def test_what_is_proposed_depends_on_the_number_of_workers_and_not_on_who_is_done_first(
     tmp_path: Path, evaluations: Path
 ) -> None:
@@ -59,6 +65,7 @@ def test_what_is_proposed_depends_on_the_number_of_workers_and_not_on_who_is_don
 
 
 @pytest.mark.parametrize("after", [2, 17])
+@pytest.mark.slow
 def test_a_stopped_run_of_two_workers_ends_with_the_same_candidates(
     tmp_path: Path, evaluations: Path, after: int
 ) -> None:
@@ -71,6 +78,7 @@ def test_a_stopped_run_of_two_workers_ends_with_the_same_candidates(
     assert len(evaluations.read_text().splitlines()) == 60, "nothing was evaluated twice"
 
 
+@pytest.mark.slow
 def test_a_record_with_a_gap_is_filled_and_what_comes_after_the_gap_is_not_evaluated_again(
     tmp_path: Path, evaluations: Path
 ) -> None:
@@ -88,6 +96,7 @@ def test_a_record_with_a_gap_is_filled_and_what_comes_after_the_gap_is_not_evalu
 
 
 @pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.slow
 def test_a_run_taken_up_with_another_number_of_workers_loses_and_repeats_nothing(
     tmp_path: Path, evaluations: Path, workers: int
 ) -> None:
@@ -105,6 +114,7 @@ def test_cheap_evaluations_give_the_same_record_with_any_number_of_workers(tmp_p
     assert (tmp_path / "1" / CANDIDATES).read_bytes() == (tmp_path / "2" / CANDIDATES).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_its_candidate_tried_again(evaluations: Path) -> None:
     whole = started(None, accuracy="search_fakes:uneven")
     evaluations.unlink()
@@ -115,6 +125,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_candidate_tried_again(evalu
     assert len(names) == 31, "one was begun twice"
 
 
+@pytest.mark.slow
 def test_a_network_that_ends_every_worker_is_named_and_the_others_are_kept(
     tmp_path: Path, evaluations: Path
 ) -> None:
@@ -154,6 +165,7 @@ STUCK = (
 )
 
 
+@pytest.mark.slow
 def test_workers_end_within_seconds_of_a_search_that_was_killed(tmp_path: Path, evaluations: Path) -> None:
     (tmp_path / "tables").mkdir()
     table().save(tmp_path / "tables" / "toy.yaml")
@@ -190,3 +202,41 @@ def _is_running(process: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_workers_do_not_wait_for_a_network_that_takes_as_long_as_three(workers: int) -> None:
+    """By a clock of its own: every seventh network takes 3, the others 1; at most one in ten waits."""
+    evaluator = _Clocked(workers, lambda place: 3.0 if place % 7 == 0 else 1.0)
+    some = problem(0.9)
+    sampler = plugins.load("search/samplers", "random").sampler(some, seed=0)
+    search = OneByOne(some, sampler, evaluator, done=(), on_trials=lambda found: None)
+    search.run(wanted=60, stop=lambda: False)
+    end = evaluator.spans[-1][0]
+    worked = sum(min(ended, end) - began for began, ended in evaluator.spans)
+    assert worked / (workers * end) > 0.9
+
+
+class _Clocked:
+    """Evaluations that take what is said, on a clock that jumps to the next end."""
+
+    def __init__(self, workers: int, seconds: Callable[[int], float]) -> None:
+        self.workers = workers
+        self.spans: list[tuple[float, float]] = []
+        self._now, self._seconds = 0.0, seconds
+        self._ends: dict[int, tuple[float, Sequence[Vector]]] = {}
+        self._count = 0
+
+    def begin(self, vectors: Sequence[Vector]) -> int:
+        self.spans.append((self._now, self._now + self._seconds(self._count)))
+        self._count += 1
+        self._ends[self._count] = (self.spans[-1][1], vectors)
+        return self._count
+
+    def finished(self) -> dict[int, Answer]:
+        number = min(self._ends, key=lambda one: self._ends[one][0])
+        self._now, vectors = self._ends.pop(number)
+        return {number: [Estimate(by_size(small_space().decode(vector))) for vector in vectors]}
+
+    def close(self) -> None:
+        pass

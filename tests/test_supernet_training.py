@@ -280,6 +280,7 @@ def test_the_estimate_is_the_loss_on_held_back_images_as_sure_as_networks_differ
     assert estimator.predict(sandwich.smallest[2]).std == estimate.std, "no network is preferred for it"
 
 
+@pytest.mark.slow
 def test_a_few_updates_of_its_own_lower_what_a_network_loses_and_leave_the_shared_weights_alone(
     trained: Path, nine: Path, data: Path
 ) -> None:

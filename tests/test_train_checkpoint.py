@@ -184,7 +184,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("kills", "megabytes"),
-    [(5, 0), pytest.param(20, 0, marks=pytest.mark.slow), pytest.param(20, 24, marks=pytest.mark.slow)],
+    [(5, 0), pytest.param(20, 0, marks=pytest.mark.long), pytest.param(20, 24, marks=pytest.mark.long)],
 )
 def test_a_kill_while_saving_leaves_a_whole_checkpoint(tmp_path: Path, kills: int, megabytes: int) -> None:
     """Processes that do nothing but save are killed at random moments (fault 41)."""

@@ -83,7 +83,11 @@ def test_any_field_of_the_recipe_can_be_set(inputs: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.long),
+    ],
 )
 def test_an_interrupted_training_goes_on_with_the_command_it_printed(
     inputs: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals, code: int

@@ -85,6 +85,7 @@ def two(data: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return out
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_classifier_as_one_does_in_two_parts(
     data: Path, two: Path, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ class InTwoParts(SupernetTrainer):
         return (losses[0] + losses[1]) / 2
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_supernet_as_one_does_in_two_parts(
     data: Path, two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +141,7 @@ def test_two_processes_train_a_supernet_as_one_does_in_two_parts(
     train_supernet(SPACE, data, SUPERNET, two / "supernet", resume=True)  # one process agrees with two
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_detector(photos: Path, two: Path, tmp_path: Path) -> None:
     alone = train_dense(DENSE_ARCH, "detect", photos, DENSE, tmp_path / "one")
     both = resume_dense(two / "dense")
@@ -152,6 +155,7 @@ def test_two_processes_train_a_detector(photos: Path, two: Path, tmp_path: Path)
     )
 
 
+@pytest.mark.slow
 def test_gradients_are_averaged_and_stay_absent_where_no_process_has_one(two: Path) -> None:
     for rank in range(2):
         assert json.loads((two / f"{rank}.json").read_text())["gradients"] == [1.5, 2.0, None]
@@ -179,7 +183,10 @@ def test_it_learns_in_parts_and_in_bfloat16(data: Path, tmp_path: Path, change: 
     assert all(t.dtype != torch.bfloat16 for t in load(tmp_path / "run").state_dict.values())
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "optimizer",
+    ["adamw", *(pytest.param(one, marks=pytest.mark.slow) for one in OPTIMIZERS if one != "adamw")],
+)
 def test_every_optimiser_resumes_to_the_same_bits(data: Path, tmp_path: Path, optimizer: str) -> None:
     recipe = dataclasses.replace(RECIPE, optimizer=optimizer)
     train(ARCH, data, recipe, tmp_path / "whole")
@@ -190,7 +197,7 @@ def test_every_optimiser_resumes_to_the_same_bits(data: Path, tmp_path: Path, op
     assert type(make_optimizer(build(ARCH), recipe)).__name__.lower().startswith(optimizer)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_compiled_network_learns_the_same(data: Path, tmp_path: Path) -> None:
     train(ARCH, data, RECIPE, tmp_path / "plain")
     train(ARCH, data, dataclasses.replace(RECIPE, compile=True), tmp_path / "compiled")

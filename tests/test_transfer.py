@@ -352,6 +352,21 @@ def test_ragged_input_is_refused_and_told_what_to_give() -> None:
         choose_samples(features, sources, 3, 0, candidates="net1")
 
 
+def test_int8_networks_are_told_from_float_devices_by_one_factor() -> None:
+    """Known devices have float networks only; on the new one int8 takes 0.4 times as long."""
+    for seed in range(3):
+        features, sources, truth = world(rows=200, seed=seed)
+        int8 = np.arange(len(truth)) % 3 == 0
+        features["int8"] = int8.astype(float)
+        sources = sources.mask(pd.Series(int8, index=sources.index), axis=0)
+        truth = truth * np.where(int8, 0.4, 1.0)
+        chosen = choose_samples(features, sources, 12, 0)
+        assert 2 <= features.loc[chosen, "int8"].sum() <= 10
+        predicted = fit_transfer(features, sources, truth[chosen]).predict(truth.index)["value"]
+        assert mape(truth[int8], predicted[int8]) < 0.15
+        assert mape(truth[~int8], predicted[~int8]) < 0.05
+
+
 def test_one_measurement_of_twenty_that_is_twice_too_slow_costs_little() -> None:
     clean, disturbed = [], []
     for seed in range(4):

@@ -1,4 +1,4 @@
-"""The table of estimated devices in latency_tables/README.md, from the tables that ship.
+"""The table of all devices in latency_tables/README.md, from the tables that ship.
 
 python experiments/board_profiles/evidence.py            # writes it between its markers
 python experiments/board_profiles/evidence.py --check    # exit code 1 where it is not current
@@ -12,42 +12,42 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hwnas.predictors.latency.profile import INFERABLE
 from hwnas.predictors.latency.table import LatencyTable
 
 TABLES = Path(__file__).resolve().parent.parent.parent / "latency_tables"
 README = TABLES / "README.md"
 BEGIN = "<!-- Written by python experiments/board_profiles/evidence.py: begin -->"
 END = "<!-- end -->"
+COLUMNS = (
+    "device", "provenance", "source", "known", "inferred", "one left out", "family left out",
+    "other publications: median error (in the interval)", "90 % interval",
+)  # fmt: skip
+SETTINGS = ("runtime", "threads", "batch", "precision")
 
 
 def rows() -> Iterator[str]:
     """A line a device, in the order of their names."""
-    yield (
-        "| device | source | runtime, threads, batch, precision | inferred | one left out | family left out "
-        "| other publications: median error (in the interval) | 90 % interval |"
-    )
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| " + " | ".join(COLUMNS) + " |"
+    yield "|" + "---|" * len(COLUMNS)
     for path in sorted(TABLES.glob("*.yaml")):
-        table = LatencyTable.load(path)
-        if table.provenance == "estimated":
-            yield _row(table)
+        yield _row(LatencyTable.load(path))
 
 
 def _row(table: LatencyTable) -> str:
     facts, profile = table.measurement, table.profile
-    settings = ", ".join(
-        [
-            f"{profile.runtime} {profile.runtime_version}".removesuffix(" unknown"),
-            str(profile.threads),
-            str(profile.batch),
-            profile.precision,
-        ]
-    )
     cells = [
         f"`{table.name}`",
-        str(facts["source"]).partition(":")[0],
-        settings,
-        ", ".join(profile.inferred) or "nothing",
+        table.provenance,
+        _source(table),
+        ", ".join(_setting(table, name) for name in SETTINGS if name not in profile.inferred)
+        or "the board only",
+        "; ".join(
+            f"{name} {getattr(profile, name)}".removesuffix(" unknown")
+            for name in INFERABLE
+            if name in profile.inferred
+        )
+        or "nothing",
         _percent(facts.get("leave_one_out_mape_percent", _left_out(table))),
         _percent(facts.get("leave_one_family_out_mape_percent")),
         _others(facts.get("out_of_sample", {})) or "none",
@@ -56,9 +56,28 @@ def _row(table: LatencyTable) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def _source(table: LatencyTable) -> str:
+    """Who timed what, where: a publication, or this project's own build."""
+    if table.provenance != "measured":
+        return str(table.measurement["source"]).partition(":")[0]
+    cpu = table.environment.get("cpu") or table.profile.board
+    return f"timed op by op on {cpu}, {table.created}"
+
+
+def _setting(table: LatencyTable, name: str) -> str:
+    """A field that the source states."""
+    profile = table.profile
+    if name == "runtime":
+        return f"{profile.runtime} {profile.runtime_version}".removesuffix(" unknown")
+    value = getattr(profile, name)
+    plural = "s" if name == "threads" and value != 1 else ""
+    return {"threads": f"{value} thread{plural}", "batch": f"batch {value}"}.get(name, str(value))
+
+
 def _left_out(table: LatencyTable) -> float | None:
     """The error of each network left out, where that is what the table's evidence is."""
-    return table.heldout.mape_percent if "transfer" in table.measurement else None
+    by_network = table.provenance == "measured" or "transfer" in table.measurement
+    return table.heldout.mape_percent if by_network else None
 
 
 def _percent(value: Any) -> str:
@@ -68,9 +87,15 @@ def _percent(value: Any) -> str:
 def _others(sources: Any) -> str:
     return "; ".join(
         f"{name} {facts['median_percent']:.0f} % ({facts['in_90_percent_interval_percent']:.0f} % of "
-        f"{facts['networks']})"
+        f"{facts['networks']}{_own_interval(facts)})"
         for name, facts in sources.items()
     )
+
+
+def _own_interval(facts: Any) -> str:
+    """The factor with which the interval holds a source that it holds too rarely."""
+    factor = facts.get("own_interval_factor")
+    return "" if factor is None else f"; there the interval is x {factor:.2f}"
 
 
 def written(text: str) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from published_rows import coverage, evidence, judged, other_sources
+from published_rows import evidence, judged, other_sources, out_of_sample
 from scipy.optimize import nnls
 
 from hwnas.predictors.latency.features import FEATURE_NAMES, features
@@ -277,14 +277,7 @@ def table_of(device: str, data: Data, method: Method) -> LatencyTable:
             "leave_one_family_out_by_family_mape_percent": {
                 family: _percent(fitted.held_out[data.families == family]) for family in data.family_names
             },
-            "out_of_sample": {
-                source.name: {
-                    "networks": len(networks),
-                    "median_percent": round(float(HeldOut(networks).median_percent or 0), 1),
-                    "in_90_percent_interval_percent": round(100 * coverage(heldout.factor(), networks), 1),
-                }
-                for source, networks in sources
-            },
+            "out_of_sample": out_of_sample(heldout, sources),
         },
         notes=(
             f"Estimated from published figures, never measured here. The interval is from {heldout.method}.",

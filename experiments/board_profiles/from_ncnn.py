@@ -12,21 +12,26 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from published_rows import is_near, known_features, read_csv
 
 from hwnas.cli.app import main as hwnas
 from hwnas.predictors.latency.features import FEATURE_NAMES
 from hwnas.predictors.latency.table import LatencyTable
+from hwnas.predictors.latency.transfer.model import fit_transfer
 from hwnas.space.presets import preset, preset_names
 
 HERE = Path(__file__).resolve().parent
 TABLES = HERE.parent.parent / "latency_tables"
 KNOWN = "cpu-x86-ncnn"
+FAMILIES = ("mobilenet", "shufflenet", "squeezenet", "efficientnet", "resnet", "yolo", "mnasnet", "proxyless")
+"""Networks whose names have one of these are of one family, the first that fits; each other is one alone."""
 SOURCE = "ncnn's benchmark (Tencent/ncnn a4d2ea1, benchmark/README.md)"
 BOARDS: Mapping[str, tuple[str, str, str]] = {
     "rpi-zero-2w-ncnn": ("Raspberry Pi Zero 2 W", "Raspberry Pi Zero 2 W", "fp32"),
@@ -88,6 +93,34 @@ def write_measurements(device: str, threads: int, known: Mapping[str, float], pa
             writer.writerow([name, ms, *counted, f"{known[name]:.4f}"])
 
 
+def family_left_out(path: Path) -> dict[str, float]:
+    """Each network predicted by a transfer without its family, in ms, from a file of measurements."""
+    measured = pd.read_csv(path, comment="#").set_index("network")
+    told, known, ms = measured[list(FEATURE_NAMES)], measured[[KNOWN]], measured["ms"]
+    families: dict[str, list[str]] = {}
+    for label in ms.index:
+        families.setdefault(next((name for name in FAMILIES if name in label.lower()), label), []).append(
+            label
+        )
+    found: dict[str, float] = {}
+    for labels in families.values():
+        answers = fit_transfer(told, known, ms.drop(labels)).predict(labels)["value"]
+        found |= dict(zip(labels, answers.tolist(), strict=True))
+    return found
+
+
+def judged_by_family(path: Path, file: Path) -> None:
+    """Adds the error with a family left out to a table's facts."""
+    table = LatencyTable.load(path)
+    left_out = family_left_out(file)
+    errors = [abs(left_out[one.label] / one.measured_ms - 1) for one in table.heldout.networks]
+    facts = {
+        "leave_one_family_out_mape_percent": round(100 * float(np.mean(errors)), 1),
+        "leave_one_family_out_median_percent": round(100 * float(np.median(errors)), 1),
+    }
+    dataclasses.replace(table, measurement={**table.measurement, **facts}).save(path)
+
+
 def one_factor(device: str, threads: int, known: Mapping[str, float]) -> str:
     """Median error of each network predicted by one factor from the others."""
     published = published_ms(device, threads)
@@ -99,6 +132,7 @@ def one_factor(device: str, threads: int, known: Mapping[str, float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--simple", action="store_true")
+    parser.add_argument("--by-family", action="store_true", help="only judge the tables there by family")
     parser.add_argument("--only", nargs="*", default=(), help="these tables")
     parser.add_argument("--out", type=Path, default=TABLES, help="folder of the tables")
     arguments = parser.parse_args()
@@ -112,6 +146,9 @@ def main() -> None:
                 print(one_factor(device, threads, known))
                 continue
             file = HERE / "ncnn_measurements" / f"{name}.csv"
+            if arguments.by_family:
+                judged_by_family(arguments.out / f"{name}.yaml", file)
+                continue
             file.parent.mkdir(exist_ok=True)
             write_measurements(device, threads, known, file)
             (arguments.out / f"{name}.yaml").unlink(missing_ok=True)
@@ -124,6 +161,7 @@ def main() -> None:
             )  # fmt: skip
             if code:
                 sys.exit(code)
+            judged_by_family(arguments.out / f"{name}.yaml", file)
 
 
 if __name__ == "__main__":

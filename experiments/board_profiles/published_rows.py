@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -28,7 +29,9 @@ __all__ = [
     "judged",
     "known_features",
     "other_sources",
+    "out_of_sample",
     "read_csv",
+    "unfused_bytes",
 ]
 
 HERE = Path(__file__).resolve().parent
@@ -37,6 +40,9 @@ Floats = NDArray[np.float64]
 LARGEST = np.array([1.3e10, 1.1e10, 1e9, 1e9, 2.1e8, 1e3])
 """Networks with more than this of a feature are far from all that is searched, and judge no table: twice the
 largest network that the ten boards are fitted on (VGG, AlexNet and ViT-B at 384 pixels have more)."""
+SMALLEST_MACS = 3.7e7
+"""Half the MACs of the smallest published network (UniForm-t): one with fewer judges no table either. Of all
+here that is BlazeFace alone, a face detector for 128 pixels."""
 _FULL = 0.85
 """Share of another publication's networks that an interval of 90 % must hold."""
 
@@ -98,6 +104,17 @@ def known_features() -> Mapping[str, tuple[str, Floats]]:
     return found
 
 
+@cache
+def unfused_bytes(name: str) -> float:
+    """What ReLU and the like move in a preset where each runs as a kernel of its own; NaN for others."""
+    label, _, side = name.partition("@")
+    if label not in preset_names():
+        return math.nan
+    arch = preset(label)
+    sized = dataclasses.replace(arch, resolution=int(side)) if side else arch
+    return float(sum(op.unfused_bytes() for op in lower(sized)))
+
+
 def other_sources(device: str) -> list[Source]:
     """What other publications give for the board of an estimated device, by source."""
     if device in _JETSONS:
@@ -133,9 +150,9 @@ def _ncnn(board: str, threads: int) -> Source:
 
 
 def is_near(name: str) -> bool:
-    """Whether the network is of a size that may judge a table: see LARGEST."""
-    known = known_features()
-    return name in known and bool((known[name][1] <= LARGEST).all())
+    """Whether the network is of a size that may judge a table: see LARGEST and SMALLEST_MACS."""
+    features = known_features().get(name, ("", None))[1]
+    return features is not None and bool((features <= LARGEST).all() and features[:3].sum() >= SMALLEST_MACS)
 
 
 def coverage(factor: float, networks: Sequence[HeldOutNetwork]) -> float:
@@ -155,6 +172,28 @@ def evidence(left_out: HeldOut, others: Sequence[HeldOutNetwork]) -> HeldOut:
     return both if coverage(both.factor(), others) >= _FULL else HeldOut(tuple(others), OUT_OF_SAMPLE)
 
 
+def out_of_sample(
+    heldout: HeldOut, sources: Sequence[tuple[Source, tuple[HeldOutNetwork, ...]]]
+) -> dict[str, dict[str, float]]:
+    """By source: networks, median error, and the share of them in the table's 90 % interval.
+
+    Where the interval holds fewer than 85 % of a source's networks, `own_interval_factor` is what the
+    interval of that source's runtime and precision is, from its own networks.
+    """
+    facts: dict[str, dict[str, float]] = {}
+    for source, networks in sources:
+        own = HeldOut(networks)
+        held = coverage(heldout.factor(), networks)
+        facts[source.name] = {
+            "networks": len(networks),
+            "median_percent": round(float(own.median_percent or 0), 1),
+            "in_90_percent_interval_percent": round(100 * held, 1),
+        }
+        if held < _FULL:
+            facts[source.name]["own_interval_factor"] = float(f"{own.factor():.3g}")
+    return facts
+
+
 def judged(coefficients: Coefficients, source: Source) -> tuple[HeldOutNetwork, ...]:
     """Each network of the source and what the table predicts, after one factor for the whole source.
 
@@ -162,7 +201,11 @@ def judged(coefficients: Coefficients, source: Source) -> tuple[HeldOutNetwork, 
     """
     known = known_features()
     predicted = {
-        name: float(known[name][1] @ np.asarray(coefficients.values)) + coefficients.offset_ms
+        name: float(
+            np.array([*known[name][1], unfused_bytes(name)])[: len(coefficients.values)]
+            @ np.asarray(coefficients.values)
+        )
+        + coefficients.offset_ms
         for name in source.ms
     }
     factor = float(np.exp(np.median([np.log(ms / predicted[name]) for name, ms in source.ms.items()])))

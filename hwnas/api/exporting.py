@@ -65,7 +65,7 @@ def export(
     model: a trained model, its folder, or a checkpoint. An architecture gets random weights, which is
         enough for timing.
     out: the file to write.
-    format: "onnx", "openvino", "ncnn" or "exported-program".
+    format: "onnx", "openvino", "ncnn", "litert" or "exported-program".
     precision: "fp32", or "int8" (ONNX), which needs `calibration` images.
     evaluate: labelled images: the card says the accuracy before and after.
     batch: images per inference, or "dynamic".

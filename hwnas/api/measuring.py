@@ -19,7 +19,7 @@ from hwnas.measure.networks import MeasuredNetwork, measure_archs
 from hwnas.measure.remote.hosts import LOCAL, start_link
 from hwnas.named import Subject, keep, models_of, subjects
 from hwnas.predictors.latency import DeviceProfile, LatencyTable
-from hwnas.predictors.latency.measurements import Measurement
+from hwnas.predictors.latency.measurements import GRAPH, Measurement
 from hwnas.predictors.latency.runtime_versions import check_configuration
 from hwnas.search import Candidate
 from hwnas.space import ArchSpec
@@ -31,6 +31,9 @@ __all__ = ["Measurements", "measure", "measure_subjects"]
 
 Say = Callable[[str], None]
 """Called with a sentence about what takes long, or what differs."""
+
+ENERGY_S = 0.5
+"""Seconds that each network also runs, each round, on boards that report energy."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -54,7 +57,8 @@ class Measurements(Sequence[Mapping[str, Any]]):
 
     def to_frame(self) -> pandas.DataFrame:
         """A row for each network: name, id, measured_ms with the fastest and slowest round, clock_ms,
-        measured_p95_ms; with a table also predicted_ms, its interval, and error_percent. Needs pandas.
+        measured_p95_ms, measured_energy_mj where the board reports energy; with a table also predicted_ms,
+        its interval, and error_percent. Needs pandas.
         """
         return as_frame(self.document["networks"])
 
@@ -181,6 +185,7 @@ def measure_subjects(
         profile,
         rounds=rounds,
         seed=seed,
+        energy_s=ENERGY_S,
         start=start_link(host, profile.runtime, say=say),
         report=progress,
     )
@@ -233,7 +238,9 @@ def _measurement(subject: Subject, own: MeasuredNetwork, profile: DeviceProfile)
         ms=own.ms,
         low_ms=own.low_ms,
         high_ms=own.high_ms,
+        energy_mj=own.energy_mj,
         measured=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        graph=GRAPH if subject.file is None else "file",
         **profile.settings(),
     )
 
@@ -259,6 +266,8 @@ def _document(
             "measured_p95_ms": own.p95_ms,
             "cpu_share": own.cpu_share,
         }
+        if own.energy_mj is not None:
+            row |= {"measured_energy_mj": own.energy_mj, "energy_meter": own.meter}
         if table is not None:
             row |= _predicted_file(table, subject, own.ms) or _predicted(table, arch, own.ms)
         rows.append(row)

@@ -14,6 +14,7 @@ from hwnas.errors import UsageError, did_you_mean
 from hwnas.predictors.latency import LatencyTable
 from hwnas.search import Candidate, SearchResult
 from hwnas.search import api as engine
+from hwnas.search.configurations import split_device
 from hwnas.search.run import load_run as read_run
 from hwnas.space import ArchSpec, SearchSpace
 from hwnas.units import is_rate, parse_ms, parse_throughput
@@ -30,7 +31,8 @@ Device = str | Path | LatencyTable
 """A device: its name, the file of its latency table, or the table."""
 
 Targets = Mapping[str, Time] | Mapping[Path, Time] | Sequence[tuple[Device, Time]]
-"""Latency budgets by device. A table itself is given in pairs: [(table, "20ms")]."""
+"""Latency budgets by device. A table itself is given in pairs: [(table, "20ms")]. Tables of one board, joined
+by commas, are configurations to choose from: {"cpu-x86,cpu-x86-int8": "10ms"}."""
 
 _SHOWN = 20
 """Rows of a table in Jupyter."""
@@ -129,6 +131,16 @@ class Run:
         """The Pareto front, best accuracy first."""
         return Front(tuple(self.result.front))
 
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each network that the search recorded, in the order of evaluation. Needs pandas.
+
+        Columns as `Front.to_frame`; measured_ms is of networks that a verification measured.
+        """
+        known = self.result.verification
+        measured = {} if known is None else known.latencies
+        rows = (Candidate(one, self.space, measured.get(one.id)) for one in self.result.trials)
+        return as_frame([_row(candidate) for candidate in rows])
+
     @property
     def path(self) -> Path | None:
         """The run directory; None for a run in memory."""
@@ -226,6 +238,7 @@ def search(
     limits: Mapping[str, float] | None = None,
     objectives: Sequence[str] | None = None,
     sampler: str | None = None,
+    int8_penalty: float | None = None,
     start_from: Run | str | Path | None = None,
     workers: int | None = None,
     progress: engine.Progress | None = None,
@@ -240,7 +253,8 @@ def search(
     (True, 'ms', '%')
 
     space: a search space, its name or its file (default: "default").
-    targets: a budget for each device, e.g. {"rpi4": "20ms", "rpi5": 8}. Several must all hold.
+    targets: a budget for each device, e.g. {"rpi4": "20ms", "rpi5": 8}. Several must all hold. Of
+        {"cpu-x86,cpu-x86-int8": "10ms"} each network gets one table: `Candidate.configuration`.
     accuracy: accuracy estimator: "published" (default), "learned", "supernet:PATH", "zero-cost:DATA",
         "short-training:DATA", "module:function", a predictor, or a function of an ArchSpec that returns
         percent or an Estimate.
@@ -250,9 +264,11 @@ def search(
     out: run directory, which `load_run` reads and `Run.resume` continues. None keeps the run in memory.
     confidence: probability with which the budget holds, by the table's own error, e.g. 0.9.
     budget_on: "p50" (default), or "p95" for the tail of single inferences.
-    limits: upper bounds on "params", "macs", "memory" (bytes).
+    limits: upper bounds on "params", "macs", "memory" (bytes), "energy" (mJ of a run on the first device,
+        where its table has energy).
     objectives: which of these are minimised as well.
     sampler: "auto" (default), "nsga2", "tpe" or "random".
+    int8_penalty: accuracy that int8 costs where precisions are compared, in points (default 0.75).
     start_from: a run whose evaluations are used; its options apply where none are given.
     workers: parallel evaluations, in processes of this machine.
     progress: called as progress(evaluated, wanted), wanted being 0 where unknown.
@@ -279,6 +295,7 @@ def search(
             budget_on=budget_on,
             limits=limits,
             objectives=objectives,
+            int8_penalty=int8_penalty,
             start_from=past.result if isinstance(past, Run) else past,
             workers=workers,
             progress=progress,
@@ -312,7 +329,11 @@ def _targets_of(targets: Targets | None) -> tuple[list[str | LatencyTable], list
     for device, time in pairs:
         devices.append(device if isinstance(device, LatencyTable) else str(device))
         if isinstance(time, str) and is_rate(time):
-            table = LatencyTable.load(device) if not isinstance(device, LatencyTable) else device
+            table = (
+                device
+                if isinstance(device, LatencyTable)
+                else LatencyTable.load(split_device(str(device))[0])
+            )
             budgets_ms.append(table.profile.run_ms(parse_throughput(time)))
         else:
             budgets_ms.append(parse_ms(time))
@@ -323,6 +344,7 @@ def _row(candidate: Candidate) -> dict[str, Any]:
     arch: ArchSpec = candidate.arch
     return {
         "id": candidate.id,
+        **({"configuration": candidate.configuration} if candidate.configuration else {}),
         "accuracy": candidate.accuracy.value,
         "accuracy_std": candidate.accuracy.std,
         "latency_ms": candidate.latency.value,

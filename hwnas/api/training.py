@@ -13,6 +13,7 @@ from hwnas.api.networks import Arch, arch_of
 from hwnas.api.searching import Run
 from hwnas.errors import HwnasError
 from hwnas.named import promise_of_run, promise_of_weights, start_of
+from hwnas.search import Candidate
 from hwnas.space import ArchSpec
 from hwnas.space.changes import renamed
 
@@ -132,7 +133,7 @@ def train(
     folder = Path(out)
     name, spec, promise = arch_of(arch)
     if run is not None:
-        promise = promise_of_run(run.result, spec)
+        promise = promise_of_run(run.result, arch if isinstance(arch, Candidate) else spec)
     promise = promise or promise_of_weights(None if init is None else str(init))
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(str(recipe))
     chosen = _changed(chosen, overrides or {})

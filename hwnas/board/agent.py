@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, BinaryIO
 
-from hwnas.board import environment, guards, protocol, timing, watch
+from hwnas.board import energy, environment, guards, protocol, timing, watch
 
 __all__ = ["load_runtime", "main", "serve"]
 
@@ -108,6 +108,7 @@ def _measure(
                 samples = beside.samples
             else:
                 samples = timing.measure(session.run, rules=rules, clock=clock)
+        spent = energy.measured(session.run, seconds=rules.energy_s, clock=clock) if rules.energy_s else {}
     finally:
         session.close()
     answer = {
@@ -122,6 +123,7 @@ def _measure(
         "high_ms": samples.high_ms,
         "p95_ms": samples.p95_ms,
     }
+    answer.update(spent)
     if beside is not None:
         answer["companion_ns"] = [round(value) for value in beside.companion_ns]
         answer["cold_ns"] = [round(value) for value in beside.cold_ns]

@@ -1,4 +1,4 @@
-"""What spoils timings on a board, seen: throttling, governor, clocks, heat, other load, drift."""
+"""What spoils timings on a board, seen: throttling, governor, clocks, heat and other load."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Guard", "drift", "governor", "state", "throttled_bits", "throttled_words"]
+__all__ = ["Guard", "governor", "state", "throttled_bits", "throttled_words"]
 
 _CPU = "sys/devices/system/cpu"
 _BITS = {
@@ -57,11 +57,6 @@ def state(root: Path = Path("/")) -> dict[str, float | int | None]:
         "load": float(load.split()[0]) if load else None,
         "throttled_bits": throttled_bits() if root == Path("/") else None,
     }
-
-
-def drift(anchor_ms: float, reference_ms: float) -> float:
-    """How far an anchor is from its reference, as a fraction of it; 0 when they agree."""
-    return abs(anchor_ms / reference_ms - 1)
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """Frames between host and agent: a JSON header and bytes, found again in any noise around them.
 
 A frame is MARK, the lengths of header and payload, 1 or 0 for a payload that is deflated or is not, a
-CRC-32 of what follows (all big-endian, 32 bits), the header, the payload. What a login shell prints before
-or between frames is skipped.
+CRC-32 of these three and of what follows (all big-endian, 32 bits), the header, the payload. What a login
+shell prints before or between frames is skipped.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any, BinaryIO
 
 __all__ = ["MARK", "Deflated", "ProtocolError", "deflated", "read_frame", "write_frame"]
 
-# 1: payloads as they are. 2: they may be deflated.
-MARK = b"\x00HWNAS2\n"
-_SIZES = struct.Struct(">IIII")
+# 1: payloads as they are. 2: they may be deflated. 3: the checksum is over the lengths, too.
+MARK = b"\x00HWNAS3\n"
+_SIZES = struct.Struct(">III")
+_CRC = struct.Struct(">I")
 _PART_BYTES = 1024 * 1024
 _LEVEL = 1
 """The fastest: what repeats is found all the same."""
@@ -42,9 +43,9 @@ def deflated(payload: bytes) -> Deflated:
 def write_frame(stream: BinaryIO, header: dict[str, Any], payload: bytes = b"") -> None:
     """Writes one frame and flushes it; a `Deflated` payload is marked as such."""
     head = json.dumps(header, separators=(",", ":")).encode()
-    crc = zlib.crc32(payload, zlib.crc32(head))
-    sizes = _SIZES.pack(len(head), len(payload), isinstance(payload, Deflated), crc)
-    stream.write(MARK + sizes + head)
+    sizes = _SIZES.pack(len(head), len(payload), isinstance(payload, Deflated))
+    crc = _CRC.pack(zlib.crc32(payload, zlib.crc32(sizes + head)))
+    stream.write(MARK + sizes + crc + head)
     stream.write(payload)
     stream.flush()
 
@@ -66,12 +67,14 @@ def read_frame(stream: BinaryIO, *, most_bytes: int | None = None) -> tuple[dict
         noise += 1
         if noise > MAX_NOISE_BYTES:
             raise ProtocolError(f"no frame within {MAX_NOISE_BYTES} bytes")
-    head_bytes, payload_bytes, is_deflated, crc = _SIZES.unpack(_exactly(stream, _SIZES.size))
+    sizes = _exactly(stream, _SIZES.size)
+    head_bytes, payload_bytes, is_deflated = _SIZES.unpack(sizes)
+    (crc,) = _CRC.unpack(_exactly(stream, _CRC.size))
     if head_bytes > min(MAX_HEADER_BYTES, most_bytes) or payload_bytes > most_bytes:
         raise ProtocolError("a frame is larger than the protocol allows")
     head = _exactly(stream, head_bytes)
     payload = _exactly(stream, payload_bytes)
-    if zlib.crc32(payload, zlib.crc32(head)) != crc:
+    if zlib.crc32(payload, zlib.crc32(sizes + head)) != crc:
         raise ProtocolError("a frame does not match its checksum")
     try:
         header = json.loads(head)

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 __all__ = [
     "CAREFUL",
     "FEWEST",
-    "QUICK",
     "Beside",
     "Rules",
     "Samples",
@@ -51,6 +50,8 @@ class Rules:
     limit_s: float = 10.0
     """Sampling ends after so many seconds, as soon as there are `repeats`; at `limit_s * 3`
     whatever there is, beside a companion FEWEST at least."""
+    energy_s: float = 0.0
+    """Seconds to run further for the energy, on boards that report it; 0: it is not measured."""
 
 
 FEWEST = 5
@@ -59,9 +60,6 @@ FEWEST = 5
 
 CAREFUL = Rules()
 """For a handful of whole networks."""
-
-QUICK = Rules(warmup_s=0.03, warmup_limit_s=0.3, width=0.01, limit_s=0.15)
-"""For the many cells of a table, each of which several fresh processes time again."""
 
 
 @dataclass(frozen=True)

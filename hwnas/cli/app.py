@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -24,6 +24,7 @@ import typer
 from hwnas import __version__
 from hwnas.cli import help as help_texts
 from hwnas.cli import renamed
+from hwnas.cli.common import emit_json
 from hwnas.cli.memory import check_limit, is_shortage
 from hwnas.cli.os_errors import explained
 from hwnas.cli.streams import standard_streams
@@ -40,13 +41,14 @@ VERBS: Mapping[str, str] = {
     "space": "Describe, create and check search spaces.",
     "describe": "Show the cost of a network: size, MACs, latency per op.",
     "models": "List the published networks.",
+    "gallery": "List networks that were found for the devices at hand.",
     "train": "Train a network on your images.",
     "train-many": "Train several networks, stop weak ones early.",
     "evaluate": "Measure the accuracy of a trained network.",
     "supernet": "Train one set of weights for all networks of a space.",
     "dense": "Train and evaluate detectors and segmentation networks.",
     "explain": "Show what a network attends to, and how similar its heads are.",
-    "export": "Export a network to ONNX, OpenVINO, ncnn or torch.",
+    "export": "Export a network to ONNX, OpenVINO, ncnn, LiteRT or torch.",
     "predict": "Classify, detect or segment photos with an exported file.",
     "devices": "List the devices and the accuracy of their latency tables.",
     "measure": "Measure whole networks beside their prediction.",
@@ -69,7 +71,6 @@ OUT_OF_MEMORY = (
     "fewer workers or a smaller batch"
 )
 EXIT_INTERNAL = 1
-EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_PIPE = 128 + signal.SIGPIPE
 END_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -101,35 +102,44 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _exit_code(arguments: list[str]) -> int:
+    def complain(error: BaseException, text: str, code: int) -> int:
+        """The error on stderr, and with --json also as the document on stdout."""
+        sys.stderr.write(f"error: {plain(text)}\n")
+        if "--json" in arguments[: arguments.index("--") if "--" in arguments else None]:
+            kind = "UsageError" if isinstance(error, typer.TyperException) else type(error).__name__
+            with suppress(OSError):  # stdout may be what failed
+                emit_json({"schema": 1, "error": {"type": kind, "message": text, "exit_code": code}})
+        return code
+
     try:
         with _end_signals_raise():
             return _run(arguments)
     except typer.TyperException as error:
-        return _complain(_usage_text(error), error.exit_code)
+        return complain(error, _usage_text(error), error.exit_code)
     except HwnasError as error:
         if os.environ.get(TRACEBACK):
             _show_cause(error)
-        return _complain(str(error), error.exit_code)
+        return complain(error, str(error), error.exit_code)
     except BrokenPipeError:  # the reader has gone (`| head`): nothing is wrong, nobody is there to be told
         return EXIT_PIPE
     except OSError as error:
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
-        return _complain(*explained(error))
+        return complain(error, *explained(error))
     except Terminated as end:
         return end.exit_code
     except SystemExit as end:  # of foreign code: hwnas itself returns codes
-        return _complain(f"foreign code ended the command: sys.exit({end.code!r})", EXIT_INTERNAL)
+        return complain(end, f"foreign code ended the command: sys.exit({end.code!r})", EXIT_INTERNAL)
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
         if is_shortage(error):
-            return _complain(OUT_OF_MEMORY, EXIT_INTERNAL)
+            return complain(error, OUT_OF_MEMORY, EXIT_INTERNAL)
         what = " ".join(f"{type(error).__name__}: {error}".split())
-        return _complain(
-            f"internal error: {what}. HWNAS_TRACEBACK=1 shows where; please report it", EXIT_INTERNAL
+        return complain(
+            error, f"internal error: {what}. HWNAS_TRACEBACK=1 shows where; please report it", EXIT_INTERNAL
         )
 
 
@@ -328,11 +338,6 @@ def _usage_text(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     text = " ".join(error.format_message().split())
     return text if context is None else f"{text.rstrip('.')}. See '{context.command_path} --help'"
-
-
-def _complain(text: str, code: int) -> int:
-    sys.stderr.write(f"error: {plain(text)}\n")
-    return code
 
 
 def _show_cause(error: HwnasError) -> None:

@@ -10,11 +10,12 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from hwnas.cli.narrow import fit
+from hwnas.errors import HwnasError
 from hwnas.text import plain
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "JsonOption",
     "OverBudgetOption",
     "emit_json",
+    "end_with",
     "say",
     "stderr",
     "stdout",
@@ -38,8 +40,8 @@ ArchArgument = Annotated[
     str,
     typer.Argument(
         metavar="ARCH",
-        help="Preset, architecture file (YAML), RUN#2 (second network of a run's front), RUN#ID, or "
-        "checkpoint.",
+        help="Preset, gallery:NAME, architecture file (YAML), RUN#2 (second network of a run's front), "
+        "RUN#ID, or checkpoint.",
     ),
 ]
 DeviceOption = Annotated[
@@ -111,6 +113,12 @@ def emit_json(document: Mapping[str, Any]) -> None:
     is_utf8 = str(getattr(sys.stdout, "encoding", None)).lower().replace("_", "-") in ("utf-8", "utf8")
     text = json.dumps(document, indent=2, ensure_ascii=not is_utf8, allow_nan=False)
     sys.stdout.write(_BEYOND_ASCII.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+
+
+def end_with(error: HwnasError) -> NoReturn:
+    """Ends a verb whose document is printed already: the error goes to stderr alone."""
+    write_err(f"error: {error}\n")
+    raise typer.Exit(error.exit_code)
 
 
 def _console(*, stderr: bool) -> Console:

@@ -86,6 +86,11 @@ def _document(name: str, arch: ArchSpec, table: LatencyTable | None) -> dict[str
     return document
 
 
+def _run(document: dict[str, Any]) -> str:
+    """What a latency is of where that is not one image."""
+    return f" for {document['batch']} images" if document["batch"] > 1 else ""
+
+
 def _show(document: dict[str, Any]) -> None:
     from rich.table import Table
 
@@ -103,7 +108,7 @@ def _show(document: dict[str, Any]) -> None:
         low, high = document["latency_low_ms"], document["latency_high_ms"]
         interval = "" if low is None or high is None else f", likely {low:.2f} to {high:.2f} ms"
         lines.append(
-            f"latency      {document['latency_ms']:.2f} ms predicted{interval}, "
+            f"latency      {document['latency_ms']:.2f} ms predicted{_run(document)}{interval}, "
             f"from the {document['provenance']} table of '{document['device']}'"
         )
         if document["batch"] > 1:
@@ -120,7 +125,7 @@ def _show(document: dict[str, Any]) -> None:
     for heading in ("params", "MACs M"):
         table.add_column(heading, justify="right")
     if timed:
-        table.add_column(f"ms ({document['provenance']})", justify="right")
+        table.add_column(f"ms{_run(document)} ({document['provenance']})", justify="right")
     for op in document["ops"]:
         timing = [f"{op['latency_ms']:.3f}"] if timed else []
         table.add_row(op["place"], op["key"], f"{op['params']:,}", f"{op['macs'] / 1e6:.2f}", *timing)

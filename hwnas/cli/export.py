@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hwnas.export.deploy import Deployable
     from hwnas.export.metadata import FileMetadata
     from hwnas.export.onnx_graph import Batch
+    from hwnas.targets import Promise
     from hwnas.train.checkpoint import Checkpoint
 
 __all__ = ["command"]
@@ -46,7 +47,7 @@ def command(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="File format: onnx, openvino, ncnn or exported-program (torch).",
+            help="File format: onnx, openvino, ncnn, litert (.tflite) or exported-program (torch).",
         ),
     ] = "onnx",
     batch: Annotated[str, typer.Option("--batch", metavar="N|dynamic", help="Batch size, or dynamic.")] = "1",
@@ -91,7 +92,7 @@ def command(
     over_budget: OverBudgetOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
-    """Export a network as ONNX, OpenVINO, ncnn or a torch program, with a model card.
+    """Export a network as ONNX, OpenVINO, ncnn, LiteRT or a torch program, with a model card.
 
     The file has the weights inside and BatchNorm folded. It is written only when the runtime's logits equal
     torch's. Its metadata hold preprocessing, class names and architecture. Input `images` (N, 3, side,
@@ -140,6 +141,7 @@ def command(
     promise = resolve_promised(arch)[2] if trained is None else trained.promise
     budgets: list[str] = []
     targets = hold_budgets({name: (network.arch, promise)}, over_budget=over_budget, say=budgets.append)
+    budgets += _other_configuration(promise, model_format, precision)
     out = out or Path(_stem(arch, name, trained) + ending)
     check_out(out, model_format)
     folder = folder_of(arch)
@@ -180,6 +182,32 @@ def command(
     )
     if trained is None:
         write_err("The weights are random: good for timing, not for use. Export a checkpoint for use.\n")
+
+
+def _other_configuration(promise: Promise | None, model_format: str, precision: str) -> list[str]:
+    """That the network was found for another runtime or precision than the file's, and how to export that."""
+    from hwnas.errors import HwnasError
+    from hwnas.export.formats import FORMATS
+    from hwnas.predictors.latency import LatencyTable
+
+    lines = []
+    for target in () if promise is None else promise.targets:
+        try:
+            profile = LatencyTable.load(target.device).profile
+        except HwnasError:
+            continue  # the budget's own line says so
+        fitting = [one for one in FORMATS.values() if one.runtime == profile.runtime]
+        if not fitting or profile.precision not in fitting[0].precisions or profile.inferred:
+            continue
+        found = fitting[0]
+        if (found.runtime, profile.precision) != (FORMATS[model_format].runtime, precision):
+            calibration = " --calibration DATA" if profile.precision == "int8" else ""
+            lines.append(
+                f"{target.device} is {profile.runtime}, {profile.precision}, and this file is not: for the "
+                f"latency of its run export with --format {found.name} --precision {profile.precision}"
+                f"{calibration}"
+            )
+    return lines
 
 
 def _tensors(metadata: FileMetadata) -> str:

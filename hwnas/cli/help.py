@@ -11,7 +11,7 @@ import typer.core
 __all__ = ["EXAMPLES", "THEMES", "ThemedGroup", "complete", "with_examples"]
 
 THEMES: Mapping[str, tuple[str, ...]] = {
-    "Find networks": ("search", "report", "compare", "space", "describe", "models"),
+    "Find networks": ("search", "report", "compare", "space", "describe", "models", "gallery"),
     "Train": ("train", "train-many", "evaluate", "supernet", "dense", "explain"),
     "Deploy": ("export", "predict"),
     "Devices": ("devices", "measure", "table", "doctor"),
@@ -40,6 +40,7 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
         "hwnas describe runs/rpi4-20ms-1#1 --device rpi4 --json",
     ),
     "models": ("hwnas models", "hwnas models --json"),
+    "gallery": ("hwnas gallery --device rpi4 --budget 20ms", "hwnas gallery --json"),
     "train": (
         "hwnas train uniform-t --data photos --recipe small --epochs 4",
         "hwnas train runs/rpi4-20ms-1#1 --data photos.tar --init published --out trained",

@@ -62,7 +62,8 @@ def command(
 
     Networks are timed in random order in three fresh processes: an architecture in the runtime's deployment
     graph with random weights, an exported file as it is. The result is written into the model card of a
-    file, or into the folder of a run or training.
+    file, or into the folder of a run or training. Boards that report energy (RAPL on x86, INA3221 on a
+    Jetson) also give millijoules for each run.
     """
     from hwnas.api.measuring import measure_subjects
     from hwnas.named import subjects
@@ -108,6 +109,9 @@ def _show(document: dict[str, Any]) -> None:
         f"{document['threads']} thread(s), batch {document['batch']}, {document['precision']}"
     )
     grid = Table("network", "measured ms", "rounds", box=None)
+    meter = next((row["energy_meter"] for row in document["networks"] if "energy_meter" in row), None)
+    if meter:
+        grid.add_column(f"energy mJ ({meter})")
     told = document.get("device")
     if told:
         for title in (f"predicted ms ({document['provenance']} table {told})", "90 % interval", "error"):
@@ -118,6 +122,8 @@ def _show(document: dict[str, Any]) -> None:
             f"{row['measured_ms']:.3f}",
             f"{row['measured_low_ms']:.3f} to {row['measured_high_ms']:.3f}",
         ]
+        if meter:
+            cells.append(f"{row['measured_energy_mj']:.2f}" if "measured_energy_mj" in row else "-")
         if told and row["predicted_ms"] is None:
             cells += ["none", f"{len(row['missing_ops'])} ops are not in the table", ""]
         elif told:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas import plugins
-from hwnas.cli.common import JsonOption, emit_json, write_err, write_out
+from hwnas.cli.common import JsonOption, emit_json, end_with, write_err, write_out
 from hwnas.errors import FileFormatError, UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = ["command"]
 def command(
     model: Annotated[
         Path,
-        typer.Argument(metavar="MODEL", help="Exported file: .onnx, .xml, .param or .pt2."),
+        typer.Argument(metavar="MODEL", help="Exported file: .onnx, .xml, .param, .tflite or .pt2."),
     ],
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos.")],
     top: Annotated[
@@ -73,7 +73,7 @@ def command(
             }
         )
     if not rows:
-        raise FileFormatError(f"none of the {len(photos)} photos can be read, '{photos[0]}' first")
+        end_with(FileFormatError(f"none of the {len(photos)} photos can be read, '{photos[0]}' first"))
 
 
 def _readable(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import signal
@@ -19,7 +20,7 @@ from hwnas.cli.long_work import noting, progress_bar
 from hwnas.cli.search_output import note_unchecked, show
 from hwnas.cli.workers import AddressOption, EngineOption, GpusOption, WorkersOption, evaluated_where
 from hwnas.errors import InfeasibleError, UsageError
-from hwnas.units import parse_ms, parse_throughput
+from hwnas.units import is_rate, parse_ms, parse_throughput
 
 if TYPE_CHECKING:
     from hwnas.measure.remote.link import Link
@@ -37,12 +38,17 @@ def command(
             "--device",
             metavar="DEVICE",
             help="Device, e.g. rpi4 ('hwnas devices' lists them), or a table file. Repeatable, with a "
-            "--budget for each in the same order; all budgets must hold.",
+            "--budget for each in the same order; all budgets must hold. Several tables of one board, e.g. "
+            "cpu-x86,cpu-x86-int8: each network gets one of these configurations.",
         ),
     ] = None,
     budget: Annotated[
         list[str] | None,
-        typer.Option("--budget", metavar="TIME", help="Latency budget, e.g. 20ms, 0.02s, 800us."),
+        typer.Option(
+            "--budget",
+            metavar="TIME|RATE",
+            help="Latency budget, e.g. 20ms, 0.02s, 800us; or images per second, e.g. 40000/s.",
+        ),
     ] = None,
     throughput: Annotated[
         list[str] | None,
@@ -81,7 +87,8 @@ def command(
         typer.Option(
             "--minimise",
             metavar="NAME",
-            help="Additional objective to minimise: params, macs or memory. Repeatable.",
+            help="Additional objective to minimise: params, macs, memory, or energy where the first device's "
+            "table has it. Repeatable.",
         ),
     ] = None,
     accuracy: Annotated[
@@ -124,6 +131,15 @@ def command(
             metavar="P",
             help="Probability with which the budget must hold, e.g. 0.9, by the table's own error. "
             "Default: the predicted latency itself must be within the budget.",
+        ),
+    ] = None,
+    int8_penalty: Annotated[
+        float | None,
+        typer.Option(
+            "--int8-penalty",
+            metavar="POINTS",
+            help="Accuracy that int8 costs, where tables of several precisions are given, e.g. 0.4 (0.75, "
+            "published of ViT-B/16).",
         ),
     ] = None,
     space: Annotated[
@@ -188,13 +204,21 @@ def command(
             "the front again among measured networks.",
         ),
     ] = False,
+    verify_during: Annotated[
+        bool,
+        typer.Option(
+            "--verify-during",
+            help="Verify, and measure during the search too: networks whose latency interval contains the "
+            "budget. They correct the table that the search goes on with.",
+        ),
+    ] = False,
     verify_networks: Annotated[
         int | None,
         typer.Option(
             "--verify-networks",
             metavar="N",
             min=1,
-            help="Maximum number of networks to measure in each of up to three rounds (30).",
+            help="Maximum number of networks to measure in each round (30, or 8 during the search).",
         ),
     ] = None,
     evaluation_timeout: Annotated[
@@ -221,7 +245,9 @@ def command(
     result is a run directory with candidates, front and HTML report. --data (or --image-size,
     --stem-stride, --classes) searches the very networks that are trained later.
     """
-    verification = _Verification(verify, verify_networks, allow_mismatch, host)
+    verification = _Verification(
+        verify or verify_during, verify_networks, allow_mismatch, host, verify_during
+    )
     if trials is not None and trials < 1:
         raise UsageError(f"--trials must be at least 1, got {trials}")
     if seed is not None and seed < 0:
@@ -239,6 +265,7 @@ def command(
         "evaluation_timeout_s": evaluation_timeout,
         "seed": seed,
         "confidence": confidence,
+        "int8_penalty": int8_penalty,
         "space": _space(space, _Sizes(data, image_size, stem_stride, classes), accuracy, resume),
     }
     options = {name: value for name, value in options.items() if value is not None}
@@ -275,17 +302,30 @@ def _one_or_all(values: list[Any]) -> Any:
 
 
 def _budgets_ms(budgets: list[str], throughputs: list[str], devices: list[str]) -> list[float]:
-    """Milliseconds of a run on each device, from --budget or from --throughput."""
-    if not throughputs:
-        return [parse_ms(text) for text in budgets]
-    if budgets:
-        raise UsageError("--throughput is a budget as images per second: give it or --budget, not both")
-    rates = [parse_throughput(text) for text in throughputs]
-    if len(rates) != len(devices):
-        raise UsageError(f"each --device needs a --throughput, got {len(rates)} for {len(devices)} devices")
+    """Milliseconds of a run on each device, from --budget (times or rates) or from --throughput."""
+    if throughputs and budgets:
+        raise UsageError(
+            "--throughput and --budget do not go together: their order says which device each is for. "
+            "Give each device a --budget, which may be a rate: "
+            f"--budget {throughputs[0]} --budget {budgets[0]}"
+        )
+    for text in throughputs:
+        parse_throughput(text)
+    given = [*budgets, *throughputs]
+    if not any(map(is_rate, given)):
+        return [parse_ms(text) for text in given]
+    if len(given) != len(devices):
+        option = "--throughput" if throughputs else "--budget"
+        raise UsageError(f"each --device needs a {option}, got {len(given)} for {len(devices)} devices")
     from hwnas.predictors.latency import LatencyTable
+    from hwnas.search.configurations import split_device
 
-    return [LatencyTable.load(name).profile.run_ms(rate) for name, rate in zip(devices, rates, strict=True)]
+    return [
+        LatencyTable.load(split_device(name)[0]).profile.run_ms(parse_throughput(text))
+        if is_rate(text)
+        else parse_ms(text)
+        for name, text in zip(devices, given, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +336,8 @@ class _Verification:
     networks: int | None
     allow_mismatch: bool
     host: str
+    during: bool = False
+    """Whether networks are measured during the search as well."""
 
     @property
     def where(self) -> str:
@@ -312,6 +354,19 @@ class _Verification:
 
         return start_link(self.host, runtime)
 
+    def search(self, **options: Any) -> SearchResult:
+        """A search that measures meanwhile, begun or continued."""
+        from hwnas.search.verify_during import NETWORKS, search_and_measure
+
+        return search_and_measure(
+            networks=self.networks or NETWORKS,
+            allow_mismatch=self.allow_mismatch,
+            start=self.start,
+            where=self.where,
+            say=_say,
+            **options,
+        )
+
     def check(self, device: str | list[str], budget_on: str = "p50") -> None:
         """Raises UsageError for options without --verify, and when this machine cannot verify."""
         if not self.asked:
@@ -323,10 +378,12 @@ class _Verification:
             for flag in (flag for flag, given in flags.items() if given):
                 raise UsageError(f"{flag} says how --verify measures: give --verify with it")
             return
-        if not isinstance(device, str) or budget_on != "p50":
+        from hwnas.search.configurations import split_device
+
+        if not isinstance(device, str) or budget_on != "p50" or len(split_device(device)) > 1:
             raise UsageError(
-                "--verify measures one device and holds its median latency against the budget: give one "
-                "--device and leave --budget-on out, or leave --verify out"
+                "--verify measures one device with one table and holds its median latency against the "
+                "budget: give one --device and leave --budget-on out, or leave --verify out"
             )
         from hwnas.predictors.latency import LatencyTable
         from hwnas.search.verify import verifiable_profile
@@ -450,30 +507,38 @@ def _new(
         result = _run(
             folder,
             options.get("trials"),
-            lambda progress, stop: search(
+            lambda progress, stop: (verification.search if verification.during else search)(
                 out=folder, start_from=past, progress=progress, stop=stop, **options
             ),
             verification,
             options.get("accuracy") or (past.config.accuracy if past is not None else ""),
         )
-    return _verified(result, targets["device"], verification) if verification.asked else result
+    return _verified(result, verification) if verification.asked else result
 
 
 def _resumed(
     folder: Path, options: dict[str, Any], where: dict[str, Any], verification: _Verification
 ) -> SearchResult:
     from hwnas.search import load_run, resume
+    from hwnas.search.run import RUN
+    from hwnas.search.verify_during import Stages, is_staged
 
-    past = load_run(folder)
+    staged = is_staged(folder)
+    past = load_run(folder / "stage-1" if staged and not (folder / RUN).is_file() else folder)
     note_unchecked(past)
     known = past.verification
-    if known is not None and not known.is_complete:
+    if staged:
+        mismatch = verification.allow_mismatch or Stages.read(folder).allow_mismatch
+        verification = dataclasses.replace(verification, asked=True, during=True, allow_mismatch=mismatch)
+    elif verification.during:
+        raise UsageError(f"{folder}: a run that was begun without --verify-during is verified with --verify")
+    elif known is not None and not known.is_complete:
         # An unfinished verification goes on without --verify.
-        verification = _Verification(
-            True,
-            verification.networks or known.most,
-            verification.allow_mismatch or known.mismatch,
-            verification.host,
+        verification = dataclasses.replace(
+            verification,
+            asked=True,
+            networks=verification.networks or known.most,
+            allow_mismatch=verification.allow_mismatch or known.mismatch,
         )
     options |= evaluated_where(given=where, recorded=past.work, say=_say)
     known_devices = list(past.config.devices)
@@ -482,14 +547,18 @@ def _resumed(
     result = _run(
         folder,
         options.get("trials", past.trials_wanted),
-        lambda progress, stop: resume(past, progress=progress, stop=stop, **options),
+        lambda progress, stop: (
+            verification.search(out=folder, progress=progress, stop=stop, **options)
+            if staged
+            else resume(past, progress=progress, stop=stop, **options)
+        ),
         verification,
         past.config.accuracy,
     )
-    return _verified(result, device, verification) if verification.asked else result
+    return _verified(result, verification) if verification.asked else result
 
 
-def _verified(run: SearchResult, device: str, asked: _Verification) -> SearchResult:
+def _verified(run: SearchResult, asked: _Verification) -> SearchResult:
     """The run with its front measured; exits with 130 or 143 when a signal ended that early."""
     from hwnas.report import write_report
     from hwnas.search.verify import DEFAULT_NETWORKS, verify_front
@@ -506,7 +575,6 @@ def _verified(run: SearchResult, device: str, asked: _Verification) -> SearchRes
         ):
             result = verify_front(
                 run,
-                device=device,
                 networks=asked.networks or DEFAULT_NETWORKS,
                 allow_mismatch=asked.allow_mismatch,
                 start=asked.start,
@@ -550,6 +618,8 @@ def _run(
     """The result of the work, with progress; exits with 130 or 143 when a signal ended it early."""
     from hwnas.report import write_report
     from hwnas.search.run import RUN
+    from hwnas.search.verify import Stopped
+    from hwnas.search.verify_during import is_staged
 
     messages = stderr()
     signals: list[int] = []
@@ -557,8 +627,11 @@ def _run(
     try:
         with noting(signals, messages.print), progress_bar(messages, wanted or 0) as progress:
             result = work(progress, lambda: bool(signals))
+    except Stopped as stopped:
+        messages.print(f"Stopped {stopped}, all saved. Resume: {again}", soft_wrap=True, markup=False)
+        raise typer.Exit(128 + signals[0]) from None
     except KeyboardInterrupt:
-        if (folder / RUN).exists():
+        if (folder / RUN).exists() or is_staged(folder):
             messages.print(f"Stopped at once. Resume: {again}", soft_wrap=True, markup=False)
         raise typer.Exit(128 + (signals[-1] if signals else signal.SIGINT)) from None
     write_report(result)

@@ -10,6 +10,7 @@ from hwnas.cli.common import say, stdout
 
 if TYPE_CHECKING:
     from hwnas.estimate import Estimate
+    from hwnas.predictors.latency import DeviceProfile
     from hwnas.search import Candidate, SearchResult
 
 __all__ = ["note_unchecked", "show"]
@@ -37,6 +38,9 @@ def show(result: SearchResult) -> None:
     assert path is not None
     verified = result.is_verified
     also = tuple(front[0].also) if front else ()
+    tables = tables_of(result)
+    first = tables.get(config.devices[0])
+    batched = None if first is None or first.profile.batch == 1 else first.profile
     predicted = (
         f"predicted ms ({config.provenance} table)" if verified else f"latency ms, {config.provenance}"
     )
@@ -50,8 +54,10 @@ def show(result: SearchResult) -> None:
     for header, justify in (
         ("#", "right"),
         ("id", "left"),
+        *([("configuration", "left")] if config.configurations else []),
         *([("measured ms", "right")] if verified else []),
         (predicted, "right"),
+        *([(f"images/s, runs of {batched.batch}", "right")] if batched else []),
         *((_titled(name), "right") for name in also),
         (f"accuracy {config.accuracy_unit}, estimated", "right"),
         ("attention", "left"),
@@ -61,7 +67,7 @@ def show(result: SearchResult) -> None:
         table.add_column(header, justify=justify, no_wrap=header != "attention")  # type: ignore[arg-type]
     shown = spread_over(len(front), ROWS_SHOWN)
     for index in shown:
-        table.add_row(str(index + 1), *_cells(front[index], verified=verified, also=also))
+        table.add_row(str(index + 1), *_cells(front[index], verified=verified, also=also, batched=batched))
     console = stdout()
     console.print(table)
     quoted = shlex.quote(f"{path}#1")
@@ -71,15 +77,17 @@ def show(result: SearchResult) -> None:
             f"Shown: {len(shown)} of {len(front)}; all are in {path / 'front.json'} and in the report."
         )
     lines += [
-        f"The table '{device}': {sentence}"
-        for device, held in tables_of(result).items()
-        for sentence in held.caveats
+        f"The table '{device}': {sentence}" for device, held in tables.items() for sentence in held.caveats
     ]
     lines += _search_lines(result) + _verification_lines(result)
+    device = config.devices[0]
+    if config.configurations and front:
+        device = front[0].configuration
+        lines.append(f"#1 runs in {config.configuration(device)}.")
     lines += [
         f"Report: {path / 'report.html'}",
         "Next:",
-        f"  hwnas describe {quoted} --device {shlex.quote(config.devices[0])}",
+        f"  hwnas describe {quoted} --device {shlex.quote(device)}",
         f"  hwnas export {quoted} --out model.onnx",
         f"  hwnas train {quoted} --data FOLDER",
     ]
@@ -88,13 +96,23 @@ def show(result: SearchResult) -> None:
 
 def _search_lines(result: SearchResult) -> list[str]:
     """Why a search in arrays ended, and what came from another run."""
-    lines = []
+    lines = [
+        f"Accuracy of '{one.device}' is lowered by {one.penalty:g} for {one.precision}: {one.penalty_source}."
+        for one in result.config.configurations
+        if one.penalty
+    ]
     if result.given:
         lines.append(f"{result.given} candidates come from {result.source}: not evaluated again.")
     if result.epochs:
         from hwnas.search.evolution import GROWTH, PATIENCE
 
         last = result.epochs[-1]
+        if last.exact:
+            lines.append(
+                f"Exact: the space has {result.space.size} networks, and all {last.evaluated} within the "
+                f"limits were evaluated. By this table and '{result.config.accuracy}' none is better than "
+                "the front."
+            )
         if last.converged and len(result.epochs) > PATIENCE:
             recent = last.evaluated - result.epochs[-1 - PATIENCE].evaluated
             lines.append(
@@ -139,16 +157,24 @@ def _verification_lines(result: SearchResult) -> list[str]:
 
 def _titled(name: str) -> str:
     """A column's title for a quantity of `Trial.also`."""
-    return "memory MB" if name == "memory" else f"{name} ms"
+    return {"memory": "memory MB", "energy": "energy mJ"}.get(name, f"{name} ms")
 
 
-def _cells(candidate: Candidate, *, verified: bool, also: Sequence[str] = ()) -> Sequence[str]:
+def _cells(
+    candidate: Candidate,
+    *,
+    verified: bool,
+    also: Sequence[str] = (),
+    batched: DeviceProfile | None = None,
+) -> Sequence[str]:
     accuracy = candidate.accuracy
     measured = [_latency(candidate.measured)] if verified and candidate.measured is not None else []
     return (
         candidate.id,
+        *([candidate.configuration] if candidate.configuration else []),
         *measured,
         _latency(candidate.latency),
+        *([f"{batched.images_per_s(candidate.latency.value):,.0f}"] if batched else []),
         *(
             f"{candidate.also[name].value / 1e6:.2f}" if name == "memory" else _latency(candidate.also[name])
             for name in also

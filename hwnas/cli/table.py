@@ -23,6 +23,7 @@ from hwnas.cli.table_building import (
     duration,
     summary,
 )
+from hwnas.cli.table_energy import command as energy
 from hwnas.cli.table_recheck import command as recheck
 from hwnas.cli.table_transfer import command as transfer
 from hwnas.errors import FileFormatError, UsageError, did_you_mean
@@ -33,9 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Build, transfer, recheck, check and show latency tables.")
+app = typer.Typer(
+    no_args_is_help=True, help="Build, transfer, recheck, check and show latency tables; add energy to one."
+)
 app.command("transfer")(transfer)
 app.command("recheck")(recheck)
+app.command("energy")(energy)
 
 DeviceArgument = Annotated[
     str,
@@ -181,7 +185,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show the rows of a table, or its coefficients."""
-    from hwnas.predictors.latency import FEATURE_NAMES, LatencyTable, find_table
+    from hwnas.predictors.latency import LatencyTable, find_table
     from hwnas.space.ops import KINDS
 
     path = find_table(device)
@@ -196,7 +200,9 @@ def show(
         "caveats": list(table.caveats),
     }
     if table.coefficients is not None:
-        document["coefficients_ms"] = dict(zip(FEATURE_NAMES, table.coefficients.values, strict=True))
+        document["coefficients_ms"] = dict(
+            zip(table.coefficients.names, table.coefficients.values, strict=True)
+        )
         document["offset_ms"] = table.coefficients.offset_ms
     else:
         document["rows"] = [

@@ -33,7 +33,9 @@ __all__ = [
     "summary",
 ]
 
-RuntimeOption = Annotated[str, typer.Option(help="Runtime, e.g. onnxruntime, openvino, ncnn or torch.")]
+RuntimeOption = Annotated[
+    str, typer.Option(help="Runtime, e.g. onnxruntime, openvino, ncnn, litert or torch.")
+]
 ThreadsOption = Annotated[int, typer.Option(min=1, help="Number of threads.")]
 BatchOption = Annotated[int, typer.Option(min=1, help="Batch size.")]
 PrecisionOption = Annotated[str, typer.Option(help="Numeric precision, fp32 or int8.")]

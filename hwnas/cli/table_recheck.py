@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.common import HostOption, JsonOption, emit_json, say, stdout, write_err
+from hwnas.cli.common import HostOption, JsonOption, emit_json, end_with, say, stdout, write_err
 from hwnas.cli.table_building import check_writable
 from hwnas.errors import UnstableError, UsageError
 
 if TYPE_CHECKING:
     from hwnas.predictors.latency import DeviceProfile, LatencyTable
 
-__all__ = ["command"]
+__all__ = ["command", "folder_of", "profile_there", "progress"]
 
 
 def command(
@@ -58,12 +58,12 @@ def command(
             "runtime. Measure the board: hwnas table build --name NAME"
         )
     start = start_link(host, table.profile.runtime, say=say)
-    profile = _profile_there(table, start)
-    folder = _folder(path) if out is None else out
+    profile = profile_there(table, start)
+    folder = folder_of(path) if out is None else out
     check_writable(folder)
     archs = recheck.networks_of(table, networks, seed=seed)
     measured = measure_archs(
-        archs, profile, rounds=rounds, seed=seed, start=start, report=_progress("measuring")
+        archs, profile, rounds=rounds, seed=seed, start=start, report=progress("measuring")
     )
     outcome = recheck.judge(table, archs, measured)
     date = datetime.date.today().isoformat()
@@ -86,16 +86,17 @@ def command(
     if outcome.verdict == recheck.REFUSED:
         from hwnas.predictors.latency.runtime_versions import pin_command
 
-        raise UnstableError(
+        refusal = UnstableError(
             f"the table '{table.name}' does not hold for {profile.runtime} {profile.runtime_version}: "
             f"{outcome}; one "
             f"factor leaves {outcome.corrected_mape_percent:.1f} %. Build it again (hwnas table build --name "
             f"{table.name}), or run '{pin_command(table.profile)}'. On a busy machine, check again when "
             "it is quiet"
         )
+        end_with(refusal)
 
 
-def _profile_there(table: LatencyTable, start: Any) -> DeviceProfile:
+def profile_there(table: LatencyTable, start: Any) -> DeviceProfile:
     """What would be measured; raises UsageError where that differs by more than the runtime's version."""
 
     from hwnas.measure.build import measured_profile
@@ -119,7 +120,7 @@ def _profile_there(table: LatencyTable, start: Any) -> DeviceProfile:
     return profile
 
 
-def _folder(path: Path) -> Path:
+def folder_of(path: Path) -> Path:
     """Beside a user's table; ./latency_tables for one that ships."""
     from hwnas.plugins import PACKAGE
 
@@ -169,7 +170,7 @@ def _show(document: dict[str, Any], told: str) -> None:
         console.print("Refused; nothing was written.")
 
 
-def _progress(what: str) -> Any:
+def progress(what: str) -> Any:
     """A line that is written over on a terminal; nothing elsewhere."""
 
     def report(name: str, done: int, total: int) -> None:

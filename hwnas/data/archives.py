@@ -134,7 +134,9 @@ def _whole(path: Path) -> Iterator[None]:
     except HwnasError:
         raise
     except Exception as error:  # tarfile and the decompressors raise whatever they come upon
-        raise FileFormatError(f"{path}: not a whole tar archive: {error}: fetch or pack it again") from None
+        raise FileFormatError(
+            f"{path}: not a whole tar archive: {printable(str(error))}: fetch or pack it again"
+        ) from None
 
 
 def _has_end_mark(path: Path) -> bool:
@@ -203,7 +205,7 @@ def _images_of(shard: Path, file: str, split: str) -> Iterator[Image]:
             else:
                 raise FileFormatError(
                     f"{shard}: every image must have its class, as KEY.cls beside KEY.jpg or as its folder, "
-                    f"got '{member.name}' without"
+                    f"got '{printable(member.name)}' without"
                 )
             class_name = printable(class_name)
             name = "/".join((split, class_name, printable(shard.stem), *map(printable, member.parts)))
@@ -216,8 +218,9 @@ def _by_key(shard: Path, entries: list[Member]) -> dict[str, Member]:
     for member in entries:
         key = _key(member.name)
         if key in found:
+            one, other, shared = map(printable, (found[key].name, member.name, key))
             raise FileFormatError(
-                f"{shard}: '{found[key].name}' and '{member.name}' have one key, '{key}': a key "
+                f"{shard}: '{one}' and '{other}' have one key, '{shared}': a key "
                 "ends at the first dot of a file's name. Give each sample, an image and its .cls, a key of "
                 "its own without a dot"
             )
@@ -238,7 +241,7 @@ def _label(content: bytes, shard: Path, member: Member) -> str:
         text = ""
     if not text or "/" in text or "\n" in text or not text.isprintable():
         raise FileFormatError(
-            f"{shard}: a class must be a number or a name, got {content[:40]!r} in {member.name}"
+            f"{shard}: a class must be a number or a name, got {content[:40]!r} in {printable(member.name)}"
         )
     return text
 

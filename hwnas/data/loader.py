@@ -234,14 +234,7 @@ def training_batches(
     )
     _keep_a_bit(transform)
     return Batches(
-        images,
-        selected,
-        classes,
-        transform,
-        batch_size=batch_size,
-        seed=seed,
-        shuffle=True,
-        **options,
+        images, selected, classes, transform, batch_size=batch_size, seed=seed, shuffle=True, **options
     )
 
 

@@ -8,7 +8,6 @@ DATA/annotations.json, DATA/images/    one set: a fifth of the images is kept ap
 from __future__ import annotations
 
 import hashlib
-import math
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -39,6 +38,8 @@ MAX_ANNOTATION_BYTES = 4 * 1024**3
 """COCO's own training set has 0.5 GB of them."""
 
 MAX_SIDE = 65_535
+MOST = 1e12
+"""No number of an annotation is that large, and NaN and infinity are not below it."""
 THINNEST = 0.01
 """Pixels that a box must have at least within its image, either way."""
 
@@ -192,7 +193,12 @@ class Annotations:
                     f"annotation {key}: the mask must be of the image's size {[height, width]}, got {size!r}"
                 )
             runs: Any = _runs(counts) if isinstance(counts, str) else counts
-            if not _numbers(runs, len(runs or [])) or sum(runs) != width * height or min(runs) < 0:
+            if (
+                not isinstance(runs, list)
+                or not _numbers(runs, len(runs))
+                or sum(runs) != width * height
+                or min(runs) < 0
+            ):
                 raise self._broken(f"annotation {key}: the mask's counts must be runs that fill the image")
             return dict(found)
         if not isinstance(found, list):
@@ -235,7 +241,7 @@ def _numbers(values: Any, count: int) -> bool:
     return (
         isinstance(values, list)
         and len(values) == count
-        and all(type(value) in (int, float) and math.isfinite(value) for value in values)
+        and all(type(value) in (int, float) and abs(value) < MOST for value in values)
     )
 
 

@@ -14,6 +14,7 @@ _IMPORTS = {
     "onnx": "import onnxruntime",
     "openvino": "import openvino",
     "ncnn": "import ncnn",
+    "litert": "from ai_edge_litert.interpreter import Interpreter",
     "exported-program": "import torch",
 }
 
@@ -108,6 +109,12 @@ def _run(card: Mapping[str, Any]) -> list[str]:
             f'extractor.input("{card["input"]["name"]}", ncnn.Mat(images[0]).clone())',
             f'{names[0]} = np.array(extractor.extract("{names[0]}")[1])[None]',
             f'about = json.load(open("{stem}.json", encoding="utf-8"))',
+        ]
+    if card["format"] == "litert":
+        return [
+            f'network = Interpreter("{file}").get_signature_runner()',
+            f'{names[0]} = network({card["input"]["name"]}=images)["{names[0]}"]',
+            f'about = json.load(open("{file}.json", encoding="utf-8"))',
         ]
     return [
         'extra = {"hwnas.json": ""}',

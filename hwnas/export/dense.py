@@ -7,7 +7,7 @@ top left of the input. Boxes are computed inside the file, suppression of double
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from hwnas.errors import HwnasError, UsageError
 from hwnas.export.accuracy_check import CALIBRATION_IMAGES
 from hwnas.export.dense_graph import OUTPUTS, DenseGraph
 from hwnas.export.deploy import Array, Deployable
-from hwnas.export.formats import FORMATS, Files, openvino_files
+from hwnas.export.formats import FORMATS, Files, RunAll, openvino_files, run_of
 from hwnas.export.metadata import FileMetadata
 from hwnas.export.metadata import Tensor as TensorInfo
 from hwnas.export.onnx_edges import with_boxes
@@ -53,8 +53,6 @@ DENSE_FORMATS = ("onnx", "openvino")
 RELATIVE_TOLERANCE = 5e-4
 """How far an output may be from torch's, over its largest value."""
 
-Run = Callable[[Array], Sequence[Array]]
-
 
 @dataclass(frozen=True, slots=True)
 class DenseDeployable:
@@ -62,7 +60,7 @@ class DenseDeployable:
 
     model: Deployable
     """Its `run` gives the first output; its parity is relative to the largest value of each output."""
-    run: Run
+    run: RunAll
     """Images (1, 3, H, W) -> all outputs."""
     outputs: tuple[TensorInfo, ...]
     postprocessing: Mapping[str, Any] | None
@@ -149,7 +147,7 @@ def prepare(
     else:
         outputs = (TensorInfo("logits", (1, classes + 1, height, width), "logits by pixel, 0 for none"),)
     files: Files = {".onnx": data} if model_format == "onnx" else openvino_files(data)
-    run = _onnx_run(data) if model_format == "onnx" else _openvino_run(files)
+    run = run_of(files, model_format)
     difference = None
     if calibration is None:
         difference = _difference(network, anchors, run, height, width)
@@ -302,7 +300,7 @@ def _expected(network: DenseNetwork, anchors: NDArray[np.float32] | None, images
 
 
 def _difference(
-    network: DenseNetwork, anchors: NDArray[np.float32] | None, run: Run, height: int, width: int
+    network: DenseNetwork, anchors: NDArray[np.float32] | None, run: RunAll, height: int, width: int
 ) -> float:
     images = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     pairs = zip(run(images.numpy()), _expected(network, anchors, images), strict=True)
@@ -310,21 +308,3 @@ def _difference(
         float(np.abs(got - wanted).max()) / max(float(np.abs(wanted).max()), 0.01) for got, wanted in pairs
     ]
     return float(np.max(shares))  # unlike max, keeps NaN
-
-
-def _onnx_run(data: bytes) -> Run:
-    ort: Any = plugins.require("onnxruntime", extra="torch")
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return lambda images: session.run(None, {"images": images})
-
-
-def _openvino_run(files: Files) -> Run:
-    openvino: Any = plugins.require("openvino", extra="openvino")
-    core = openvino.Core()
-    weights = openvino.Tensor(np.frombuffer(files[".bin"], np.uint8).copy())
-    compiled = core.compile_model(
-        core.read_model(files[".xml"], weights), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-    )
-    return lambda images: list(compiled(images).values())

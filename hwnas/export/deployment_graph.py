@@ -16,12 +16,9 @@ from torch import nn
 from hwnas.export.forms import REFERENCE, in_form
 from hwnas.nn.folding import fold
 from hwnas.nn.network import Network
+from hwnas.predictors.latency.measurements import GRAPH
 
 __all__ = ["FORMS", "GRAPH", "deployed", "formed", "formed_op", "forms_of"]
-
-GRAPH = "deployment 1"
-"""What a latency table notes as its graph. The number grows when a form below, or what a form does, changes:
-a table of an earlier graph was measured on other nodes. A table that notes none has the reference graph."""
 
 _FEWEST_NODES = {
     "dw": "merged",
@@ -30,6 +27,9 @@ _FEWEST_NODES = {
     "single-head": "tokens",
 }
 
+# The number in GRAPH, which tables and measurements note, grows when a form below, or what a form does,
+# changes: those of an earlier graph were measured on other nodes.
+#
 # Milliseconds of whole networks, batch 1, one thread of an Intel Xeon with AVX-512, all forms interleaved in
 # one process, nothing else running. refer.: all ops in their reference form; dw: depthwise convolutions
 # merged; all: the attention as well, in the form that it has in _FEWEST_NODES.
@@ -50,6 +50,7 @@ FORMS: Mapping[tuple[str, str], Mapping[str, str]] = {
     ("openvino", "fp32"): _FEWEST_NODES,
     ("openvino", "int8"): _FEWEST_NODES,  # reads the file that is exported for onnxruntime
     ("ncnn", "fp32"): {"dw": "merged"},
+    ("litert", "fp32"): {"dw": "merged"},
     ("torch", "fp32"): _FEWEST_NODES,
 }
 """By runtime and precision: the form of each op kind; one that is not named keeps its reference form."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,19 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-__all__ = ["FORMATS", "INPUT", "OUTPUT", "SUFFIXES", "Files", "Format", "Run", "Wanted", "openvino_files"]
+__all__ = [
+    "FORMATS",
+    "INPUT",
+    "OUTPUT",
+    "SUFFIXES",
+    "Files",
+    "Format",
+    "Run",
+    "RunAll",
+    "Wanted",
+    "openvino_files",
+    "run_of",
+]
 
 INPUT, OUTPUT = "images", "logits"
 """Names in every exported file."""
@@ -33,6 +45,8 @@ Files = Mapping[str, bytes]
 """The content of each file by its suffix."""
 Run = Callable[["Array"], "Array"]
 """Images (N, 3, R, R) -> logits (N, classes)."""
+RunAll = Callable[["NDArray[Any]"], "Sequence[Array]"]
+"""The one input of a model -> all of its outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +77,9 @@ class Format:
     title: str
     """What that runtime is called."""
     package: str
+    """What writes and checks it."""
+    extra: str
+    """The extra of hwnas that brings the package."""
     relative_tolerance: float
     """How far the runtime's logits may be from torch's, over the largest logit."""
     precisions: tuple[str, ...]
@@ -91,11 +108,17 @@ def _write_onnx(network: Network, wanted: Wanted) -> Files:
 
 
 def _load_onnx(model: bytes, batch: Batch) -> Run:
+    run = _run_onnx(model)
+    return lambda images: run(images)[0]
+
+
+def _run_onnx(model: bytes) -> RunAll:
     ort = plugins.require("onnxruntime", extra="torch")
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return lambda images: session.run([OUTPUT], {INPUT: images})[0]
+    (given,) = session.get_inputs()
+    return lambda images: session.run(None, {given.name: images})
 
 
 # --- OpenVINO ------------------------------------------------------------------------------------
@@ -123,12 +146,17 @@ def _pack_openvino(files: Files, shape: tuple[int, ...]) -> bytes:
 
 
 def _load_openvino(model: bytes, batch: Batch) -> Run:
+    run = _run_openvino(model)
+    return lambda images: run(images)[0]
+
+
+def _run_openvino(model: bytes) -> RunAll:
     from hwnas.runtimes.openvino import read
 
-    openvino: Any = plugins.require("openvino", extra="torch")
+    openvino: Any = plugins.require("openvino", extra="openvino")
     core = openvino.Core()
     compiled = core.compile_model(read(core, model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda images: compiled(images)[0]
+    return lambda images: list(compiled(images).values())
 
 
 # --- ncnn ----------------------------------------------------------------------------------------
@@ -157,6 +185,24 @@ def _load_ncnn(model: bytes, batch: Batch) -> Run:
     from hwnas.runtimes.ncnn import prepare
 
     return prepare(model, threads=1, batch=1, precision="fp32").compute
+
+
+# --- LiteRT ---------------------------------------------------------------------------------------
+
+
+def _write_litert(network: Network, wanted: Wanted) -> Files:
+    from hwnas.export.litert import network_model
+
+    if wanted.batch == "dynamic":
+        raise UsageError("litert: a file is for a fixed batch, got 'dynamic': give --batch N")
+    return {".tflite": network_model(network, batch=wanted.batch)}
+
+
+def _load_litert(model: bytes, batch: Batch) -> Run:
+    from hwnas.runtimes.litert import prepare
+
+    assert batch != "dynamic"
+    return prepare(model, threads=1, batch=batch, precision="fp32").compute
 
 
 # --- torch ---------------------------------------------------------------------------------------
@@ -213,6 +259,7 @@ FORMATS: Mapping[str, Format] = {
             runtime="onnxruntime",
             title="ONNX Runtime",
             package="onnxruntime",
+            extra="torch",
             relative_tolerance=5e-4,
             precisions=("fp32", "int8"),
             writer=_write_onnx,
@@ -226,6 +273,7 @@ FORMATS: Mapping[str, Format] = {
             runtime="openvino",
             title="OpenVINO",
             package="openvino",
+            extra="openvino",
             relative_tolerance=5e-4,
             precisions=("fp32",),
             writer=_write_openvino,
@@ -239,11 +287,26 @@ FORMATS: Mapping[str, Format] = {
             runtime="ncnn",
             title="ncnn",
             package="ncnn",
+            extra="ncnn",
             relative_tolerance=2e-3,  # Winograd's convolutions round more
             precisions=("fp32",),
             writer=_write_ncnn,
             packer=_pack_ncnn,
             loader=_load_ncnn,
+        ),
+        Format(
+            name="litert",
+            suffixes=(".tflite",),
+            ending=".tflite",
+            runtime="litert",
+            title="LiteRT",
+            package="litert_torch",
+            extra="litert",
+            relative_tolerance=5e-4,
+            precisions=("fp32",),
+            writer=_write_litert,
+            packer=_only_file,
+            loader=_load_litert,
         ),
         Format(
             name="exported-program",
@@ -252,6 +315,7 @@ FORMATS: Mapping[str, Format] = {
             runtime="torch",
             title="torch.export",
             package="torch",
+            extra="torch",
             relative_tolerance=5e-4,
             precisions=("fp32",),
             writer=_write_exported_program,
@@ -261,6 +325,13 @@ FORMATS: Mapping[str, Format] = {
     )
 }
 """By name. Another format is another entry: parity, accuracy, the card and `hwnas measure` follow."""
+
+
+def run_of(files: Files, model_format: str) -> RunAll:
+    """Runs an ONNX or OpenVINO model whose input is not `images` alone, or which has several outputs."""
+    form = FORMATS[model_format]
+    return {"onnx": _run_onnx, "openvino": _run_openvino}[model_format](form.packer(files, ()))
+
 
 SUFFIXES = tuple(form.suffix for form in FORMATS.values())
 """Of the files that name an exported model."""

@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hwnas import plugins
 from hwnas.data.preprocessing import Preprocessing
 from hwnas.errors import HwnasError, UsageError
 from hwnas.export.deploy import Array, Deployable
-from hwnas.export.formats import Files, openvino_files
-from hwnas.export.onnx_edges import PHOTOS, with_pixels_in, with_probabilities
+from hwnas.export.formats import Files, openvino_files, run_of
+from hwnas.export.onnx_edges import with_pixels_in, with_probabilities
 from hwnas.export.onnx_graph import Batch
 
 __all__ = ["INSIDE_FORMATS", "check_inside", "pixels_inside"]
@@ -54,7 +53,7 @@ def pixels_inside(
     check_inside(model_format)
     data = with_probabilities(with_pixels_in(onnx_model.files[".onnx"], preprocessing))
     files: Files = {".onnx": data} if model_format == "onnx" else openvino_files(data)
-    compute = _onnx(data) if model_format == "onnx" else _openvino(files)
+    run_all = run_of(files, model_format)
     count = 4 if batch == "dynamic" else batch
     mean, std = (np.array(v, np.float32).reshape(1, 3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
 
@@ -64,7 +63,7 @@ def pixels_inside(
         for start in range(0, len(images), count):
             part = pixels[start : start + count].transpose(0, 2, 3, 1)
             filled = np.concatenate([part, np.zeros((count - len(part), *part.shape[1:]), np.uint8)])
-            found.append(compute(np.ascontiguousarray(filled))[: len(part)])
+            found.append(run_all(np.ascontiguousarray(filled))[0][: len(part)])
         return np.concatenate(found)
 
     difference = None
@@ -83,24 +82,6 @@ def pixels_inside(
         parity_max_abs=difference,
         parity_tolerance=None if difference is None else TOLERANCE,
     )
-
-
-def _onnx(data: bytes) -> Any:
-    ort: Any = plugins.require("onnxruntime", extra="torch")
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return lambda photos: session.run(None, {PHOTOS: photos})[0]
-
-
-def _openvino(files: Files) -> Any:
-    openvino: Any = plugins.require("openvino", extra="openvino")
-    core = openvino.Core()
-    weights = openvino.Tensor(np.frombuffer(files[".bin"], np.uint8).copy())
-    compiled = core.compile_model(
-        core.read_model(files[".xml"], weights), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-    )
-    return lambda photos: compiled(photos)[0]
 
 
 def _difference(network: torch.nn.Module, run: Any, preprocessing: Preprocessing) -> float:

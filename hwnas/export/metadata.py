@@ -4,7 +4,7 @@ One JSON document, at the same name in every container:
 
     onnx               metadata_props["hwnas"]
     openvino           the model's rt_info, <hwnas value="..."/>
-    ncnn               NAME.json beside NAME.param and NAME.bin
+    ncnn, litert       NAME.json beside NAME.param and NAME.bin; NAME.tflite.json
     exported-program   the extra file "hwnas.json" of the archive
 
 Reading needs no torch: the format's runtime at most.
@@ -48,7 +48,16 @@ KIND = "hwnas model"
 FILE_KEY = "hwnas"
 _EXTRA_FILE = "hwnas.json"
 
-FORMATS_BY_SUFFIX = {".onnx": "onnx", ".xml": "openvino", ".param": "ncnn", ".pt2": "exported-program"}
+FORMATS_BY_SUFFIX = {
+    ".onnx": "onnx",
+    ".xml": "openvino",
+    ".param": "ncnn",
+    ".tflite": "litert",
+    ".pt2": "exported-program",
+}
+
+_BESIDE = {"ncnn": ".json", "litert": ".tflite.json"}
+"""Formats whose metadata is a file beside the model, and what that ends in."""
 
 DEFAULT_EVAL_CROP = 0.875
 """Of a network without a recipe, as in ImageNet evaluations."""
@@ -161,7 +170,15 @@ class FileMetadata:
                 predicted=tuple(data["predicted"]),
                 hwnas_version=data["hwnas_version"],
             )
-        except (ValueError, KeyError, TypeError, AttributeError, ArchError, FileFormatError) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            ArchError,
+            FileFormatError,
+        ) as error:
             raise FileFormatError(
                 f"{source}: its hwnas metadata cannot be read: {type(error).__name__}: {error}. "
                 "Export the model again, or use a newer hwnas"
@@ -219,8 +236,8 @@ def attach(metadata: FileMetadata, files: Files) -> Files:
         return _into_openvino(files, text)
     if metadata.model_format == "exported-program":
         return {suffix: _into_program(content, text) for suffix, content in files.items()}
-    if metadata.model_format == "ncnn":
-        return {".json": text.encode(), **files}
+    if metadata.model_format in _BESIDE:
+        return {_BESIDE[metadata.model_format]: text.encode(), **files}
     raise UsageError(f"no place for metadata is known in the format '{metadata.model_format}'")
 
 
@@ -271,7 +288,13 @@ def metadata_in(path: Path) -> FileMetadata:
         raise UsageError(f"{path}: an exported model ends in {known}. Export one with: hwnas export CKPT")
     if not path.is_file():
         raise UsageError(f"no file {path}: export a model with: hwnas export CKPT --out {path}")
-    reader = {".onnx": _from_onnx, ".xml": _from_openvino, ".param": _from_ncnn, ".pt2": _from_program}
+    reader = {
+        ".onnx": _from_onnx,
+        ".xml": _from_openvino,
+        ".param": _from_beside,
+        ".tflite": _from_beside,
+        ".pt2": _from_program,
+    }
     try:
         text = reader[path.suffix](path)
     except OSError as error:
@@ -313,14 +336,14 @@ def _from_onnx_by_runtime(path: Path) -> str | None:
 def _from_openvino(path: Path) -> str | None:
     try:
         root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the others: its encoding
         raise FileFormatError(f"{path}: not an OpenVINO model: {error}") from None
     found = root.find(f"./rt_info/{FILE_KEY}")
     return None if found is None else found.get("value")
 
 
-def _from_ncnn(path: Path) -> str | None:
-    beside = path.with_suffix(".json")
+def _from_beside(path: Path) -> str | None:
+    beside = path.with_suffix(_BESIDE[FORMATS_BY_SUFFIX[path.suffix]])
     if not beside.is_file():
         return None
     try:
@@ -332,7 +355,11 @@ def _from_ncnn(path: Path) -> str | None:
 def _from_program(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith(f"/{_EXTRA_FILE}")]
-            return archive.read(names[0]).decode() if names else None
-    except zipfile.BadZipFile:
-        raise FileFormatError(f"{path}: not a torch.export archive") from None
+            found = [file for file in archive.infolist() if file.filename.endswith(f"/{_EXTRA_FILE}")]
+            if found and found[0].file_size > json_io.MAX_BYTES:
+                raise ValueError(f"{found[0].filename} has {found[0].file_size} bytes")
+            return archive.read(found[0]).decode() if found else None
+    except OSError:
+        raise
+    except Exception as error:  # zipfile and the decompressors raise whatever they come upon
+        raise FileFormatError(f"{path}: not a torch.export archive: {error}") from None

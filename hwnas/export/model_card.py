@@ -19,7 +19,7 @@ from hwnas.export.formats import FORMATS
 from hwnas.io import json as json_io
 from hwnas.io import yaml as yaml_io
 from hwnas.io.atomic import write_whole
-from hwnas.predictors.latency.measurements import Measurement
+from hwnas.predictors.latency.measurements import GRAPH, REFERENCE, Measurement
 from hwnas.space import ArchSpec, lower
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ __all__ = [
 ]
 
 SCHEMA = 1  # 1: the first one
-DEPLOYMENT_GRAPH, THIS_FILE = "deployment graph", "this file"
-"""What a latency was measured of: the same nodes with random weights, or the exported file itself. Cards of
-earlier versions also say "published form", which is the reference graph."""
+THIS_FILE = "this file"
+"""What the latency of the exported file itself was measured of; others were measured of a graph with random
+weights. Cards of earlier versions also say "published form", which is the reference graph."""
 
 _UNKNOWN = "unknown"
 
@@ -64,8 +64,8 @@ def card(
 ) -> dict[str, Any]:
     """The card as plain data.
 
-    `calibration` says which images an int8 model was quantised with, `measured` what the deployment graph of
-    the network took, `promise` and `targets` the budgets that it was searched for and how it keeps them.
+    `calibration` says which images an int8 model was quantised with, `measured` what graphs of the
+    network took, `promise` and `targets` the budgets that it was searched for and how it keeps them.
     """
     ops = lower(arch)
     last = trained.history[-1] if trained is not None and trained.history else None
@@ -90,7 +90,7 @@ def card(
         },
         "latency": {
             "predicted": [dict(row) for row in metadata.predicted],
-            "measured": [_row(own, DEPLOYMENT_GRAPH) for own in measured] or None,
+            "measured": [_row(own, _graph(own.graph)) for own in measured] or None,
         },
         "recipe": None if trained is None else trained.recipe.to_dict(),
         "data": None if trained is None or not trained.data else dict(trained.data),
@@ -147,7 +147,7 @@ def read_card(path: Path) -> dict[str, Any]:
         document = json_io.read(path)
         known = document["kind"] == "model card" and document["schema"] == SCHEMA
         _markdown(document)  # has all that a card has
-    except (FileFormatError, ValueError, KeyError, TypeError, AttributeError):
+    except (FileFormatError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         known = False
     if not known:
         raise FileFormatError(
@@ -175,8 +175,15 @@ _ROW = ("board", "runtime", "runtime_version", "provider", "threads", "batch", "
 
 def _row(measurement: Measurement, of: str) -> dict[str, Any]:
     data = measurement.to_dict()
-    del data["network"]
+    del data["network"], data["graph"]
     return {"of": of, **data}
+
+
+def _graph(name: str) -> str:
+    """A graph that was timed, in words."""
+    if name == GRAPH:
+        return "deployment graph"
+    return "reference graph" if name == REFERENCE else f"earlier deployment graph ({name})"
 
 
 def predicted_latency(arch: ArchSpec) -> list[dict[str, Any]]:

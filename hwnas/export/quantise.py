@@ -82,6 +82,7 @@ def _quantised(model: bytes, batches: Iterable[Array]) -> onnx.ModelProto:
         extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
     )
     quantizer.quantize_model()
+    quantizer.model.topological_sort()  # as the standard asks for: other clients insist on it
     quantised: onnx.ModelProto = quantizer.model.model
     del quantised.graph.value_info[:]
     return quantised

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,8 @@ def session_of(path: Path, metadata: FileMetadata) -> Session:
     Raises MissingPackageError when the runtime is not installed, FileFormatError when it cannot read the
     file.
     """
-    opened = {"onnx": _onnx, "openvino": _openvino, "ncnn": _ncnn, "exported-program": _program}
-    package, open_file = _PACKAGES[metadata.model_format], opened[metadata.model_format]
-    runtime: Any = plugins.require(package, extra=_EXTRAS[package])
+    package, extra, open_file = _OPENED[metadata.model_format]
+    runtime: Any = plugins.require(package, extra=extra)
     try:
         return open_file(runtime, path, metadata)
     except FileFormatError:
@@ -37,10 +36,6 @@ def session_of(path: Path, metadata: FileMetadata) -> Session:
     except Exception as error:  # runtimes' own errors have no common base
         reason = " ".join(str(error).split())[:200]
         raise FileFormatError(f"{path}: {package} cannot read this file: {reason}. Export it again") from None
-
-
-_PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "ncnn": "ncnn", "exported-program": "torch"}
-_EXTRAS = {"onnxruntime": "predict", "openvino": "openvino", "ncnn": "ncnn", "torch": "torch"}
 
 
 def _onnx(ort: Any, path: Path, metadata: FileMetadata) -> Session:
@@ -85,3 +80,23 @@ def _program(torch: Any, path: Path, metadata: FileMetadata) -> Session:
         return [one.numpy() for one in (found if isinstance(found, tuple) else (found,))]
 
     return run
+
+
+def _litert(interpreter: Any, path: Path, metadata: FileMetadata) -> Session:
+    run = interpreter.Interpreter(model_path=str(path)).get_signature_runner()
+
+    def outputs(images: NDArray[Any]) -> Sequence[NDArray[np.float32]]:
+        found = run(**{metadata.input.name: images})
+        return [found[output.name] for output in metadata.outputs]
+
+    return outputs
+
+
+_OPENED: Mapping[str, tuple[str, str, Callable[[Any, Path, FileMetadata], Session]]] = {
+    "onnx": ("onnxruntime", "predict", _onnx),
+    "openvino": ("openvino", "openvino", _openvino),
+    "ncnn": ("ncnn", "ncnn", _ncnn),
+    "litert": ("ai_edge_litert.interpreter", "litert", _litert),
+    "exported-program": ("torch", "torch", _program),
+}
+"""By format: the package that reads it, the extra that brings it, and how the file is opened."""

@@ -1,16 +1,21 @@
-"""Reading JSON that may be wrong or hostile: bounded, finite numbers only, one clear error."""
+"""Reading JSON that may be wrong or hostile: bounded, finite numbers only, one clear error.
+
+A document that is replaced as a whole has a checksum over its content: `sealed` and `require_checksum`.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hwnas.errors import FileFormatError
 from hwnas.io.files import read_bytes
 
-__all__ = ["MAX_BYTES", "JsonError", "parse", "read", "strict"]
+__all__ = ["MAX_BYTES", "JsonError", "checksum", "parse", "read", "require_checksum", "sealed", "strict"]
 
 MAX_BYTES = 64 * 1024 * 1024
 
@@ -48,6 +53,36 @@ def parse(text: str | bytes, *, source: str) -> Any:
 def read(path: Path, *, max_bytes: int = MAX_BYTES) -> Any:
     """The plain data of a file; raises FileFormatError as `parse` does, and when it cannot be read."""
     return parse(read_bytes(path, max_bytes=max_bytes), source=str(path))
+
+
+# --- documents with a checksum ----------------------------------------------------------------
+
+
+def checksum(document: Mapping[str, Any]) -> str:
+    """`sha256:` and the digest of plain data without its key `checksum`, however it is spaced and ordered."""
+    content = {key: value for key, value in document.items() if key != "checksum"}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
+    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def sealed(document: Mapping[str, Any]) -> str:
+    """The text of a JSON file: the document with its checksum. Raises ValueError for what is not finite."""
+    plain = json.loads(json.dumps(document, allow_nan=False))
+    return json.dumps({**plain, "checksum": checksum(plain)}, indent=1) + "\n"
+
+
+def require_checksum(document: Mapping[str, Any], *, has_one: bool) -> None:
+    """Raises JsonError unless the checksum is that of the content.
+
+    `has_one` is False for a version of before there were checksums: then there must be none.
+    """
+    if has_one and document.get("checksum") != checksum(document):
+        raise JsonError("the checksum does not match the content: the file is damaged or was edited")
+    if not has_one and "checksum" in document:
+        raise JsonError("a checksum in a version that has none: the file is damaged or was edited")
+
+
+# ----------------------------------------------------------------------------------------------
 
 
 def _not_finite(text: str) -> NoReturn:

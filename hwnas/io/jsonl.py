@@ -20,7 +20,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,19 +68,19 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The whole lines of a log, in their order."""
+    """The whole lines of a log, in their order; a line that is there twice counts once."""
 
     rows: list[dict[str, Any]]
     of: Mapping[str, Any] | None = None
     """What the lines belong to; None when the file does not say."""
     checked: bool = True
     """Whether each line has its checksum. False for files of before there were any."""
-    first_line: int = 2
-    """The number of the first row's line."""
+    lines: Sequence[int] = ()
+    """The number of each row's line."""
 
     def numbered(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(line number, row)."""
-        return enumerate(self.rows, start=self.first_line)
+        return zip(self.lines, self.rows, strict=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,8 @@ def read_log(path: Path, kind: Kind) -> Contents:
         raise unreadable(path, error) from None
     head: _Head | None = None
     rows: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    seen: set[int] = set()
     with os.fdopen(descriptor, "rb") as file:
         number = 0
         while (line := file.readline(MAX_LINE_BYTES + 1)).endswith(b"\n"):
@@ -113,6 +115,10 @@ def read_log(path: Path, kind: Kind) -> Contents:
                 head = _head(line, path, kind)
                 if head.of is not None:
                     continue
+            if hash(line) in seen:
+                continue
+            seen.add(hash(line))
+            numbers.append(number)
             rows.append(_row(line, head.seed, path, kind, number))
         if len(line) > MAX_LINE_BYTES:
             raise kind.damaged(path, number + 1, f"a line has at most {MAX_LINE_BYTES} bytes")
@@ -120,7 +126,7 @@ def read_log(path: Path, kind: Kind) -> Contents:
         _check_torn(line, path, kind, head=None)
         return Contents([])
     _check_torn(line, path, kind, head=head)
-    return Contents(rows, head.of, head.seed is not None, first_line=1 if head.of is None else 2)
+    return Contents(rows, head.of, head.seed is not None, numbers)
 
 
 class Log:

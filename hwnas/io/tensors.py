@@ -51,10 +51,13 @@ def read_sealed(path: Path, *, kind: str, version: int) -> tuple[dict[str, Any],
     content = read_bytes(path, max_bytes=MAX_FILE_BYTES)
     document = _verified_document(content, path)
     if document.get("kind") != kind:
-        raise FileFormatError(f"{path}: must be a file of the kind '{kind}', got '{document.get('kind')}'")
+        raise FileFormatError(
+            f"{path}: must be a file of the kind '{kind}', got {document.get('kind')!r:.80}"
+        )
     if document["format"] != version:
         raise FileFormatError(
-            f"{path}: this hwnas reads format {version} of a {kind}, got {document['format']}: upgrade hwnas"
+            f"{path}: this hwnas reads format {version} of a {kind}, got {document['format']!r:.80}: "
+            "upgrade hwnas"
         )
     from safetensors import SafetensorError
     from safetensors.torch import load

@@ -43,6 +43,9 @@ class _Loader(_Base):  # type: ignore[misc]
                 line = key_node.start_mark.line + 1
                 raise FileFormatError(f"a key must be a name, got a list or a mapping in line {line}")
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):  # no file of hwnas has others, and texts can be put in order
+                line = key_node.start_mark.line + 1
+                raise FileFormatError(f"a key must be a text, got {key!r:.40} in line {line}: quote it")
             if key in seen:
                 line = key_node.start_mark.line + 1
                 raise FileFormatError(f"a key may appear once, got '{key}' again in line {line}")

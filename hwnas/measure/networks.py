@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import random
 import tempfile
@@ -49,6 +50,15 @@ class MeasuredNetwork:
     """The median of the rounds' 95th percentiles, by the clock."""
     cpu_share: float
     """The least share of the CPU that a round got."""
+    rounds_mj: tuple[float, ...] = ()
+    """Energy of one run in each round, in millijoules; none where the board does not report it."""
+    meter: str = ""
+    """What reported it: `rapl`, `ina3221` or `tegrastats`."""
+
+    @property
+    def energy_mj(self) -> float | None:
+        """The median of the rounds; None where it was not measured."""
+        return median(self.rounds_mj) if self.rounds_mj else None
 
     @property
     def ms(self) -> float:
@@ -120,6 +130,8 @@ def measure_networks(
             beside_ms=tuple(answer["companion_ms"] for answer in own),
             p95_ms=median([answer["p95_ms"] for answer in own]),
             cpu_share=min(answer["cpu_share"] for answer in own),
+            rounds_mj=tuple(answer["energy_mj"] for answer in own if answer.get("energy_mj")),
+            meter=str(own[0].get("energy_meter", "")),
         )
         for name, own in answers.items()
     }
@@ -148,6 +160,7 @@ def measure_archs(
     *,
     rounds: int = 3,
     seed: int = 0,
+    energy_s: float = 0.0,
     start: Callable[[], Link] | None = None,
     report: Callable[[str, int, int], None] = lambda name, done, total: None,
 ) -> dict[str, MeasuredNetwork]:
@@ -155,6 +168,7 @@ def measure_archs(
 
     An architecture is exported with random weights, in the runtime's deployment graph; bytes are a
     model as the runtime takes it (see `hwnas.export.timing`), of the profile's precision and batch.
+    `energy_s`: seconds that each also runs for its energy, on boards that report it.
     `report` is told (name, timings done, of how many); what it raises ends the measuring.
 
     Raises MissingPackageError where the exporter's packages are not there, UsageError for a precision
@@ -181,5 +195,6 @@ def measure_archs(
             start=start or (lambda: LocalLink(profile.runtime)),
             rng=random.Random(seed),
             rounds=rounds,
+            rules=dataclasses.replace(NETWORK_RULES, energy_s=energy_s),
             report=report,
         )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hwnas.errors import UsageError
 from hwnas.predictors.latency.features import op_family, op_features
+from hwnas.predictors.latency.measurements import GRAPH
 from hwnas.space.arch import ArchSpec, Head, Stage, Stem
 from hwnas.space.ops import OpSpec, lower
 from hwnas.space.presets import preset, preset_names
@@ -22,9 +23,6 @@ __all__ = ["COMPANION", "GRAPH", "Plan", "make_plan", "of_any_size", "space_ops"
 
 COMPANION = "uniform-t"
 """The preset that everything is timed in turns with."""
-
-GRAPH = "deployment 1"
-"""The graph of the models that are timed, which a table records: the one that `hwnas export` writes."""
 
 OPS_EVERY = 2
 """Passes from one that has ops in it to the next."""

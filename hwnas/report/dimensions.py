@@ -24,7 +24,12 @@ __all__ = [
     "within",
 ]
 
-SIZES = {"params": ("parameters", "M", 1e6), "macs": ("MACs", "M", 1e6), "memory": ("memory", "MB", 1e6)}
+SIZES = {
+    "params": ("parameters", "M", 1e6),
+    "macs": ("MACs", "M", 1e6),
+    "memory": ("memory", "MB", 1e6),
+    "energy": ("energy", "mJ", 1.0),
+}
 """Noun, unit, and how much of what is recorded makes one of it."""
 
 
@@ -152,7 +157,8 @@ def within(config: SearchConfig) -> str:
     texts = []
     for one in dimensions(config):
         if one.limit is not None:
-            what = f"{'(p95) ' if one.noun != 'latency' else ''}on {one.device}" if one.device else one.noun
+            device = one.device.replace(",", " or ")
+            what = f"{'(p95) ' if one.noun != 'latency' else ''}on {device}" if device else one.noun
             texts.append(f"{one.limit:g} {one.unit} {what}")
     return ", ".join(texts)
 

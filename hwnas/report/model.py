@@ -45,15 +45,17 @@ from hwnas.report.published import (
     lead_over,
     published_networks,
 )
+from hwnas.search.config import Configuration, SearchConfig, TableVersion
 from hwnas.search.output import verification_text
 from hwnas.search.run import SearchResult, resume_command
-from hwnas.search.verify import CALM
 from hwnas.space.ops import lower
 from hwnas.space.outline import outline
 
 if TYPE_CHECKING:
-    from hwnas.predictors.latency import LatencyTable
+    from hwnas.predictors.latency import DeviceProfile, LatencyTable
     from hwnas.search.trial import Candidate
+
+    Rate = tuple[Dimension, DeviceProfile]
 
 __all__ = ["MOST_BARS", "ReportModel", "provenance_facts", "report_model", "tables_of"]
 
@@ -249,9 +251,14 @@ def report_model(result: SearchResult, *, tables: Mapping[str, LatencyTable]) ->
     known = preferences(result) if result.front else ()
     attention = [one for one in known if one.what == "attention"]
     times, ranks = _times(result, tables, found)
+    how = f", {provenances(_timed(found, tables, config))}" if times else ""
     columns = _columns(result, found)
+    rates = _rates(found, tables)
     run = "RUN" if result.path is None else str(result.path)
-    device = shlex.quote(config.devices[0])
+    device = config.devices[0]
+    if config.configurations and result.front:
+        device = result.front[0].configuration
+    device = shlex.quote(device)
     return ReportModel(
         within=within(config),
         subtitle=f"Space {config.space.get('name', '')}, sampler {config.sampler}, seed {config.seed}, "
@@ -268,19 +275,21 @@ def report_model(result: SearchResult, *, tables: Mapping[str, LatencyTable]) ->
         front_notes=_front_notes(result, found),
         objectives=_objectives(result, minimised) if several and result.front else (),
         labels=_labels(result, minimised) if several else (),
-        published=_published_table(result, published, found),
+        published=_published_table(result, published, found, rates),
         published_heading="Published networks beside the front",
         networks=tuple(
-            _network(rank, candidate, columns, run, verified=result.is_verified)
+            _network(rank, candidate, columns, rates, run, verified=result.is_verified)
             for rank, candidate in enumerate(result.front, start=1)
         ),
         headings=(
+            *(("configuration",) if config.configurations else ()),
             *(("measured ms", "measured interval ms") if result.is_verified else ()),
             *(one.column for one in columns),
             f"accuracy {config.accuracy_unit}, estimated",
         ),
         more_headings=(
             *(replace(one, noun=f"{one.noun} interval").column for one in columns if one.device),
+            *(f"images/s{one.place}, {one.provenance}" for one, _ in rates),
             "params M",
             "MACs M",
         ),
@@ -307,7 +316,7 @@ def report_model(result: SearchResult, *, tables: Mapping[str, LatencyTable]) ->
             for what in dict.fromkeys(one.what for one in known if one.what != "attention")
         ),
         times=times,
-        times_title=f"Where the time goes{f', {provenances(_timed(found, tables))}' if times else ''}",
+        times_title=f"Where the time goes{how}",
         times_ranks=ranks,
         times_notes=_times_notes(result, times, ranks),
         times_missing=_missing(result, tables),
@@ -335,6 +344,13 @@ def _conclusion(result: SearchResult, found: Sequence[Dimension], lead: Lead | N
         f"{with_deviation(best.accuracy)} {unit}".rstrip()
         + f" estimated accuracy, {said(best)}."
     ]
+    if best.configuration:
+        texts.append(f"It runs in {config.configuration(best.configuration)}.")
+    if result.is_exact:
+        texts.append(
+            f"The front is exact: all {result.evaluated} networks of the space that are within the limits "
+            "were evaluated."
+        )
     if lead is not None:
         how = "published" if is_on_published_scale(result) else "estimated"
         texts.append(f"Its lead: {lead.sentence(unit=unit, how=how)}.")
@@ -436,7 +452,10 @@ def _labels(result: SearchResult, minimised: Sequence[Dimension]) -> tuple[str, 
 
 
 def _published_table(
-    result: SearchResult, published: Sequence[PublishedNetwork], found: Sequence[Dimension]
+    result: SearchResult,
+    published: Sequence[PublishedNetwork],
+    found: Sequence[Dimension],
+    rates: Sequence[Rate],
 ) -> Table | None:
     """Every published network, and the front's fastest that is at least as good as it in everything."""
     if not published:
@@ -448,6 +467,7 @@ def _published_table(
         headings.append(one.column)
         if one.device:
             headings.append(replace(one, noun=f"{one.noun} interval").column)
+    headings += [f"images/s{one.place}, {one.provenance}" for one, _ in rates]
     better = "as good in all objectives" if len(result.config.minimised) > 1 else "as fast and as accurate"
     rows = []
     for network in published:
@@ -457,6 +477,7 @@ def _published_table(
             cells.append(number(value.value))
             if one.device:
                 cells.append(interval(value))
+        cells += [f"{profile.images_per_s(one.of(network).value):,.0f}" for one, profile in rates]
         cells += [
             "" if network.accuracy is None else number(network.accuracy),
             _better(result, network, found),
@@ -493,11 +514,26 @@ def _columns(result: SearchResult, found: Sequence[Dimension]) -> list[Dimension
     ]
 
 
+def _rates(found: Sequence[Dimension], tables: Mapping[str, LatencyTable]) -> list[Rate]:
+    """The latencies on devices that run batches, which a reader takes as images per second."""
+    return [
+        (one, tables[one.device].profile)
+        for one in found
+        if one.device in tables and one.noun == "latency" and tables[one.device].profile.batch > 1
+    ]
+
+
 def _network(
-    rank: int, candidate: Candidate, columns: Sequence[Dimension], run: str, *, verified: bool
+    rank: int,
+    candidate: Candidate,
+    columns: Sequence[Dimension],
+    rates: Sequence[Rate],
+    run: str,
+    *,
+    verified: bool,
 ) -> NetworkRow:
     measured = candidate.measured
-    cells: list[str] = []
+    cells: list[str] = [candidate.configuration] if candidate.configuration else []
     if verified:
         cells += ["", ""] if measured is None else [number(measured.value), interval(measured)]
     cells += [number(one.of(candidate).value) for one in columns]
@@ -509,6 +545,7 @@ def _network(
         cells=(*cells, with_deviation(candidate.accuracy)),
         more=(
             *(interval(one.of(candidate)) for one in columns if one.device),
+            *(f"{profile.images_per_s(one.of(candidate).value):,.0f}" for one, profile in rates),
             f"{candidate.params / 1e6:.2f}",
             f"{candidate.macs / 1e6:.0f}",
         ),
@@ -529,6 +566,8 @@ def _measured(result: SearchResult) -> Measured | None:
         sentences, again = [verification_text(result)], ""
     if known.mismatch:
         sentences.append("It was allowed to measure in another configuration, or elsewhere, than the table.")
+    from hwnas.search.verify import CALM  # brings what measures
+
     disturbed = [one.cpu_share for one in known.measured if one.cpu_share < CALM]
     if disturbed:
         sentences.append(
@@ -541,7 +580,7 @@ def _measured(result: SearchResult) -> Measured | None:
     rows = tuple(
         (
             one.id,
-            str(one.round),
+            _round(one.round, len(known.stages)),
             number(latencies[one.id].value),
             interval(latencies[one.id]),
             number(one.predicted.value),
@@ -582,6 +621,11 @@ def _measured(result: SearchResult) -> Measured | None:
     )  # fmt: skip
 
 
+def _round(number: int, stages: int) -> str:
+    """The round that measured a network; those of the stages of a search come first."""
+    return f"search, stage {number}" if number <= stages else str(number - stages)
+
+
 def _growth(result: SearchResult) -> Growth | None:
     """The curve of the hypervolume, and the reference point it is measured against."""
     points = points_of(result)
@@ -595,7 +639,10 @@ def _growth(result: SearchResult) -> Growth | None:
     if result.epochs:
         what = "recorded networks"
         notes.append(
-            f"Recorded are the {known.total} networks that survived an epoch, of {result.evaluated} "
+            f"Recorded are {known.total} of all {result.evaluated} networks within the limits: the front, "
+            "the next best and some spread over the latencies."
+            if result.is_exact
+            else f"Recorded are the {known.total} networks that survived an epoch, of {result.evaluated} "
             f"evaluated in {len(result.epochs) - 1} epochs."
         )
     counted = ", counted by points spread evenly over it" if len(minimised) > 1 else ""
@@ -620,25 +667,29 @@ def _place(preference: Preference) -> str:
     return preference.what if preference.stage is None else f"stage {preference.stage} {preference.what}"
 
 
-def _timed(found: Sequence[Dimension], tables: Mapping[str, LatencyTable]) -> list[Dimension]:
-    """One dimension for each device whose table is at hand."""
-    return list({one.device: one for one in found if one.device in tables}.values())
+def _timed(
+    found: Sequence[Dimension], tables: Mapping[str, LatencyTable], config: SearchConfig
+) -> list[Dimension]:
+    """One dimension for each device whose tables are at hand."""
+    several = bool(config.configurations) and config.digests.keys() <= tables.keys()
+    there = [one for one in found if one.device in tables or (one.device and several)]
+    return list({one.device: one for one in there}.values())
 
 
 def _times(
     result: SearchResult, tables: Mapping[str, LatencyTable], found: Sequence[Dimension]
 ) -> tuple[tuple[DeviceTimes, ...], tuple[int, ...]]:
     """What the ops of some networks take on each device, and which networks: their ranks."""
-    devices = _timed(found, tables)
+    devices = _timed(found, tables, result.config)
     if not devices or not result.front:
         return (), ()
     chosen = spread_over(len(result.front), max(2, MOST_BARS // len(devices)))
-    lowered = [lower(result.front[index].arch) for index in chosen]
+    lowered = [(lower(one.arch), one.configuration) for one in (result.front[index] for index in chosen)]
     times = []
     for one in devices:
         bars = []
-        for ops in lowered:
-            shares_ms, rest_ms = tables[one.device].shares_ms(ops)
+        for ops, configuration in lowered:
+            shares_ms, rest_ms = tables[configuration or one.device].shares_ms(ops)
             bar = [OpTime(op.place, op.key, op.kind, ms) for op, ms in zip(ops, shares_ms, strict=True)]
             if rest_ms > 0:
                 bar.append(OpTime("besides the ops", "", "besides the ops", rest_ms))
@@ -662,7 +713,7 @@ def _times_notes(result: SearchResult, times: Sequence[DeviceTimes], ranks: Sequ
 
 
 def _missing(result: SearchResult, tables: Mapping[str, LatencyTable]) -> str:
-    absent = [device for device in result.config.devices if device not in tables]
+    absent = [device for device in result.config.digests if device not in tables]
     if not absent:
         return ""
     return (
@@ -674,10 +725,15 @@ def _missing(result: SearchResult, tables: Mapping[str, LatencyTable]) -> str:
 def provenance_facts(result: SearchResult, tables: Mapping[str, LatencyTable]) -> dict[str, str]:
     """Everything that the numbers of the report depend on."""
     config = result.config
+    used: Sequence[Configuration | TableVersion] = config.configurations or config.tables
     facts = {
-        f"latency table of {target.device}": f"{table.provenance}, digest {table.digest}"
-        for target, table in zip(config.targets, config.tables, strict=True)
+        f"latency table of {device}": f"{table.provenance}, digest {table.digest}"
+        for device, table in zip(config.digests, used, strict=True)
     }
+    for one in config.configurations:
+        if one.penalty:
+            unit = config.accuracy_unit
+            facts[f"accuracy of {one.device}"] = f"lowered by {one.penalty:g} {unit}: {one.penalty_source}"
     for device, table in tables.items():
         facts[f"profile of {device}"] = table.profile.sentence()
     for target in config.targets:

@@ -88,21 +88,26 @@ def published_networks(
     None where a table is not at hand. Their accuracy is the published one if the run's estimator speaks of
     the same, else what the run itself estimated for them, if it did.
     """
-    found = dimensions(result.config)
-    if any(one.device not in tables for one in found if one.device):
+    config = result.config
+    found = dimensions(config)
+    if any(device not in tables for device in config.digests):
         return ()
-    first = tables[result.config.devices[0]]
+    # Their published accuracy is in floating point: of several configurations, those without a penalty.
+    usual = [one.device for one in config.configurations if not one.penalty] or list(config.digests)[:1]
+    energy = tables[next(iter(config.digests))].energy
     predicted = {
-        one.name: _predictor(one, tables)
+        one.name: energy.predict_ops
+        if one.name == "energy" and energy is not None
+        else _predictor(one, tables)
         for one in found
-        if (one.device and one.name != "latency") or one.name == "memory"
+        if (one.device and one.name != "latency") or one.name in ("memory", "energy")
     }
     evaluated = {trial.id: trial.accuracy.value for trial in result.trials}
     networks = []
     for name, preset in presets().items():
         ops = lower(preset.arch)
         try:
-            latency = first.predict_ops(ops)
+            latency = min((tables[name].predict_ops(ops) for name in usual), key=lambda ms: ms.value)
             also = {quantity: predict(ops) for quantity, predict in predicted.items()}
         except MissingOpError:
             continue

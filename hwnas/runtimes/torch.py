@@ -201,7 +201,7 @@ def check_program(model: bytes) -> None:
             elif inner.startswith("models/"):
                 _check_graph(name, _json(archive, name))
             elif inner.startswith("data/sample_inputs/"):
-                _check_tensors(name, archive.read(name))
+                _check_tensors(name, _read(archive, name))
 
 
 def _archive(content: bytes) -> zipfile.ZipFile:
@@ -219,13 +219,22 @@ def _names(archive: zipfile.ZipFile) -> list[str]:
         or len({name.partition("/")[0] for name in names}) > 1
     ):
         raise ValueError("holds a name twice, or several folders, so that it can be read in two ways")
+    if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+        raise ValueError("holds compressed files, as torch writes none: they may fill the memory")
     return names
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        return archive.read(name)
+    except Exception as error:  # zipfile raises whatever it comes upon
+        raise ValueError(f"'{name}' is damaged: {error}") from None
 
 
 def _json(archive: zipfile.ZipFile, name: str) -> Any:
     try:
-        return json.loads(archive.read(name))
-    except (ValueError, RecursionError, zipfile.BadZipFile) as error:
+        return json.loads(_read(archive, name))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"'{name}' is no JSON: {error}") from None
 
 
@@ -269,7 +278,7 @@ def _check_tensors(name: str, content: bytes) -> None:
                 raise ValueError(f"'{name}' holds '{inner}', which may run code when it is loaded")
             if not inner.endswith("/data.pkl"):
                 continue
-            for operation, argument, _ in pickletools.genops(archive.read(inner)):
+            for operation, argument, _ in pickletools.genops(_read(archive, inner)):
                 if operation.name in _IMPORTING or (
                     operation.name == "GLOBAL" and argument not in _REBUILDING
                 ):

@@ -27,6 +27,12 @@ from hwnas.paths import user_path
 from hwnas.predictors.accuracy import AccuracyFunction, load_accuracy, names_function
 from hwnas.search.candidates import check_predictions
 from hwnas.search.config import SearchConfig, TableVersion, Target
+from hwnas.search.configurations import (
+    BoardTables,
+    configurations_of,
+    split_device,
+    without_penalty,
+)
 from hwnas.search.evolution import Epoch, evolve
 from hwnas.search.feasibility import require_feasible
 from hwnas.search.output import document
@@ -49,11 +55,16 @@ from hwnas.space.search_space import SearchSpace
 
 if TYPE_CHECKING:
     from hwnas.predictors.latency import LatencyTable
+    from hwnas.search.config import Configuration
+
+    Tables = LatencyTable | BoardTables
+    """One table, or those of one board."""
 
 __all__ = [
     "DEFAULT_TRIALS",
     "Accuracy",
     "Progress",
+    "answers_in_arrays",
     "name_of",
     "problem_of",
     "resume",
@@ -85,7 +96,7 @@ Progress = Callable[[int, int], None]
 def search(
     space: SearchSpace | None = None,
     *,
-    device: str | LatencyTable | Sequence[str | LatencyTable] | None = None,
+    device: str | Tables | Sequence[str | Tables] | None = None,
     budget_ms: float | Sequence[float] | None = None,
     accuracy: str | Accuracy | None = None,
     trials: int | None = None,
@@ -97,6 +108,7 @@ def search(
     budget_on: str | None = None,
     limits: Mapping[str, float] | None = None,
     objectives: Sequence[str] | None = None,
+    int8_penalty: float | None = None,
     start_from: Path | str | SearchResult | None = None,
     workers: int | None = None,
     address: str | None = None,
@@ -125,8 +137,12 @@ def search(
 
     Several devices, each with its budget in the same order, find networks that are within all of them; the
     first one's latency is `Candidate.latency`, the others' are in `also`. `budget_on` "p95" compares the
-    tails of the latencies with the budgets. `limits` bounds `params`, `macs` or `memory` (bytes), and
-    `objectives` names which of these are minimised besides the latencies.
+    tails of the latencies with the budgets. `limits` bounds `params`, `macs`, `memory` (bytes) or `energy`
+    (mJ, of the first device), and `objectives` names which of these are minimised besides the latencies.
+
+    A `device` of several tables of one board, `cpu-x86,cpu-x86-int8`, finds networks and the configuration
+    (runtime, precision, threads) that each runs in: `Candidate.configuration` names its table.
+    `int8_penalty` is what int8 costs, in the estimator's unit (default: `configurations.INT8_PENALTY`).
 
     `start_from` is a run whose evaluations are used: options that are left out are taken from it, and the
     accuracies of its candidates are not estimated again. Space and estimator must be the same.
@@ -155,6 +171,8 @@ def search(
     space = past.space if given_space is None and past is not None else given_space
     assert space is not None
     targets, tables = _targets(device, budget_ms, past)
+    if int8_penalty is None and past is not None:
+        int8_penalty = _known_penalty(past)
     estimator = load_accuracy(options["accuracy"], limit_s=evaluation_timeout_s)
     require_comparable(estimator, space)
     config = SearchConfig(
@@ -170,12 +188,13 @@ def search(
         budget_on=options["budget_on"],
         limits={name: float(limit) for name, limit in options["limits"].items()},
         objectives=tuple(options["objectives"]),
+        configurations=_configurations(tables, int8_penalty, estimator.unit),
     )
     if past is not None:
         _require_same_accuracy(past, config)
     where = {"workers": workers, "address": address, "gpus": gpus}
     work: dict[str, Any] = {}
-    in_arrays = trials is None and config.sampler == "auto" and _answers_in_arrays(estimator, tables)
+    in_arrays = trials is None and config.sampler == "auto" and answers_in_arrays(estimator, tables)
     if not in_arrays or engine is not None or any(value is not None for value in where.values()):
         in_arrays = False
         work = _work(config.engine, **where)
@@ -199,7 +218,7 @@ def resume(
     path: Path | str | SearchResult,
     *,
     trials: int | None = None,
-    device: str | LatencyTable | Sequence[str | LatencyTable] | None = None,
+    device: str | Tables | Sequence[str | Tables] | None = None,
     accuracy: str | Accuracy | None = None,
     engine: str | None = None,
     workers: int | None = None,
@@ -269,7 +288,7 @@ def _require_named_again(past: SearchResult) -> None:
 
 
 def problem_of(
-    config: SearchConfig, space: SearchSpace, tables: Sequence[LatencyTable], accuracy: Predictor
+    config: SearchConfig, space: SearchSpace, tables: Sequence[Tables], accuracy: Predictor
 ) -> Problem:
     """The problem of a config, with the tables of its targets in their order."""
     return Problem(
@@ -281,6 +300,7 @@ def problem_of(
         budget_on=config.budget_on,
         limits=config.limits,
         objectives=config.objectives,
+        configurations=config.configurations,
     )
 
 
@@ -290,13 +310,35 @@ def require_comparable(estimator: Predictor, space: SearchSpace) -> None:
         estimator.remark(space)
 
 
-def table_of(device: str | LatencyTable) -> LatencyTable:
-    """The table, or the one of that name."""
+def table_of(device: str | Tables) -> Tables:
+    """The table, or the one of that name, or those of one board."""
     if not isinstance(device, str):
         return device
     from hwnas.predictors.latency import LatencyTable
 
-    return LatencyTable.load(device)
+    names = split_device(device)
+    tables = [LatencyTable.load(name) for name in names]
+    return tables[0] if len(tables) == 1 else BoardTables(tuple(names), tuple(tables))
+
+
+def _configurations(
+    tables: Sequence[Tables], int8_penalty: float | None, unit: str
+) -> tuple[Configuration, ...]:
+    """Those to choose from, where the one device has several tables."""
+    board = tables[0]
+    if isinstance(board, BoardTables):
+        return configurations_of(board, int8_penalty=int8_penalty, accuracy_unit=unit)
+    if int8_penalty is not None:
+        raise UsageError(
+            "--int8-penalty compares int8 with another precision: give several tables of one board, such "
+            "as --device cpu-x86,cpu-x86-int8"
+        )
+    return ()
+
+
+def _known_penalty(past: SearchResult) -> float | None:
+    """What int8 costs in a run, where that was given."""
+    return next((one.penalty for one in past.config.configurations if one.penalty_source == "given"), None)
 
 
 def name_of(accuracy: str | Accuracy) -> str:
@@ -315,10 +357,10 @@ def _first(value: Any, past: SearchResult | None, name: str) -> Any:
 
 
 def _targets(
-    device: str | LatencyTable | Sequence[str | LatencyTable] | None,
+    device: str | Tables | Sequence[str | Tables] | None,
     budget_ms: float | Sequence[float] | None,
     past: SearchResult | None,
-) -> tuple[tuple[Target, ...], list[LatencyTable]]:
+) -> tuple[tuple[Target, ...], list[Tables]]:
     """The targets and their tables; what is left out is taken from the run to start from."""
     if device is None and past is not None:
         device = past.config.devices
@@ -345,10 +387,10 @@ def _listed(values: Any) -> list[Any]:
 def _tables_of(
     past: SearchResult,
     *,
-    device: str | LatencyTable | Sequence[str | LatencyTable] | None,
+    device: str | Tables | Sequence[str | Tables] | None,
     accuracy: str | Accuracy | None,
     **asked: Any,
-) -> list[LatencyTable]:
+) -> list[Tables]:
     """The tables of a run's devices, after a check that the options given equal those of the run.
 
     Raises UsageError with the difference.
@@ -366,7 +408,14 @@ def _tables_of(
     budgets = [target.budget_ms for target in recorded.targets]
     if asked.get("budget_ms") is not None:
         budgets = [float(ms) for ms in _listed(asked["budget_ms"])]
-    changes = {name: value for name, value in asked.items() if value is not None and name != "budget_ms"}
+    changes = {
+        name: value
+        for name, value in asked.items()
+        if value is not None and name not in ("budget_ms", "int8_penalty")
+    }
+    if (penalty := asked.get("int8_penalty")) is not None:
+        several = _configurations(tables, penalty, recorded.accuracy_unit)
+        changes["configurations"] = [asdict(one) for one in several]
     if isinstance(changes.get("space"), SearchSpace):
         changes["space"] = changes["space"].to_dict()
     if accuracy is not None:
@@ -406,10 +455,12 @@ def _carried_over(past: SearchResult, problem: Problem) -> list[Trial]:
         return []
     feasible = problem.feasible([trial.vector for trial in past.trials]).tolist()
     kept = [trial for trial, keep in zip(past.trials, feasible, strict=True) if keep]
-    return problem.evaluated([trial.vector for trial in kept], [trial.accuracy for trial in kept])
+    accuracies = [without_penalty(trial, past.config) for trial in kept]
+    vectors, ids = [trial.vector for trial in kept], [trial.id for trial in kept]
+    return problem.evaluated(vectors, accuracies, ids=ids)
 
 
-def _answers_in_arrays(estimator: Predictor, tables: Sequence[LatencyTable]) -> bool:
+def answers_in_arrays(estimator: Predictor, tables: Sequence[Tables]) -> bool:
     """Whether accuracy and latencies are predicted for many networks at once."""
     return (
         isinstance(estimator, ArrayPredictor)

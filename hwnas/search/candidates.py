@@ -39,6 +39,7 @@ CANDIDATE_LOG = Kind(
     noun="a candidate of a search",
     fix="Delete that line to go on without it, or start a new run",
     old_keys=("id",),
+    version=2,  # 1: an estimate as one list of four numbers; 2: a field for each
 )
 TOLERANCE = 1e-6
 """How far a recorded prediction may be from the one that is made now, relative."""
@@ -71,12 +72,18 @@ def read_candidates(
     contents = read_log(path, CANDIDATE_LOG)
     check_belongs_to(path, contents, plain)
     limits = list(_limits(config))
+    configurations = {one.device for one in config.configurations} or {""}
     trials: dict[str, Trial] = {}
     lines: dict[str, dict[str, Any]] = {}
     for number, row in contents.numbered():
         source = f"{path}: line {number}"
         trial = Trial.from_dict(row, accuracy_unit=config.accuracy_unit, source=source)
         _check_limits(trial, limits, source)
+        if trial.configuration not in configurations:
+            raise FileFormatError(
+                f"{source}: the run has the configurations {', '.join(sorted(configurations))}, got "
+                f"'{trial.configuration}': the line or run.yaml was edited"
+            )
         if not contents.checked:
             _check_derived(trial, space, source)
         if trial.id in trials:

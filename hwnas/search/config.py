@@ -10,7 +10,7 @@ from typing import Any
 from hwnas.errors import FileFormatError, UsageError
 from hwnas.targets import Target
 
-__all__ = ["SearchConfig", "TableVersion", "Target"]
+__all__ = ["Configuration", "SearchConfig", "TableVersion", "Target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,34 @@ class TableVersion:
     """`LatencyTable.digest`: SHA-256 of the table's content."""
     provenance: str
     """`measured`, `transferred` or `estimated`: what its latencies are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One way to run networks on a board: a latency table of it, and what it costs in accuracy."""
+
+    device: str
+    """Name of the latency table, or its file."""
+    digest: str
+    """`LatencyTable.digest`."""
+    provenance: str
+    runtime: str
+    precision: str
+    threads: int
+    penalty: float = 0.0
+    """What is taken off the estimated accuracy, in the estimator's unit."""
+    penalty_source: str = ""
+    """Where the penalty is from; empty without one."""
+
+    def __str__(self) -> str:
+        """`cpu-x86-int8 (onnxruntime, int8, 1 thread)`."""
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{self.device} ({self.runtime}, {self.precision}, {threads})"
+
+    @property
+    def latency(self) -> str:
+        """The name of its latency in `Trial.also`."""
+        return f"latency {self.device}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +72,11 @@ class SearchConfig:
     budget_on: str = "p50"
     """What the budgets apply to: the latency, or `p95`, its tail."""
     limits: Mapping[str, float] = field(default_factory=dict)
-    """Upper limits of `params`, `macs` and `memory` (bytes)."""
+    """Upper limits of `params`, `macs`, `memory` (bytes) and `energy` (mJ, on the first device)."""
     objectives: tuple[str, ...] = ()
-    """What is minimised besides latency, of `params`, `macs` and `memory`."""
+    """What is minimised besides latency, of `params`, `macs`, `memory` and `energy`."""
+    configurations: tuple[Configuration, ...] = ()
+    """The tables of the one target's board, of which each network takes one; empty for a single table."""
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -68,8 +98,10 @@ class SearchConfig:
     def within(self) -> str:
         """The limits in words: `20 ms on rpi4, 8 ms on jetson-nano, params 6e+06`."""
         tail = " (p95)" if self.budget_on == "p95" else ""
-        texts = [f"{target.budget_ms:g} ms on {target.device}{tail}" for target in self.targets]
-        return ", ".join(texts + [f"{name} {limit:g}" for name, limit in self.limits.items()])
+        return ", ".join(
+            [str(target) + tail for target in self.targets]
+            + [f"{name} {limit:g}" for name, limit in self.limits.items()]
+        )
 
     @property
     def provenance(self) -> str:
@@ -78,7 +110,9 @@ class SearchConfig:
 
     @property
     def digests(self) -> dict[str, str]:
-        """The digest of each device's latency table."""
+        """The digest of each latency table."""
+        if self.configurations:
+            return {one.device: one.digest for one in self.configurations}
         return {target.device: table.digest for target, table in zip(self.targets, self.tables, strict=True)}
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,18 +120,24 @@ class SearchConfig:
         data = {
             spec.name: getattr(self, spec.name)
             for spec in dataclasses.fields(self)
-            if spec.name not in ("targets", "tables")
+            if spec.name not in ("targets", "tables", "configurations")
         }
         targets = [
             {"device": target.device, "budget_ms": target.budget_ms} | dataclasses.asdict(table)
             for target, table in zip(self.targets, self.tables, strict=True)
         ]
+        several = [dataclasses.asdict(one) for one in self.configurations]
         return {
             "targets": targets,
             **data,
             "limits": dict(self.limits),
             "objectives": list(self.objectives),
+            **({"configurations": several} if several else {}),
         }
+
+    def configuration(self, device: str) -> Configuration:
+        """The configuration of that table; raises KeyError for another one."""
+        return {one.device: one for one in self.configurations}[device]
 
     @classmethod
     def from_dict(cls, data: Any, *, source: str) -> SearchConfig:
@@ -126,6 +166,7 @@ class SearchConfig:
                 raise ValueError("no target")
             given["limits"] = {str(name): float(limit) for name, limit in data.get("limits", {}).items()}
             given["objectives"] = tuple(map(str, data.get("objectives", ())))
+            given["configurations"] = tuple(Configuration(**one) for one in data.get("configurations", ()))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FileFormatError(f"{source}: not the config of a search: {error!r}") from None
         return cls(**given)

@@ -4,14 +4,20 @@ An NSGA-II (Deb et al. 2002) on the vectors of the space: the population's child
 known objectives and by the lower bound of the accuracy, and only feasible ones count. There is no
 surrogate, no study, and no architecture until a network is recorded.
 
+Of a space of at most `ENUMERABLE` networks every one is evaluated instead, and the front is exact.
+
 The search goes in epochs of a few generations. After each, the networks of the population are recorded
 and the next population is selected among all recorded ones, so the record alone is the state: a search
 that was interrupted repeats its last epoch and ends with the same record, line for line. It converges
-when the hypervolume of the front has grown by less than `GROWTH` over the last `PATIENCE` epochs.
+when the hypervolume of the front has grown by less than `GROWTH` over the last `PATIENCE` epochs. A search
+that begins with a whole population of another run, up to its own limits, needs neither random networks nor
+that patience: it converges after one epoch of less than a third of that growth.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -41,6 +47,12 @@ GROWTH = 0.001
 PATIENCE = 3
 """Epochs over which the growth is taken."""
 MOST_EPOCHS = 100
+REACHES = 0.95
+"""Share of a limit that some network of a population uses, where it covers all latencies."""
+ENUMERABLE = 300_000
+"""Networks of a space that are all evaluated, within seconds."""
+CHUNK = 50_000
+"""Networks of a whole space that are evaluated at once."""
 DECIMALS = 8
 """Of what is compared and recorded: functions of arrays differ in their last digits by the arrays' length."""
 
@@ -60,18 +72,20 @@ class Epoch:
     hypervolume: float
     """Of the front, as a share of the box between the limits and the best of each objective in epoch 0."""
     converged: bool = False
+    exact: bool = False
+    """Whether every network of the space was evaluated."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Networks:
-    """Feasible networks with their values."""
+    """Feasible networks with their values; one that may run in several configurations has a row for each."""
 
     vectors: Ints
     """(n, decisions)"""
     points: Floats
-    """(n, objectives + 1): the known objectives and the negated lower bound of the accuracy."""
+    """(n, objectives + 1): the known objectives and the negated lower bound of the accuracy, less penalty."""
     values: Floats
-    """(n,): estimated accuracy."""
+    """(n,): estimated accuracy, without a configuration's penalty."""
     stds: Floats
     """(n,): its standard deviation."""
 
@@ -110,40 +124,49 @@ def evolve(
         return
     search = _Evolution(problem, accuracy, seed=seed)
     known = epochs[-1].recorded if epochs else given
+    exact = problem.space.size <= ENUMERABLE
     everyone = search.networks(_vectors(problem, recorded[:known]))
     already = {trial.vector for trial in recorded[known:]}  # of an epoch that was not finished
     history = list(epochs)
+    patience = 1 if search.is_populated(search.networks(_vectors(problem, recorded[:given]))) else PATIENCE
     while not (history and history[-1].converged) and not stop():
         number = len(history)
-        if number == 0:
-            new, evaluated = search.initial(everyone)
+        if exact:
+            found = search.every(everyone, stop)
+            if found is None:
+                return
+            new, evaluated = found
+        elif number == 0:
+            new, evaluated = search.initial(everyone, spread=patience > 1)
         else:
             new, evaluated = search.epoch(everyone, number)
-        everyone = everyone.joined(new)
+        everyone = everyone.joined(search.networks(new))
         if number == 0:
             search.set_box(everyone)
         elif not search.has_box:
-            search.set_box(everyone[np.arange(history[0].recorded)])
+            search.set_box(search.networks(_vectors(problem, recorded[: history[0].recorded])))
+        known += len(new)
         front = np.array(pareto.front(everyone.points), dtype=np.int64)
         state = Epoch(
             number,
             evaluated + (history[-1].evaluated if history else 0),
-            len(everyone),
+            known,
             len(front),
             search.hypervolume(everyone.points[front]),
+            exact=exact,
         )
-        history.append(_converged(history, state, exhausted=number > 0 and not len(new)))
-        fresh = [row for row, vector in enumerate(map(tuple, new.vectors.tolist())) if vector not in already]
-        on_epoch(search.trials(new[np.array(fresh, dtype=np.int64)]), history[-1])
+        exhausted = exact or (number > 0 and not len(new))
+        history.append(_converged(history, state, exhausted=exhausted, patience=patience))
+        fresh = [row for row, vector in enumerate(map(tuple, new.tolist())) if vector not in already]
+        on_epoch(search.trials(new[fresh]), history[-1])
         already = set()
 
 
-def _converged(history: Sequence[Epoch], state: Epoch, *, exhausted: bool) -> Epoch:
-    before = history[-PATIENCE].hypervolume if len(history) >= PATIENCE else 0.0
-    done = exhausted or state.number >= MOST_EPOCHS or state.hypervolume <= before * (1 + GROWTH)
-    return Epoch(
-        state.number, state.evaluated, state.recorded, state.front, state.hypervolume, converged=done
-    )
+def _converged(history: Sequence[Epoch], state: Epoch, *, exhausted: bool, patience: int = PATIENCE) -> Epoch:
+    before = history[-patience].hypervolume if len(history) >= patience else 0.0
+    growth = GROWTH * patience / PATIENCE
+    done = exhausted or state.number >= MOST_EPOCHS or state.hypervolume <= before * (1 + growth)
+    return dataclasses.replace(state, converged=done)
 
 
 class _Evolution:
@@ -160,24 +183,58 @@ class _Evolution:
         self._box: tuple[Floats, Floats] | None = None
 
     def networks(self, vectors: Ints) -> _Networks:
-        """Feasible networks with their values."""
+        """Feasible networks with their values, in each configuration that is within the budget."""
         known = self._problem.known_objectives(vectors)
-        values, stds = self._accuracy.predict_many(vectors, self._problem.space)
-        values, stds = np.round(values, DECIMALS), np.round(stds, DECIMALS)
-        points = np.asarray(np.round(np.column_stack([known, stds - values]), DECIMALS), dtype=np.float64)
-        return _Networks(vectors, points, values, stds)
+        values, stds = self._estimated(vectors)
+        points = np.round(np.column_stack([known, stds - values]), DECIMALS).astype(float)
+        networks = _Networks(vectors, points, values, stds)
+        if not self._problem.configurations:
+            return networks
+        parts = []
+        for rows, latencies_ms, penalty in self._problem.configured(vectors):
+            part = networks[rows]
+            part.points[:, 0] = np.round(latencies_ms, DECIMALS)
+            part.points[:, -1] += penalty
+            parts.append(part)
+        return functools.reduce(_Networks.joined, parts)
 
-    def initial(self, given: _Networks) -> tuple[_Networks, int]:
-        """The initial population without the networks given, and how many networks were evaluated."""
+    def every(self, given: _Networks, stop: Callable[[], bool]) -> tuple[Ints, int] | None:
+        """What is recorded of a space that is evaluated as a whole, and how many networks were evaluated.
+
+        The front, the best `POPULATION` in the order of the ranks, and as many spread over the latencies.
+        None when `stop()`.
+        """
+        quickest = fastest(self._problem)
+        rng = np.random.default_rng([self._seed, 0])
+        best, evaluated = given, 0
+        for vectors in self._moves.every(CHUNK):
+            if stop():
+                return None
+            born = vectors[self._problem.feasible(vectors)]
+            evaluated += len(born)
+            best = best.joined(self.networks(born))
+            best = best[_front_and_more(best.points)]
+        spread = spread_networks(self._problem, self._moves, quickest, POPULATION, rng)
+        return self._unrecorded(np.concatenate([best.vectors, spread]), given), evaluated
+
+    def is_populated(self, given: _Networks) -> bool:
+        """Whether the networks given are a population that reaches the limits."""
+        return len(given) >= POPULATION and float(self._problem.usages(given.vectors).max()) > REACHES
+
+    def initial(self, given: _Networks, *, spread: bool) -> tuple[Ints, int]:
+        """The initial population without the networks given, and how many networks were evaluated.
+
+        With `spread`, random networks over all latencies are in it.
+        """
         quickest = fastest(self._problem)
         rng = np.random.default_rng([self._seed, 0])
         chosen = [*presets_within_budget(self._problem), quickest]
-        drawn = spread_networks(self._problem, self._moves, quickest, POPULATION, rng)
+        drawn = spread_networks(self._problem, self._moves, quickest, POPULATION if spread else 0, rng)
         vectors = np.concatenate([np.array(chosen, dtype=np.int64), drawn])
-        new = self.networks(vectors[self._new(vectors, given.vectors)])
+        new = self._unrecorded(vectors, given)
         return new, len(new)
 
-    def epoch(self, recorded: _Networks, number: int) -> tuple[_Networks, int]:
+    def epoch(self, recorded: _Networks, number: int) -> tuple[Ints, int]:
         """What an epoch adds to the record: its last population. And how many networks it evaluated."""
         rng = np.random.default_rng([self._seed, number])
         population = recorded[pareto.survivors(recorded.points, POPULATION)]
@@ -186,22 +243,25 @@ class _Evolution:
             born = children(self._moves, population.vectors, population.points[:, :-1], CHILDREN, rng)
             retyped = rng.random(len(born)) < RETYPED
             born[retyped] = self._moves.retyped(born[retyped], rng)
-            born = born[self._new(born, population.vectors)]
+            born = self._unrecorded(born, population)
             born = born[self._problem.feasible(born)]
             if not len(born):
                 continue
             evaluated += len(born)
             both = population.joined(self.networks(born))
             population = both[pareto.survivors(both.points, POPULATION)]
-        return population[self._new(population.vectors, recorded.vectors)], evaluated
+        return self._unrecorded(population.vectors, recorded), evaluated
 
-    def trials(self, networks: _Networks) -> list[Trial]:
+    def trials(self, vectors: Ints) -> list[Trial]:
         """What is recorded of networks."""
+        if not len(vectors):
+            return []
+        values, stds = self._estimated(vectors)
         accuracies = [
             self._accuracy.estimate(value, std)
-            for value, std in zip(networks.values.tolist(), networks.stds.tolist(), strict=True)
+            for value, std in zip(values.tolist(), stds.tolist(), strict=True)
         ]
-        return self._problem.evaluated([tuple(row) for row in networks.vectors.tolist()], accuracies)
+        return self._problem.evaluated([tuple(row) for row in vectors.tolist()], accuracies)
 
     @property
     def has_box(self) -> bool:
@@ -222,10 +282,20 @@ class _Evolution:
         best, worst = self._box
         return pareto.hypervolume((points - best) / (worst - best), [1.0] * len(best))
 
-    def _new(self, vectors: Ints, known: Ints) -> Ints:
-        """Rows of the vectors that are not among the known ones, each network once."""
+    def _estimated(self, vectors: Ints) -> tuple[Floats, Floats]:
+        values, stds = self._accuracy.predict_many(vectors, self._problem.space)
+        return np.round(values, DECIMALS), np.round(stds, DECIMALS)
+
+    def _unrecorded(self, vectors: Ints, known: _Networks) -> Ints:
+        """The vectors that are not among the known ones, each network once."""
         hashes, first = np.unique(vectors @ self._hash, return_index=True)
-        return np.sort(first[~np.isin(hashes, known @ self._hash)])
+        return np.asarray(vectors[np.sort(first[~np.isin(hashes, known.vectors @ self._hash)])])
+
+
+def _front_and_more(points: Floats) -> Ints:
+    """Rows of the front, and of the next ranks until there are `POPULATION`."""
+    ranks = pareto.ranks(points, at_least=POPULATION)
+    return np.array(sorted(row for rank in ranks for row in rank), dtype=np.int64)
 
 
 def _vectors(problem: Problem, trials: Sequence[Trial]) -> Ints:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import numpy as np
+
 from hwnas.errors import InfeasibleError
-from hwnas.search.problem import Problem
+from hwnas.search.problem import ROUNDING, Problem
 from hwnas.space.search_space import SearchSpace, Vector
-from hwnas.space.vectors import filled
+from hwnas.space.vectors import Moves, filled
 
 __all__ = ["fastest", "require_feasible"]
 
 
+@lru_cache(maxsize=1)
 def fastest(problem: Problem) -> Vector:
     """The vector of the network that uses least of its limits, by coordinate descent over all decisions.
 
@@ -23,7 +28,8 @@ def fastest(problem: Problem) -> Vector:
         space.repair([0] * len(space.decisions)),
         space.repair([len(decision.choices) - 1 for decision in space.decisions]),
     )
-    ends = [_descended(problem, space, start) for start in starts]
+    moves = Moves(space)
+    ends = [_descended(problem, space, moves, start) for start in starts]
     return min(ends, key=lambda vector: (problem.usage(vector), vector))
 
 
@@ -59,16 +65,17 @@ def _all_limits(problem: Problem, vector: Vector, provenance: str) -> str:
     )
 
 
-def _descended(problem: Problem, space: SearchSpace, start: Vector) -> Vector:
+def _descended(problem: Problem, space: SearchSpace, moves: Moves, start: Vector) -> Vector:
     best, least = start, problem.usage(start)
     improved = True
     while improved:
         improved = False
         for place, decision in enumerate(space.decisions):
-            for choice in range(len(decision.choices)):
-                values = list(filled(space, best))
-                values[place] = choice
-                vector = space.repair(values)
-                if (usage := problem.usage(vector)) < least:
-                    best, least, improved = vector, usage, True
+            tried = np.repeat([filled(space, best)], len(decision.choices), axis=0)
+            tried[:, place] = np.arange(len(decision.choices))
+            tried = moves.repaired(tried)
+            usages = problem.usages(tried)
+            row = int(np.argmin(usages))
+            if usages[row] < least * (1 - ROUNDING):
+                best, least, improved = tuple(tried[row].tolist()), float(usages[row]), True
     return best

@@ -1,7 +1,7 @@
 """Quantities: what is known of a network before anybody evaluates it.
 
-Its latency on each device, the tail of that, its parameters, MACs and memory. A search limits some of them
-and minimises some. All take many networks at once, in arrays.
+Its latency on each device, the tail of that, its energy, parameters, MACs and memory. A search limits some
+of them and minimises some. All take many networks at once, in arrays.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ __all__ = [
     "FEW",
     "SIZES",
     "Constraint",
+    "Energy",
     "Latency",
     "Quantity",
     "Size",
@@ -221,7 +222,8 @@ class Size:
         """Raises UsageError for a name that is none of `SIZES`."""
         if name not in SIZES:
             raise UsageError(
-                f"no quantity '{name}'.{did_you_mean(name, SIZES)} There are: {', '.join(sorted(SIZES))}"
+                f"no quantity '{name}'.{did_you_mean(name, [*SIZES, 'energy'])} There are: "
+                f"{', '.join(sorted([*SIZES, 'energy']))}"
             )
         self.name = name
         self.unit = SIZES[name]
@@ -254,6 +256,38 @@ class Size:
 def _size_index(space: SearchSpace) -> SpaceIndex:
     """Sums of parameters, MACs and bytes of weights."""
     return SpaceIndex(space, lambda op: (float(op.params), float(op.macs), float(op.weight_bytes())))
+
+
+class Energy:
+    """Millijoules of one run on a device, as its table predicts them from measured networks."""
+
+    unit = "mJ"
+
+    def __init__(self, predictor: Predictor, space: SearchSpace, *, name: str = "energy") -> None:
+        """Raises UsageError when the device's table has no energy."""
+        model = getattr(predictor, "energy", None)
+        if model is None:
+            device = getattr(predictor, "name", "device")
+            raise UsageError(
+                f"the table '{device}' has no energy: nobody measured it there. On a board that reports "
+                f"energy, run 'hwnas table energy {device}'; else leave the energy out"
+            )
+        self.name = name
+        self._model = model
+        self._index = SpaceIndex(space, lambda op: (model.op_mj(op),))
+
+    def of(self, vectors: Vectors) -> Floats:
+        many = np.asarray(vectors, dtype=np.int64)
+        return np.asarray(self._index.sums(many)[:, 0]) if len(many) else np.zeros(0)
+
+    def bound_value(self, vectors: Vectors) -> Floats:
+        return self.of(vectors)
+
+    def estimate(self, vector: Vector) -> Estimate:
+        return self.estimates([vector])[0]
+
+    def estimates(self, vectors: Vectors) -> list[Estimate]:
+        return [self._model.estimate(float(f"{mj:.{DIGITS}g}")) for mj in self.of(vectors).tolist()]
 
 
 SIZES = {"params": "", "macs": "", "memory": "bytes"}

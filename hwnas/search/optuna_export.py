@@ -20,6 +20,7 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.study import StudyDirection
 
 from hwnas.errors import UsageError
+from hwnas.io.atomic import write_whole
 from hwnas.search.run import SearchResult
 from hwnas.search.samplers._proposing import quiet_optuna
 from hwnas.search.trial import Trial
@@ -55,10 +56,10 @@ def export_study(result: SearchResult, path: Path) -> str:
     for trial in result.trials:
         study.add_trial(_exported(trial, choices, minimised))
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        with tempfile.TemporaryDirectory() as folder:
             written = Path(folder) / path.name
             JournalFileBackend(str(written)).append_logs(memory.logs)
-            written.replace(path)
+            write_whole(path, written.read_bytes())
     except OSError as error:
         raise UsageError(f"the journal must be writable: {path}: {error.strerror}") from None
     return name

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from hwnas.search.run import SearchResult, resume_command
-from hwnas.search.trial import Candidate
+from hwnas.search.trial import Candidate, estimate_fields
+from hwnas.search.verification import Corrected, Stage, Verification
 
-__all__ = ["document", "verification_text"]
+__all__ = ["document", "stage_text", "verification_text"]
 
-FORMAT_VERSION = 2  # 1: `others` besides the first device; 2: `targets`
+FORMAT_VERSION = 3
+# 1: `others` besides the first device; 2: `targets`; 3: networks in the form of candidates.jsonl
 
 
 def document(result: SearchResult) -> dict[str, Any]:
@@ -32,6 +35,7 @@ def document(result: SearchResult) -> dict[str, Any]:
         "budget_on": config.budget_on,
         "limits": dict(config.limits),
         "objectives": list(config.objectives),
+        "configurations": [dataclasses.asdict(one) for one in config.configurations],
         "confidence": config.confidence,
         "accuracy_estimator": config.accuracy,
         "accuracy_unit": config.accuracy_unit,
@@ -40,6 +44,7 @@ def document(result: SearchResult) -> dict[str, Any]:
         "trials_wanted": result.trials_wanted,
         "evaluated": result.evaluated,
         "complete": result.is_complete,
+        "exact": result.is_exact,
         "source": result.source or None,
         "seed": config.seed,
         "space": config.space["name"],
@@ -61,21 +66,44 @@ def verification_text(result: SearchResult) -> str:
     known = result.verification
     if known is None or not known.is_complete:
         raise ValueError("this run has no finished verification")
-    within, of = known.within(result.config.targets[0].budget_ms, round=1)
+    within, of = _first(known, result.config.targets[0].budget_ms)
+    rounds = max(known.rounds - len(known.stages), 0)
     text = (
-        f"Verified: {len(known.measured)} networks measured in {known.rounds} round(s); of the {of} first "
-        f"predicted within the budget {within} were"
+        f"Verified: {len(known.measured)} networks measured in {rounds} round(s); of the {of} first "
+        f"predicted within the budget {within} were. {_correction_text(known.correction)}"
     )
-    correction = known.correction
+    during = [
+        f"In the search, after stage {number}: {stage_text(stage)}"
+        for number, stage in enumerate(known.stages, start=1)
+    ]
+    return " ".join([text.strip(), *during])
+
+
+def stage_text(stage: Stage) -> str:
+    """What was measured after a stage of a search, in words."""
+    if not stage.measured:
+        return "no network was unsure, none was measured."
+    return (
+        f"{stage.measured} networks whose interval contains the budget were measured, {stage.within} are "
+        f"within it. {_correction_text(stage.correction)}"
+    )
+
+
+def _first(known: Verification, budget_ms: float) -> tuple[int, int]:
+    """Networks within the budget, and of how many, in the first round that measured the front."""
+    return known.within(budget_ms, round=len(known.stages) + 1)
+
+
+def _correction_text(correction: Corrected | None) -> str:
     if correction is None:
-        return text + "."
+        return ""
     if correction.method == "none":
-        return text + (
-            ". The table needed no correction: its mean error on them is "
+        return (
+            "The table needed no correction: its mean error on them is "
             f"{correction.mape_before_percent:.1f} %."
         )
-    return text + (
-        f". The table was corrected ({correction.method}, everything times {correction.factor:.3f}"
+    return (
+        f"The table was corrected ({correction.method}, everything times {correction.factor:.3f}"
         f"{' or its own factor by kind' if correction.factors else ''}): mean error "
         f"{correction.mape_before_percent:.1f} % before, {correction.mape_after_percent:.1f} % after, each "
         "network predicted from the others."
@@ -86,14 +114,15 @@ def _verification(result: SearchResult) -> dict[str, Any]:
     """How verifying went; the front holds measured networks once `complete` and `current` say so."""
     known = result.verification
     assert known is not None
-    within, of = known.within(result.config.targets[0].budget_ms, round=1)
+    within, of = _first(known, result.config.targets[0].budget_ms)
     correction = known.correction
     return {
         "complete": known.is_complete,
         "current": result.is_verified,
         "started": known.started,
         "finished": known.finished or None,
-        "rounds": known.rounds,
+        "rounds": max(known.rounds - len(known.stages), 0),
+        "stages": [dataclasses.asdict(stage) for stage in known.stages],
         "measured": len(known.measured),
         "first_measured": of,
         "first_within_budget": within,
@@ -106,24 +135,15 @@ def _verification(result: SearchResult) -> dict[str, Any]:
 
 
 def _entry(candidate: Candidate) -> dict[str, Any]:
-    measured = candidate.measured
+    """Its line in candidates.jsonl, what was measured of it, and its architecture."""
+    trial = candidate.trial.to_dict()
+    trial.pop("notes", None)
     return {
-        "id": candidate.id,
-        "latency_ms": candidate.latency.value,
-        "latency_low_ms": candidate.latency.low,
-        "latency_high_ms": candidate.latency.high,
-        "measured_ms": None if measured is None else measured.value,
-        "measured_low_ms": None if measured is None else measured.low,
-        "measured_high_ms": None if measured is None else measured.high,
-        "corrected_ms": None if candidate.corrected is None else candidate.corrected.value,
-        "accuracy": candidate.accuracy.value,
-        "accuracy_std": candidate.accuracy.std,
-        "params": candidate.params,
-        "macs": candidate.macs,
-        "also": {
-            name: {"value": one.value, "low": one.low, "high": one.high, "unit": one.unit}
-            for name, one in candidate.also.items()
-        },
+        "configuration": candidate.configuration or None,
+        "also": {},
+        **trial,
+        **estimate_fields("measured{}_ms", candidate.measured),
+        **estimate_fields("corrected{}_ms", candidate.corrected),
         "attentions": list(candidate.attentions),
         "arch": candidate.arch.to_dict(),
     }

@@ -6,19 +6,21 @@ as often as they like, and only feasible networks are evaluated.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from hwnas.errors import HwnasError, UsageError
 from hwnas.estimate import Estimate, Predictor, is_cheap
-from hwnas.search.config import Target
-from hwnas.search.objectives import FEW, Constraint, Latency, Quantity, Size, Vectors, tail_of
+from hwnas.search.config import Configuration, Target
+from hwnas.search.configurations import BoardTables, Fastest, lowered
+from hwnas.search.objectives import FEW, Constraint, Energy, Latency, Quantity, Size, Vectors, tail_of
 from hwnas.search.trial import Trial
 from hwnas.space.ops import count_macs, count_params, lower
 from hwnas.space.search_space import SearchSpace, Vector
-from hwnas.types import Bools, Floats
+from hwnas.types import Bools, Floats, Ints
 
 __all__ = ["BUDGET_ON", "Problem", "check_budget"]
 
@@ -49,11 +51,15 @@ class Problem:
         budget_on: str = "p50",
         limits: Mapping[str, float] | None = None,
         objectives: Sequence[str] = (),
+        configurations: Sequence[Configuration] = (),
     ) -> None:
         """`latencies` are the latency predictors of the targets, in their order.
 
-        `limits` and `objectives` name sizes (`params`, `macs`, `memory`). Raises UsageError for a value
-        out of range, an unknown size, or a table that lacks what `budget_on` needs.
+        `configurations` are those of the one target's `BoardTables`, in the order of its tables.
+
+        `limits` and `objectives` name sizes (`params`, `macs`, `memory`), or `energy` on the first target
+        in mJ. Raises UsageError for a value out of range, an unknown name, or a table that lacks what
+        `budget_on` or the energy needs.
         """
         if confidence is not None and not 0.5 <= confidence < 1:
             raise UsageError(f"confidence must be from 0.5 to below 1, got {confidence}")
@@ -62,6 +68,9 @@ class Problem:
         self.space = space
         self.accuracy = accuracy
         self.targets = tuple(targets)
+        self.configurations = tuple(configurations)
+        """What each network may run in, where there is a choice."""
+        self._fastest: Fastest | None = None
         self._params, self._macs = Size("params", space), Size("macs", space)
         quantities: list[Quantity] = []
         constraints: list[Constraint] = []
@@ -70,16 +79,30 @@ class Problem:
             noun = "latency" if budget_on == "p50" else "p95"
             name = noun if place == 0 else f"{noun} {target.device}"
             # The first target's latency is a field of every trial, whatever the budget is on.
-            latency = Latency(predictor, space, name="latency" if place == 0 else name, confidence=confidence)
+            latency: Latency | Fastest
+            if isinstance(predictor, BoardTables):
+                if budget_on != "p50" or len(targets) > 1:
+                    raise UsageError(
+                        "several tables of one board are searched with one --device and the median latency: "
+                        "give one --device, and leave --budget-on out"
+                    )
+                latency = Fastest(predictor, space, name=name, confidence=confidence)
+                self._fastest = latency
+            else:
+                own = "latency" if place == 0 else name
+                latency = Latency(predictor, space, name=own, confidence=confidence)
             if place == 0:
                 self._latency = latency
             quantity: Quantity = latency
-            if budget_on == "p95":
+            if budget_on == "p95" and isinstance(latency, Latency):
                 quantity = tail_of(latency, predictor, space, name=name)
             quantities.append(quantity)
             constraints.append(Constraint(quantity, target.budget_ms))
         limits = limits or {}
-        sizes = {name: Size(name, space) for name in dict.fromkeys((*limits, *objectives))}
+        sizes: dict[str, Quantity] = {
+            name: Energy(latencies[0], space) if name == "energy" else Size(name, space)
+            for name in dict.fromkeys((*limits, *objectives))
+        }
         for name, limit in limits.items():
             if not 0 < limit < math.inf:
                 raise UsageError(f"a limit must be a positive number, got {limit} for {name}")
@@ -147,6 +170,13 @@ class Problem:
         """The first target's latency of many networks, shape (n,), as `Trial.latency` holds it."""
         return self._latency.of(vectors)
 
+    def configured(self, vectors: Vectors) -> Iterator[tuple[Ints, Floats, float]]:
+        """(rows, latencies in ms, penalty) of the networks within the budget, for each configuration."""
+        assert self._fastest is not None
+        within = self._fastest.bounds(vectors) <= self.constraints[0].limit
+        for one, quantity, fits in zip(self.configurations, self._fastest.each, within, strict=True):
+            yield np.flatnonzero(fits), quantity.of(vectors)[fits], one.penalty
+
     def limit_of(self, quantity: Quantity) -> float | None:
         """The upper limit of a quantity; None without one."""
         return next((one.limit for one in self.constraints if one.quantity is quantity), None)
@@ -156,10 +186,17 @@ class Problem:
         """Whether evaluating a network costs less than choosing it with care."""
         return is_cheap(self.accuracy)
 
-    def evaluated(self, vectors: Sequence[Vector], accuracies: Sequence[Estimate]) -> list[Trial]:
-        """The trials of networks whose accuracies are given.
+    def evaluated(
+        self,
+        vectors: Sequence[Vector],
+        accuracies: Sequence[Estimate],
+        *,
+        ids: Sequence[str] | None = None,
+    ) -> list[Trial]:
+        """The trials of networks whose accuracies are given, as the estimator says them.
 
-        Raises HwnasError when a network exceeds a limit.
+        `ids` are those of the architectures, where they are known. Raises HwnasError when a network
+        exceeds a limit.
         """
         self._check(vectors)
         if len(vectors) < FEW:
@@ -167,10 +204,12 @@ class Problem:
             params, macs = [count_params(each) for each in ops], [count_macs(each) for each in ops]
         else:
             params, macs = self._params.of(vectors).tolist(), self._macs.of(vectors).tolist()
+        if ids is None:
+            ids = [self.space.decode(vector).id for vector in vectors]
         columns = [quantity.estimates(vectors) for quantity in self._recorded]
-        return [
+        trials = [
             Trial(
-                id=self.space.decode(vector).id,
+                id=name,
                 vector=vector,
                 latency=latency,
                 accuracy=accuracy,
@@ -178,10 +217,35 @@ class Problem:
                 macs=int(own_macs),
                 also={one.name: column[row] for one, column in zip(self._recorded, columns, strict=True)},
             )
-            for row, (vector, latency, accuracy, own_params, own_macs) in enumerate(
-                zip(vectors, self._latency.estimates(vectors), accuracies, params, macs, strict=True)
+            for row, (name, vector, latency, accuracy, own_params, own_macs) in enumerate(
+                zip(ids, vectors, self._latency.estimates(vectors), accuracies, params, macs, strict=True)
             )
         ]
+        return self._in_the_fastest(trials) if self._fastest and trials else trials
+
+    def _in_the_fastest(self, trials: Sequence[Trial]) -> list[Trial]:
+        """The trials in their fastest configuration, and their latency in all that are within the budget."""
+        assert self._fastest is not None
+        vectors = [trial.vector for trial in trials]
+        bounds = self._fastest.bounds(vectors)
+        columns = [quantity.estimates(vectors) for quantity in self._fastest.each]
+        found = []
+        for row, (trial, own) in enumerate(zip(trials, bounds.T, strict=True)):
+            taken = self.configurations[int(np.argmin(own))]
+            latencies = {
+                one.latency: column[row]
+                for one, column, bound in zip(self.configurations, columns, own, strict=True)
+                if bound <= self.constraints[0].limit or one is taken
+            }
+            found.append(
+                dataclasses.replace(
+                    trial,
+                    accuracy=lowered(trial.accuracy, taken.penalty),
+                    also={**trial.also, **latencies},
+                    configuration=taken.device,
+                )
+            )
+        return found
 
     def _check(self, vectors: Sequence[Vector]) -> None:
         few = len(vectors) < FEW

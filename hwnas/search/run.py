@@ -28,6 +28,7 @@ from typing import Any
 import hwnas
 from hwnas.errors import FileFormatError, HwnasError, UsageError
 from hwnas.estimate import Estimate
+from hwnas.io import json as json_io
 from hwnas.io import lock
 from hwnas.io import yaml as yaml_io
 from hwnas.io.atomic import write_atomically
@@ -42,6 +43,7 @@ from hwnas.search.candidates import (
     read_candidates,
 )
 from hwnas.search.config import SearchConfig
+from hwnas.search.configurations import in_each_configuration
 from hwnas.search.evolution import Epoch
 from hwnas.search.front import best
 from hwnas.search.trial import Candidate, Trial
@@ -68,9 +70,9 @@ __all__ = [
     "resume_command",
 ]
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 # 1: one device; 2: `question` may have others, limits and objectives; 3: `config` with targets instead of
-# `question`, `trials` may be null, `given`, `source`.
+# `question`, `trials` may be null, `given`, `source`; 4: has a checksum.
 
 KEYS = {"config": dict, "versions": dict, "started": str, "work": dict, "given": int}
 """What run.yaml holds besides, and of which type."""
@@ -81,7 +83,7 @@ PROGRESS_LOG = Kind(
     "hwnas search progress",
     noun="an epoch of a search",
     fix="Delete that line and those after it to repeat these epochs, or start a new run",
-    old_keys=tuple(spec.name for spec in dataclasses.fields(Epoch)),
+    old_keys=tuple(spec.name for spec in dataclasses.fields(Epoch) if spec.default is dataclasses.MISSING),
 )
 
 
@@ -138,6 +140,11 @@ class SearchResult:
         return known is not None and known.is_complete and known.candidates == len(self.trials)
 
     @property
+    def is_exact(self) -> bool:
+        """Whether every network of the space was evaluated, so that the front is the true one."""
+        return bool(self.epochs) and self.epochs[-1].exact
+
+    @property
     def is_complete(self) -> bool:
         """Whether all candidates that were requested are evaluated, or the search has converged."""
         if self.trials_wanted is None:
@@ -156,7 +163,7 @@ def resume_command(path: Path, accuracy: str = "") -> str:
 
 def next_folder(parent: Path, device: str, budget_ms: float) -> Path:
     """The next of PARENT/DEVICE-BUDGET-1, -2, ... after those that are there."""
-    return next_numbered(parent, f"{Path(device).stem}-{budget_ms:g}ms")
+    return next_numbered(parent, f"{Path(device.split(',')[0]).stem}-{budget_ms:g}ms")
 
 
 def create_run(
@@ -189,7 +196,8 @@ def create_run(
         "source": source,
         "config": config.to_dict(),
     }
-    text = yaml_io.dump(data)
+    data = yaml_io.parse(yaml_io.dump(data), source=RUN)  # as it will be read
+    text = yaml_io.dump({**data, "checksum": json_io.checksum(data)})
     try:
         path.mkdir(parents=True, exist_ok=True)
         with locked(path):
@@ -335,7 +343,7 @@ def result_of(
         checked=checked,
     )
     chosen = best(
-        trials,
+        [pair for trial in trials for pair in in_each_configuration(trial, config)],
         kind=lambda trial: attention_types(space.decode(trial.vector)),
         minimised=config.minimised,
     )
@@ -398,7 +406,7 @@ def _read_epochs(run: Path, plain: Mapping[str, Any]) -> tuple[Epoch, ...]:
                 raise ValueError(f"counts must be whole numbers of at least 0, got {counts}")
             if epoch.number != len(epochs) or not float(epoch.hypervolume) >= 0:
                 raise ValueError(f"number {epoch.number}, hypervolume {epoch.hypervolume!r}")
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise PROGRESS_LOG.damaged(path, number, str(error)) from None
         epochs.append(epoch)
     return tuple(epochs)
@@ -422,6 +430,13 @@ def _read_header(path: Path) -> dict[str, Any]:
         raise FileFormatError(f"{path / RUN}: schema must be from 1 to {FORMAT_VERSION}, got {schema!r}")
     if schema > FORMAT_VERSION:
         raise FileFormatError(f"{path / RUN}: schema {schema} is of a newer hwnas: upgrade hwnas to read it")
+    try:
+        json_io.require_checksum(header, has_one=schema >= 4)
+    except json_io.JsonError as error:
+        raise FileFormatError(
+            f"{path / RUN}: {error}, so that its candidates may belong to another config. Restore it, or "
+            "start a new run in another folder"
+        ) from None
     header.setdefault("work", {})  # runs before workers have none
     header.setdefault("given", 0)
     if schema < 3:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from hwnas.errors import FileFormatError
@@ -13,7 +13,7 @@ from hwnas.estimate import Estimate
 from hwnas.space.arch import ArchSpec
 from hwnas.space.search_space import SearchSpace
 
-__all__ = ["Candidate", "Trial", "estimate_from", "estimate_values"]
+__all__ = ["Candidate", "Trial", "estimate_fields", "estimate_from"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Trial:
     """What the engine's sampler wants to find again at a resume."""
     also: Mapping[str, Estimate] = field(default_factory=dict)
     """What else was bounded or minimised, by name: `latency DEVICE`, `p95`, `memory`."""
+    configuration: str = ""
+    """The latency table that latency and accuracy are of, where a search chooses among several."""
 
     def number(self, quantity: str) -> float:
         """The quantity of that name; raises KeyError when the search did not want it."""
@@ -48,15 +50,18 @@ class Trial:
         data: dict[str, Any] = {
             "id": self.id,
             "vector": list(self.vector),
-            "latency_ms": estimate_values(self.latency),
-            "accuracy": estimate_values(self.accuracy),
+            **estimate_fields("latency{}_ms", self.latency),
+            **estimate_fields("accuracy{}", self.accuracy),
             "params": self.params,
             "macs": self.macs,
         }
         if self.also:
             data["also"] = {
-                name: [*estimate_values(estimate), estimate.unit] for name, estimate in self.also.items()
+                name: {"value": one.value, "std": one.std, "low": one.low, "high": one.high, "unit": one.unit}
+                for name, one in self.also.items()
             }
+        if self.configuration:
+            data["configuration"] = self.configuration
         if self.notes:
             data["notes"] = self.notes
         return data
@@ -68,15 +73,13 @@ class Trial:
             return cls(
                 id=str(data["id"]),
                 vector=tuple(int(value) for value in data["vector"]),
-                latency=estimate_from(data["latency_ms"], "ms"),
-                accuracy=estimate_from(data["accuracy"], accuracy_unit),
+                latency=estimate_from(data, "latency{}_ms", "ms"),
+                accuracy=estimate_from(data, "accuracy{}", accuracy_unit),
                 params=int(data["params"]),
                 macs=int(data["macs"]),
                 notes=dict(data.get("notes", {})),
-                also={
-                    str(name): estimate_from(values[:4], str(values[4]))
-                    for name, values in data.get("also", {}).items()
-                },
+                also={str(name): _also_from(one) for name, one in data.get("also", {}).items()},
+                configuration=str(data.get("configuration", "")),
             )
         except (KeyError, IndexError, AttributeError, TypeError, ValueError, OverflowError) as error:
             raise FileFormatError(f"{source}: not a candidate of a search: {error!r}") from None
@@ -127,28 +130,59 @@ class Candidate:
         return self.trial.also
 
     @property
+    def configuration(self) -> str:
+        """The latency table that it is on the front with, where a search chooses among several."""
+        return self.trial.configuration
+
+    @property
     def attentions(self) -> tuple[str, ...]:
         """The attention types among its blocks, each once, in the order of first use."""
         blocks = (block for stage in self.arch.stages for block in stage.blocks)
         return tuple(dict.fromkeys(block.type for block in blocks if block is not None))
 
 
-def estimate_values(estimate: Estimate) -> list[float | None]:
-    """An estimate as plain data: value, standard deviation, low, high."""
-    return [estimate.value, estimate.std, estimate.low, estimate.high]
+def estimate_fields(form: str, estimate: Estimate | None) -> dict[str, float | None]:
+    """An estimate as plain data; "latency{}_ms" gives `latency_ms`, `latency_std_ms`, `latency_low_ms` and
+    `latency_high_ms`. All are None without an estimate.
+
+    This is its form in every file of a run and in `search --json`.
+    """
+    fields = _fields(form)
+    if estimate is None:
+        return dict.fromkeys(fields)
+    return dict(zip(fields, (estimate.value, estimate.std, estimate.low, estimate.high), strict=True))
 
 
-def estimate_from(values: Any, unit: str) -> Estimate:
-    """The estimate that `estimate_values` wrote; raises TypeError or ValueError for anything else."""
-    if not all(number is None or type(number) in (int, float) for number in values):
-        raise TypeError(f"an estimate must hold numbers, got {values!r}"[:200])
-    value, std, low, high = (None if number is None else float(number) for number in values)
+def estimate_from(data: Any, form: str, unit: str) -> Estimate:
+    """The estimate that `estimate_fields` wrote; raises KeyError, TypeError or ValueError without one.
+
+    Files of before hold the four numbers as one list, under the first field's name.
+    """
+    fields = _fields(form)
+    first = data[fields[0]]
+    return _estimate(first if isinstance(first, list) else [data[field] for field in fields], unit)
+
+
+@lru_cache
+def _fields(form: str) -> list[str]:
+    return [form.format(part) for part in ("", "_std", "_low", "_high")]
+
+
+def _also_from(data: Any) -> Estimate:
+    """One value of `also`; files of before hold it as a list, its unit last."""
+    if isinstance(data, list):
+        return _estimate(data[:4], str(data[4]))
+    return _estimate([data["value"], data["std"], data["low"], data["high"]], str(data["unit"]))
+
+
+def _estimate(numbers: Any, unit: str) -> Estimate:
+    value, std, low, high = (None if number is None else float(number) for number in numbers)
     if (
         value is None
         or std is None
         or not all(math.isfinite(n) for n in (value, std, low, high) if n is not None)
     ):
-        raise ValueError(f"the numbers of an estimate must be finite, got {values!r}"[:200])
+        raise ValueError(f"the numbers of an estimate must be finite, got {numbers!r}"[:200])
     if std < 0:
         raise ValueError(f"the standard deviation of an estimate must be at least 0, got {std:g}")
     if low is not None and high is not None and low > high:

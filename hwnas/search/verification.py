@@ -8,7 +8,6 @@ run has no further candidates.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,15 +19,15 @@ from hwnas.errors import FileFormatError
 from hwnas.estimate import Estimate
 from hwnas.io import json as json_io
 from hwnas.io.atomic import write_atomically
-from hwnas.search.trial import estimate_from, estimate_values
+from hwnas.search.trial import estimate_fields, estimate_from
 
-__all__ = ["VERIFICATION", "Corrected", "MeasuredCandidate", "Verification", "read_verification"]
+__all__ = ["VERIFICATION", "Corrected", "MeasuredCandidate", "Stage", "Verification", "read_verification"]
 
 VERIFICATION = "verification.json"
-SCHEMA = 1  # 1: the first one
-LEAST_MS, MOST_MS = 1e-6, 1e9
+SCHEMA = 2
+# 1: an estimate as one list of four numbers; 2: a field for each, and a checksum. `stages` may be missing.
+MOST_MS = 1e9
 """A network that takes longer than 11 days was not measured."""
-MOST_COUNT = 10**9
 MOST_CPU_SHARE = 4096.0
 """Of one CPU: a process may have several."""
 
@@ -43,7 +42,7 @@ class MeasuredCandidate:
     id: str
     """`ArchSpec.id` of the network."""
     round: int
-    """The round of the verification that measured it, from 1."""
+    """The round of the verification that measured it, from 1; those of the search's stages come first."""
     rounds_ms: tuple[float, ...]
     """What each fresh process measured."""
     p95_ms: float
@@ -68,6 +67,18 @@ class Corrected:
     """Mean absolute error of the table as it was, on all networks measured."""
     mape_after_percent: float
     """The same of the corrected one, each network predicted by a correction made from the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What was measured within the search after one of its stages (see `hwnas.search.verify_during`)."""
+
+    measured: int
+    """Networks measured in it: their intervals contained the budget."""
+    within: int
+    """How many of them were within the budget."""
+    correction: Corrected | None
+    """Of the table as it was, by all networks measured so far; None before anything is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +107,8 @@ class Verification:
     """The corrected table's prediction of each network measured, by id."""
     front: tuple[str, ...] = ()
     """Ids of the networks on the verified front, best accuracy first; all are measured."""
+    stages: tuple[Stage, ...] = ()
+    """Of the search, if it measured meanwhile: the rounds 1 to len(stages) are theirs."""
 
     @property
     def is_complete(self) -> bool:
@@ -134,7 +147,7 @@ class Verification:
 
     def write(self, folder: Path) -> None:
         """Writes `verification.json`, whole or not at all; raises HwnasError when it cannot."""
-        write_atomically(folder / VERIFICATION, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+        write_atomically(folder / VERIFICATION, json_io.sealed(self.to_dict()))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -149,6 +162,7 @@ class Verification:
             "environment": dict(self.environment),
             "correction": None if self.correction is None else dataclasses.asdict(self.correction),
             "front": list(self.front),
+            "stages": [dataclasses.asdict(stage) for stage in self.stages],
             "measured": [
                 {
                     "id": one.id,
@@ -156,10 +170,8 @@ class Verification:
                     "rounds_ms": list(one.rounds_ms),
                     "p95_ms": one.p95_ms,
                     "cpu_share": one.cpu_share,
-                    "predicted_ms": estimate_values(one.predicted),
-                    "corrected_ms": (
-                        estimate_values(self.corrected[one.id]) if one.id in self.corrected else None
-                    ),
+                    **estimate_fields("predicted{}_ms", one.predicted),
+                    **estimate_fields("corrected{}_ms", self.corrected.get(one.id)),
                 }
                 for one in self.measured
             ],
@@ -171,25 +183,30 @@ class Verification:
         schema = data.get("schema") if isinstance(data, dict) else None
         if type(schema) is int and schema > SCHEMA:
             raise FileFormatError(f"{source}: schema {schema} is of a newer hwnas: upgrade hwnas to read it")
-        if schema != SCHEMA:
+        if type(schema) is not int or schema < 1:
             raise FileFormatError(f"{source}: must say a schema from 1 to {SCHEMA}, got {schema!r}")
         try:
+            json_io.require_checksum(data, has_one=schema > 1)
             return cls(
-                most=int(_within(data["most"], "most", 1, MOST_COUNT)),
-                candidates=int(_within(data["candidates"], "candidates", 0, MOST_COUNT)),
+                most=int(data["most"]),
+                candidates=int(data["candidates"]),
                 profile=dict(data["profile"]),
                 environment=dict(data["environment"]),
                 started=str(data["started"]),
                 finished=str(data["finished"]),
                 mismatch=bool(data["mismatch"]),
                 measured=tuple(map(_measured, data["measured"])),
-                correction=None if data["correction"] is None else _corrected(data["correction"]),
+                correction=_corrected(data["correction"]),
                 corrected={
-                    str(one["id"]): _estimate(one["corrected_ms"], "corrected_ms")
+                    str(one["id"]): estimate_from(one, "corrected{}_ms", "ms")
                     for one in data["measured"]
                     if one["corrected_ms"] is not None
                 },
                 front=tuple(str(name) for name in data["front"]),
+                stages=tuple(
+                    Stage(int(one["measured"]), int(one["within"]), _corrected(one["correction"]))
+                    for one in data.get("stages", ())
+                ),
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise FileFormatError(
@@ -209,41 +226,30 @@ def read_verification(folder: Path) -> Verification | None:
     return Verification.from_dict(data, source=str(path))
 
 
-def _measured(data: Any) -> MeasuredCandidate:
-    rounds_ms: Sequence[Any] = data["rounds_ms"]
-    if not rounds_ms:
-        raise ValueError("rounds_ms is empty")
-    return MeasuredCandidate(
-        id=str(data["id"]),
-        round=int(_within(data["round"], "round", 1, MOST_COUNT)),
-        rounds_ms=tuple(_within(ms, "rounds_ms", LEAST_MS, MOST_MS) for ms in rounds_ms),
-        p95_ms=_within(data["p95_ms"], "p95_ms", LEAST_MS, MOST_MS),
-        cpu_share=_within(data["cpu_share"], "cpu_share", 0, MOST_CPU_SHARE),
-        predicted=_estimate(data["predicted_ms"], "predicted_ms"),
-    )
-
-
-def _corrected(data: Any) -> Corrected:
+def _corrected(data: Any) -> Corrected | None:
+    if data is None:
+        return None
     found = Corrected(**data)
-    for name, factor in {"factor": found.factor, **found.factors}.items():
-        _within(factor, name, 1e-6, 1e6)
-    for error in (found.mape_before_percent, found.mape_after_percent):
-        _within(error, "mape_percent", 0, 1e9)
+    numbers = (found.mape_before_percent, found.mape_after_percent, found.factor, *found.factors.values())
+    if not all(0 <= float(number) < MOST_MS for number in numbers) or not isinstance(found.method, str):
+        raise ValueError(f"not a correction: {data!r}"[:200])
     return found
 
 
-def _estimate(values: Any, name: str) -> Estimate:
-    """Milliseconds with their interval; raises ValueError or TypeError for what no network takes."""
-    estimate = estimate_from(values, "ms")
-    _within(estimate.value, name, LEAST_MS, MOST_MS)
-    for end in (estimate.low, estimate.high):
-        if end is not None:
-            _within(end, name, 0, MOST_MS)
-    return estimate
-
-
-def _within(value: Any, name: str, least: float, most: float) -> float:
-    """The number; raises ValueError for anything that is none, or out of range."""
-    if type(value) not in (int, float) or not least <= value <= most:
-        raise ValueError(f"{name} must be a number from {least:g} to {most:g}, got {value!r}"[:200])
-    return float(value)
+def _measured(data: Any) -> MeasuredCandidate:
+    rounds_ms: Sequence[Any] = data["rounds_ms"]
+    if not rounds_ms or not all(0 < float(ms) < MOST_MS for ms in rounds_ms):
+        raise ValueError(f"rounds_ms must be positive times, got {rounds_ms!r}")
+    if not 0 < float(data["p95_ms"]) < MOST_MS or not 0 <= float(data["cpu_share"]) <= MOST_CPU_SHARE:
+        raise ValueError(f"p95_ms {data['p95_ms']!r} or cpu_share {data['cpu_share']!r} is out of range")
+    predicted = estimate_from(data, "predicted{}_ms", "ms")
+    if int(data["round"]) < 1 or not 0 < predicted.value < MOST_MS:
+        raise ValueError(f"round {data['round']!r} or predicted_ms {data['predicted_ms']!r} is out of range")
+    return MeasuredCandidate(
+        id=str(data["id"]),
+        round=int(data["round"]),
+        rounds_ms=tuple(float(ms) for ms in rounds_ms),
+        p95_ms=float(data["p95_ms"]),
+        cpu_share=float(data["cpu_share"]),
+        predicted=predicted,
+    )

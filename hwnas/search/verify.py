@@ -38,6 +38,15 @@ __all__ = [
     "CORRECTED_TABLE",
     "DEFAULT_NETWORKS",
     "Measure",
+    "Stopped",
+    "begun",
+    "measured",
+    "measuring",
+    "never",
+    "quiet",
+    "start_here",
+    "summary",
+    "table_of_run",
     "verifiable_profile",
     "verify_front",
 ]
@@ -142,12 +151,13 @@ def verify_front(
     path = run.path
     if path is None:
         raise UsageError("only a run in a directory can be verified: give the search an `out`")
-    if len(run.config.targets) > 1 or run.config.budget_on != "p50":
+    config = run.config
+    if len(config.targets) > 1 or config.configurations or config.budget_on != "p50":
         raise UsageError(
-            f"a front is verified on one device and by its median latency; {path} asks for "
-            f"{run.config.within}. Time its networks with 'hwnas measure {path}'"
+            f"a front is verified on one device, with one table and by its median latency; {path} asks for "
+            f"{config.within}. Time its networks with 'hwnas measure {path}'"
         )
-    table = _table(run, device)
+    table = table_of_run(run, device)
     with locked(path):
         run = reread(run)
         if not run.trials:
@@ -158,13 +168,11 @@ def verify_front(
             profile, environment = verifiable_profile(
                 table, allow_mismatch=mismatch, start=start, where=where
             )
-            begun = _begun(past, run, profile, environment, most=networks, mismatch=mismatch)
-            work = _Work(
-                run, table, profile, measure or _measuring(start), progress or _quiet, stop or _never
-            )
+            work_left = begun(past, run, profile, environment, most=networks, mismatch=mismatch)
+            work = _Work(run, table, profile, measure or measuring(start), progress or quiet, stop or never)
             try:
-                work.carry_on(begun)
-            except _Stopped:
+                work.carry_on(work_left)
+            except Stopped:
                 return reread(run)
         result = reread(run)
         write_atomically(path / FRONT, json.dumps(document(result), indent=2, allow_nan=False) + "\n")
@@ -173,11 +181,13 @@ def verify_front(
     return result
 
 
-class _Stopped(Exception):
-    """Somebody asked to stop."""
+class Stopped(Exception):
+    """Somebody asked to stop; what was found so far is saved."""
 
 
-def _measuring(start: Start) -> Measure:
+def measuring(start: Start) -> Measure:
+    """What times networks on the board that `start` reaches."""
+
     def measure(
         archs: Mapping[str, ArchSpec], profile: DeviceProfile, report: Callable[[str, int, int], None]
     ) -> Mapping[str, MeasuredNetwork]:
@@ -186,11 +196,11 @@ def _measuring(start: Start) -> Measure:
     return measure
 
 
-def _quiet(done: int, total: int) -> None:
+def quiet(done: int, total: int) -> None:
     pass
 
 
-def _never() -> bool:
+def never() -> bool:
     return False
 
 
@@ -220,12 +230,22 @@ class _Work:
         """Measures what is left to measure, and writes the finished verification."""
         done.write(self._folder)
         correction = self._correction(done)
-        for number in range(max(done.rounds, 1), ROUNDS + 1):
+        first = len(done.stages) + 1
+        for number in range(max(done.rounds, first), first + ROUNDS):
             front = self._front(correction.table, done.latencies)
             wanted = _spread(front, done.most, {one.id for one in done.measured})
             if not wanted:
                 break
-            done = self._measured(done, wanted, number)
+            done = measured(
+                done,
+                wanted,
+                number,
+                run=self._run,
+                profile=self._profile,
+                measure=self._measure,
+                progress=self._progress,
+                stop=self._stop,
+            )
             correction = self._correction(done)
         latencies = done.latencies
         front = self._chosen(self._known(correction.table, latencies), only=latencies)
@@ -234,38 +254,10 @@ class _Work:
         dataclasses.replace(
             done,
             finished=_now(),
-            correction=_summary(correction),
+            correction=summary(correction),
             corrected={name: correction.table.predict(self._arch(name)) for name in latencies},
             front=tuple(trial.id for trial in front),
         ).write(self._folder)
-
-    def _measured(self, done: Verification, wanted: Sequence[Trial], number: int) -> Verification:
-        """The verification with these networks measured, saved after every few."""
-        counted = 0
-        for first in range(0, len(wanted), AT_ONCE):
-            own = wanted[first : first + AT_ONCE]
-
-            def report(
-                name: str, timings: int, total: int, before: int = counted, few: int = len(own)
-            ) -> None:
-                self._progress(before * total // few + timings, len(wanted) * total // few)
-                self._stopping(name, timings, total)
-
-            found = dict(self._measure(self._archs(trial.id for trial in own), self._profile, report))
-            disturbed = self._archs(name for name, one in found.items() if one.cpu_share < CALM)
-            if disturbed:
-                for name, one in self._measure(disturbed, self._profile, self._stopping).items():
-                    if one.cpu_share > found[name].cpu_share:
-                        found[name] = one
-            new = [_kept(trial, found[trial.id], number) for trial in own]
-            done = dataclasses.replace(done, measured=(*done.measured, *new))
-            done.write(self._folder)
-            counted += len(own)
-        return done
-
-    def _stopping(self, name: str, timings: int, total: int) -> None:
-        if self._stop():
-            raise _Stopped
 
     def _correction(self, done: Verification) -> Correction:
         latencies = done.latencies
@@ -305,11 +297,49 @@ class _Work:
         ]
         return best(within, kind=lambda trial: attention_types(self._run.space.decode(trial.vector)))
 
-    def _archs(self, names: Iterable[str]) -> dict[str, ArchSpec]:
-        return {name: self._arch(name) for name in names}
-
     def _arch(self, name: str) -> ArchSpec:
         return self._run.space.decode(self._trials[name].vector)
+
+
+def measured(
+    done: Verification,
+    wanted: Sequence[Trial],
+    number: int,
+    *,
+    run: SearchResult,
+    profile: DeviceProfile,
+    measure: Measure,
+    progress: Callable[[int, int], None],
+    stop: Callable[[], bool],
+) -> Verification:
+    """The verification with these networks measured in round `number`, saved in the run after every few.
+
+    Raises Stopped when `stop`, which is asked after each timing, says so.
+    """
+    assert run.path is not None
+    archs = {trial.id: run.space.decode(trial.vector) for trial in wanted}
+
+    def stopping(name: str, timings: int, total: int) -> None:
+        if stop():
+            raise Stopped
+
+    for first in range(0, len(wanted), AT_ONCE):
+        own = wanted[first : first + AT_ONCE]
+
+        def report(name: str, timings: int, total: int, before: int = first, few: int = len(own)) -> None:
+            progress(before * total // few + timings, len(wanted) * total // few)
+            stopping(name, timings, total)
+
+        found = dict(measure({trial.id: archs[trial.id] for trial in own}, profile, report))
+        disturbed = {name: archs[name] for name, one in found.items() if one.cpu_share < CALM}
+        if disturbed:
+            for name, one in measure(disturbed, profile, stopping).items():
+                if one.cpu_share > found[name].cpu_share:
+                    found[name] = one
+        new = [_kept(trial, found[trial.id], number) for trial in own]
+        done = dataclasses.replace(done, measured=(*done.measured, *new))
+        done.write(run.path)
+    return done
 
 
 def _spread(front: Sequence[Trial], most: int, measured: set[str]) -> list[Trial]:
@@ -332,7 +362,7 @@ def _spread(front: Sequence[Trial], most: int, measured: set[str]) -> list[Trial
     return chosen
 
 
-def _begun(
+def begun(
     past: Verification | None,
     run: SearchResult,
     profile: DeviceProfile,
@@ -381,7 +411,7 @@ def _kept(trial: Trial, measured: MeasuredNetwork, number: int) -> MeasuredCandi
     )
 
 
-def _summary(correction: Correction) -> Corrected | None:
+def summary(correction: Correction) -> Corrected | None:
     if correction.mape_before_percent is None or correction.mape_after_percent is None:
         return None
     return Corrected(
@@ -393,7 +423,7 @@ def _summary(correction: Correction) -> Corrected | None:
     )
 
 
-def _table(run: SearchResult, device: str | LatencyTable | None) -> LatencyTable:
+def table_of_run(run: SearchResult, device: str | LatencyTable | None) -> LatencyTable:
     """The run's table; raises UsageError when it is another one by now."""
     named = run.config.devices[0] if device is None else device
     table = LatencyTable.load(named) if isinstance(named, str) else named

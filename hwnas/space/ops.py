@@ -113,6 +113,10 @@ class OpSpec:
         moved = sum(p.reads + p.writes for p in self.primitives if p.works)
         return bytes_per_element * moved
 
+    def unfused_bytes(self, *, bytes_per_element: int = 4) -> int:
+        """Bytes that fused nodes move as well where a runtime runs each of them by itself."""
+        return bytes_per_element * sum(p.reads + p.writes for p in self.primitives if p.fused)
+
 
 def lower(arch: ArchSpec) -> tuple[OpSpec, ...]:
     """The ops that the network runs, in order, each with its place in the network."""

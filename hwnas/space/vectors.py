@@ -5,7 +5,8 @@ Vectors are rows of arrays, shape (n, decisions). Every row that comes out is th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -123,6 +124,28 @@ class Moves:
             shape = (number, each, allowed.shape[1])
             drawn[:, stage.blocks] = np.argmax(rng.random(shape) * allowed[:, None, :], axis=2)
         return self.repaired(drawn)
+
+    def every(self, number: int) -> Iterator[Ints]:
+        """All networks of the space, in pieces of at most `number` rows."""
+        parts = [np.arange(count)[:, None] for count in self.counts[:2]]
+        parts += [np.concatenate(list(self._variants(stage))) for stage in self.stages]
+        shape = tuple(map(len, parts))
+        size = int(np.prod(shape))
+        for start in range(0, size, number):
+            places = np.unravel_index(np.arange(start, min(start + number, size)), shape)
+            yield np.hstack([part[rows] for part, rows in zip(parts, places, strict=True)])
+
+    def _variants(self, stage: _Stage) -> Iterator[Ints]:
+        """Every stage there may be, shape (n, places of a stage), in pieces."""
+        widths, ratios, layouts = self.counts[[stage.width, stage.depth + 1, stage.layout]]
+        places = stage.blocks.stop - stage.blocks.start
+        for width, depth, ratio, layout in np.ndindex(widths, len(stage.depths), ratios, layouts):
+            fitting = np.flatnonzero(stage.allowed[width, layout]).tolist()
+            blocks = list(itertools.product(fitting, repeat=int(stage.depths[depth])))
+            piece = np.full((len(blocks), 4 + places), INACTIVE)
+            piece[:, :4] = width, depth, ratio, layout
+            piece[:, 4 : 4 + stage.depths[depth]] = blocks
+            yield piece
 
     def neighbours(self, vectors: Ints, rng: np.random.Generator, *, changes: int | Ints = 1) -> Ints:
         """Vectors `changes` decisions away, before what no longer fits gives way to what does.

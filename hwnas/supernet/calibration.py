@@ -6,7 +6,6 @@ lie. The loss, because it orders networks better than the share of images that i
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -28,11 +27,9 @@ __all__ = [
     "comparable",
 ]
 
-FORMAT = 2  # 1: of the accuracy with shared weights; 2: of the loss
+FORMAT = 3  # 1: of the accuracy with shared weights; 2: of the loss; 3: has a checksum
 LEAST = 4
 """Fewest trainings for a line and its spread."""
-MOST = 1e9
-"""No percent or nat is beyond it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +84,7 @@ class Calibration:
         """Writes a file beside the supernet, which every estimate after so many `updates` of a network alone
         goes by from then on."""
         path = _file(folder, updates)
-        write_whole(path, json.dumps({"format": FORMAT, **asdict(self)}, indent=2, allow_nan=False) + "\n")
+        write_whole(path, json_io.sealed({"format": FORMAT, **asdict(self)}))
         return path
 
     @classmethod
@@ -101,14 +98,14 @@ class Calibration:
             return None
         try:
             data = json_io.read(path)
-            if data.pop("format") != FORMAT:
+            version = data.pop("format")
+            if version not in (FORMAT - 1, FORMAT):
                 raise ValueError("of another version of hwnas")
+            json_io.require_checksum({"format": version, **data}, has_one=version == FORMAT)
+            data.pop("checksum", None)
             found = cls(**data)
-            numbers = list(asdict(found).values())
-            if not all(type(value) in (int, float) and abs(value) <= MOST for value in numbers):
-                raise ValueError(f"must be numbers of at most {MOST:g}, got {numbers}")
-            if found.slope < 0 or not 0 <= found.std_percent <= 100 or found.trainings < LEAST:
-                raise ValueError(f"slope, deviation or number of trainings is out of range: {numbers}")
+            if not all(math.isfinite(float(value)) for value in asdict(found).values()):
+                raise ValueError("numbers must be finite")
         except (FileFormatError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise FileFormatError(
                 f"{path}: not a supernet's calibration: {error}: remove it, or calibrate anew"

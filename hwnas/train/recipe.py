@@ -334,7 +334,7 @@ def from_plain(cls: type[AnyRecipe], data: Any, *, source: str) -> AnyRecipe:
             problems.append(f"{name}: no such field.{did_you_mean(str(name), specs)}")
             continue
         wanted = {"int": int, "float": float, "str": str, "bool": bool}[str(specs[name].type)]
-        if wanted is float and type(value) is int:
+        if wanted is float and type(value) is int and abs(value) < 2**64:
             value = float(value)
         if type(value) is not wanted:  # bool is an int for isinstance
             problems.append(f"{name}: must be {_WORDS[wanted]}, got {value!r} ({type(value).__name__})")

@@ -150,6 +150,7 @@ def test_the_other_runtimes_are_listed_too(probe: dict[str, Any], level: str, wh
 # --- over a real link ---
 
 
+@pytest.mark.slow
 def test_a_board_over_ssh_is_examined(
     board: sshd.Board, hwnas: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from board.conftest import needs_sshd
 from hwnas.io import yaml as yaml_io
 from hwnas.predictors.latency import LatencyTable
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -22,7 +22,7 @@ LIES = {
     "endless": ("exec cat /dev/zero", "no frame within"),
     "silence": ("exec sleep 30", "did not answer"),
     "escapes": ("printf '\\\\033[2J\\\\033]0;owned\\\\007bad' >&2; exit 3", "failed there: bad|: bad"),
-    "half": ("printf '\\\\000HWNAS2\\\\n\\\\000\\\\000'; exec sleep 30", "did not answer"),
+    "half": ("printf '\\\\000HWNAS3\\\\n\\\\000\\\\000'; exec sleep 30", "did not answer"),
 }
 
 

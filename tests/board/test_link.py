@@ -147,6 +147,7 @@ def test_what_cannot_be_a_host_is_refused(host: str) -> None:
 # --- 31 and 32: a link that drops, a board that starts again ---
 
 
+@pytest.mark.slow
 def test_a_dropped_link_is_noticed_within_10_s_and_the_cell_is_timed_again(
     board: sshd.Board, reach: Reach
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_dropped_link_is_noticed_within_10_s_and_the_cell_is_timed_again(
     wire.close()
 
 
+@pytest.mark.slow
 def test_a_lost_link_is_an_error_within_10_s(board: sshd.Board, reach: Reach) -> None:
     wire = Wire(board.port)
     with SshLink(reach(board, config=board.configure(port=wire.port)), RUNTIME) as link:

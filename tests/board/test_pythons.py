@@ -48,7 +48,10 @@ def with_python(new_board: Callable[..., sshd.Board], folder: Path, version: str
 
 @pytest.mark.parametrize(
     "version",
-    ["3.9", "3.10", *(pytest.param(newer, marks=pytest.mark.slow) for newer in ("3.12", "3.13"))],
+    [
+        pytest.param("3.9", marks=pytest.mark.slow),
+        *(pytest.param(newer, marks=pytest.mark.long) for newer in ("3.10", "3.12", "3.13")),
+    ],
 )
 def test_a_network_is_measured_on_a_board_with_that_python(
     version: str, new_board: Callable[..., sshd.Board], tmp_path: Path
@@ -78,6 +81,7 @@ def test_a_board_whose_python_is_really_3_8_is_refused(
     assert "BLOCKING  board has Python 3.8; 3.9 or newer is needed" in out
 
 
+@pytest.mark.slow
 def test_an_onnx_runtime_that_is_too_old_is_told_with_the_command_that_mends_it(
     new_board: Callable[..., sshd.Board], tmp_path: Path
 ) -> None:

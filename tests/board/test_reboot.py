@@ -20,6 +20,7 @@ from hwnas.errors import BoardError
 from hwnas.measure.remote.lasting_link import LastingLink
 from hwnas.measure.remote.ssh_board import SshBoard, SshLink
 
+pytestmark = pytest.mark.slow
 DOWN_S = 2.0
 """How long the board is away."""
 

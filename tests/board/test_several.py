@@ -18,7 +18,7 @@ from hwnas.measure.build import measured_profile
 from hwnas.measure.remote.link import LocalLink
 from hwnas.predictors.latency import Coefficients, HeldOut, HeldOutNetwork, LatencyTable
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 NOISY = 5
 """The exit code of a build on a machine that others keep busy; what it measured is kept."""
 

@@ -17,7 +17,8 @@ def caveats(provenance: str, measurement: Mapping[str, Any]) -> tuple[str, ...]:
     """The caveats of a table that came about in this way; none for most.
 
     A measured table says which graph was timed; those of before had no such field and timed the
-    reference graph. `noisy` says why a measurement is uncertain.
+    reference graph. `noisy` says why a measurement is uncertain. An estimated table may hold another
+    publication of its board too rarely, one of another runtime or precision: it says what interval does.
     """
     found = []
     noisy = measurement.get("noisy")
@@ -25,4 +26,11 @@ def caveats(provenance: str, measurement: Mapping[str, Any]) -> tuple[str, ...]:
         found.append(f"noisy measurement: {noisy.get('reason', 'the reason was not kept')}")
     if provenance != "estimated" and "graph" not in measurement:
         found.append(REFERENCE_GRAPH)
+    sources = measurement.get("out_of_sample")
+    for source, facts in sources.items() if isinstance(sources, Mapping) else ():
+        if isinstance(facts, Mapping) and "own_interval_factor" in facts:
+            found.append(
+                f"for {source} the 90 % interval is a factor of {facts['own_interval_factor']} to either "
+                f"side: the table's own holds {facts.get('in_90_percent_interval_percent')} % of its networks"
+            )
     return tuple(found)

@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.metrics import mape_percent
-from hwnas.predictors.latency.features import FEATURE_NAMES
 from hwnas.predictors.latency.heldout import HeldOut, HeldOutNetwork
 from hwnas.predictors.latency.table import LatencyTable
 from hwnas.predictors.latency.table_content import Coefficients
@@ -223,7 +222,7 @@ class _Problem:
 def _parts(table: LatencyTable, networks: Sequence[Sequence[OpSpec]]) -> tuple[str, ...]:
     """What can be told apart: the kinds that these networks have, or the features."""
     if table.coefficients is not None:
-        return FEATURE_NAMES
+        return table.coefficients.names
     return tuple(sorted({op.kind for ops in networks for op in ops}))
 
 
@@ -250,7 +249,7 @@ def scaled_table(
             coefficients=Coefficients(
                 tuple(
                     value * factors.get(name, factor)
-                    for name, value in zip(FEATURE_NAMES, known.values, strict=True)
+                    for name, value in zip(known.names, known.values, strict=True)
                 ),
                 offset_ms=known.offset_ms * factor,
             ),

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from hwnas.space.ops import OpSpec
 
-__all__ = ["FEATURE_NAMES", "features", "op_family", "op_features"]
+__all__ = [
+    "COEFFICIENT_NAMES", "FEATURE_NAMES", "coefficient_features", "features", "op_family", "op_features",
+]  # fmt: skip
 
 FEATURE_NAMES = (
     "pointwise_macs",
@@ -22,6 +24,10 @@ FEATURE_NAMES = (
 """What the six are: MACs of 1x1 convolutions, matmuls and linear layers; of other dense
 convolutions; of depthwise convolutions; bytes of activations read and written; bytes of weights;
 executed nodes. One image, four bytes an element."""
+
+COEFFICIENT_NAMES = (*FEATURE_NAMES, "unfused_bytes")
+"""What a table's coefficients may be of. The last: bytes that ReLU and the like read and write where a
+runtime, such as eager PyTorch, runs them as kernels of their own; others merge them into the convolution."""
 
 _MACS_COLUMN = {"pointwise": 0, "matmul": 0, "linear": 0, "conv": 1, "depthwise": 2}
 
@@ -39,6 +45,11 @@ def op_features(op: OpSpec) -> NDArray[np.float64]:
     values[4] = op.weight_bytes()
     values[5] = op.nodes
     return values
+
+
+def coefficient_features(op: OpSpec) -> NDArray[np.float64]:
+    """The features of one op that coefficients of a table may be of, shape (7,): COEFFICIENT_NAMES."""
+    return np.append(op_features(op), op.unfused_bytes())
 
 
 def op_family(op: OpSpec) -> str:

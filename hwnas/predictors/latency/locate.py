@@ -75,7 +75,8 @@ def check_name(name: str) -> None:
 def find_table(name: str, environment: Mapping[str, str] | None = None) -> Path:
     """The table file of a device, or the file that `name` itself is a path to.
 
-    Raises UsageError, with the known devices and the nearest one, when there is none.
+    Raises UsageError when there is none: with the known devices and the nearest one, or with those whose
+    names begin with it (`a100`: `a100-batch2048`, `a100-batch256`).
     """
     if name.lower().endswith((".yaml", ".yml", ".json")) or os.sep in name:
         path = user_path(name)
@@ -87,6 +88,12 @@ def find_table(name: str, environment: Mapping[str, str] | None = None) -> Path:
         if path.is_file():
             return path
     known = device_names(environment)
+    kinds = [one for one in known if name and one.startswith(f"{name}-")]
+    if kinds:
+        raise UsageError(
+            f"no device '{name}' alone: there are {len(kinds)} of it, which differ in runtime, threads, "
+            f"batch or source, and so in every millisecond. Choose one: {', '.join(kinds)}"
+        )
     listed = ", ".join(known) or "none"
     raise UsageError(
         f"no device '{name}'.{did_you_mean(name, known)} Known: {listed}. "

@@ -6,7 +6,6 @@ FOLDER/measurements.json holds one for each network and configuration, the newes
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +16,19 @@ from hwnas.io import json as json_io
 from hwnas.io.atomic import write_whole
 from hwnas.io.lock import Busy, beside, locked
 
-__all__ = ["FILE", "Measurement", "record", "recorded"]
+__all__ = ["FILE", "GRAPH", "REFERENCE", "Measurement", "record", "recorded"]
 
 FILE = "measurements.json"
-FORMAT = 1  # 1: the first one
+FORMAT = 2  # 1: the first one; 2: has `graph` and a checksum
+GRAPH, REFERENCE = "deployment 1", "reference"
+"""Names of the graphs that networks are timed in: the one that `hwnas export` writes today (see FORMS in
+`hwnas/export/deployment_graph.py`, which says when its number grows), and the published networks' own, which
+measurements and tables that name no graph were made on."""
 LOCK_WAIT_S = 60.0
 MOST_MS = 1e9
 """A network that takes longer than 11 days was not measured."""
 
-_NUMBERS = ("ms", "low_ms", "high_ms")
+_NUMBERS = ("ms", "low_ms", "high_ms", "energy_mj")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,10 @@ class Measurement:
     threads: int
     batch: int
     precision: str
+    graph: str = REFERENCE
+    """What was timed: GRAPH of that day, REFERENCE, or `file` for an exported file as it is."""
+    energy_mj: float | None = None
+    """Energy of one run, the whole batch, in millijoules; None where the board does not report it."""
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -60,7 +67,8 @@ class Measurement:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        data = dataclasses.asdict(self)
+        return data if self.energy_mj is not None else {k: v for k, v in data.items() if k != "energy_mj"}
 
     @classmethod
     def from_dict(cls, data: Any, *, source: str) -> Measurement:
@@ -71,14 +79,18 @@ class Measurement:
             raise FileFormatError(f"{source}: not a measurement: {error}") from None
         for field in dataclasses.fields(cls):
             value = getattr(found, field.name)
-            kinds = {"float": (int, float), "int": int, "str": str}[str(field.type)]
+            if field.name == "energy_mj" and value is None:
+                continue
+            kinds = {"float": (int, float), "int": int, "str": str}[str(field.type).partition(" |")[0]]
             if not isinstance(value, kinds) or isinstance(value, bool):  # type: ignore[arg-type]
                 raise FileFormatError(f"{source}: not a measurement: {field.name} is {value!r}")
+        if found.energy_mj is not None and not 0 < found.energy_mj < MOST_MS:
+            raise FileFormatError(f"{source}: not a measurement: energy_mj is {found.energy_mj!r}")
         times = found.low_ms, found.ms, found.high_ms
         if not (0 < times[0] <= times[1] <= times[2] < MOST_MS and found.threads > 0 and found.batch > 0):
             raise FileFormatError(
-                f"{source}: not a measurement: times must be positive and ordered, got {times[0]:g}, "
-                f"{times[1]:g}, {times[2]:g} ms with {found.threads} threads and batch {found.batch}"
+                f"{source}: not a measurement: times must be positive and ordered, got {times} ms "
+                f"with {found.threads} threads and batch {found.batch}"
             )
         return found
 
@@ -97,7 +109,7 @@ def record(folder: Path, measurements: Sequence[Measurement]) -> Path:
                 kept.pop(own.key, None)  # so that the newest is last
                 kept[own.key] = own
             document = {"format": FORMAT, "measurements": [own.to_dict() for own in kept.values()]}
-            write_whole(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+            write_whole(path, json_io.sealed(document))
     except Busy:
         raise UsageError(
             f"{path}: another process holds it for {LOCK_WAIT_S:g} s: end that process"
@@ -123,10 +135,14 @@ def _read(path: Path) -> tuple[Measurement, ...]:
             return ()
         document = json_io.read(path)
         version, rows = document["format"], list(document["measurements"])
+        if type(version) is not int or version < 1:
+            raise ValueError(version)
+        if version <= FORMAT:
+            json_io.require_checksum(document, has_one=version > 1)
     except (OSError, FileFormatError, ValueError, KeyError, TypeError):
         raise FileFormatError(f"{path}: not a file of measurements: move it away and measure again") from None
-    if version != FORMAT:
-        raise FileFormatError(f"{path}: this hwnas reads format {FORMAT}, got {version}: upgrade hwnas")
+    if version > FORMAT:
+        raise FileFormatError(f"{path}: this hwnas reads formats 1 to {FORMAT}, got {version}: upgrade hwnas")
     return tuple(
         Measurement.from_dict(row, source=f"{path}: {number}") for number, row in enumerate(rows, start=1)
     )

@@ -15,7 +15,7 @@ from hwnas import plugins
 from hwnas.errors import MissingOpError
 from hwnas.estimate import Estimate
 from hwnas.predictors.latency.calibration import compose
-from hwnas.predictors.latency.features import FEATURE_NAMES
+from hwnas.predictors.latency.energy import EnergyModel
 from hwnas.predictors.latency.locate import find_table
 from hwnas.predictors.latency.pace import Pace
 from hwnas.predictors.latency.table_content import TableContent
@@ -75,7 +75,7 @@ class LatencyTable(TableContent):
         """
         loaded = plugins.require("pandas", extra="frames")
         if self.coefficients is not None:
-            known = zip(FEATURE_NAMES, self.coefficients.values, strict=True)
+            known = zip(self.coefficients.names, self.coefficients.values, strict=True)
             cost: pandas.DataFrame = loaded.DataFrame(list(known), columns=["feature", "ms_per_unit"])
             return cost
         rows = [
@@ -101,6 +101,12 @@ class LatencyTable(TableContent):
         if not isinstance(values, Sequence) or len(values) != 3:
             return None
         return Pace((float(values[0]), float(values[1]), float(values[2])))
+
+    @property
+    def energy(self) -> EnergyModel | None:
+        """What predicts energy; None where nobody measured it. Raises FileFormatError where it is damaged."""
+        known = self.measurement.get("energy")
+        return None if known is None else EnergyModel.from_dict(known, source=f"the table '{self.name}'")
 
     def overhead_ms(self, ops: Iterable[OpSpec]) -> float:
         """What the sum that a network is predicted from has besides its ops.

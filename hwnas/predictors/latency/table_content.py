@@ -11,7 +11,7 @@ import numpy as np
 from hwnas.errors import UsageError
 from hwnas.predictors.latency.calibration import Calibration
 from hwnas.predictors.latency.caveats import caveats
-from hwnas.predictors.latency.features import FEATURE_NAMES, op_features
+from hwnas.predictors.latency.features import COEFFICIENT_NAMES, FEATURE_NAMES, coefficient_features
 from hwnas.predictors.latency.heldout import HeldOut
 from hwnas.predictors.latency.profile import DeviceProfile
 from hwnas.space.ops import OpSpec
@@ -45,19 +45,24 @@ class Coefficients:
     """A table without rows: milliseconds are linear in an op's features."""
 
     values: tuple[float, ...]
-    """One per name in FEATURE_NAMES, milliseconds per unit, none negative."""
+    """One per name in FEATURE_NAMES, or in COEFFICIENT_NAMES; milliseconds per unit, none negative."""
     offset_ms: float = 0.0
     """Once a network."""
 
     def __post_init__(self) -> None:
-        if len(self.values) != len(FEATURE_NAMES):
+        if len(self.values) not in (len(FEATURE_NAMES), len(COEFFICIENT_NAMES)):
             raise ValueError(f"there must be {len(FEATURE_NAMES)} coefficients, got {len(self.values)}")
         if not all(np.isfinite(value) and value >= 0 for value in (*self.values, self.offset_ms)):
             raise ValueError(f"coefficients must be finite and at least 0, got {self.values}")
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The feature of each value."""
+        return COEFFICIENT_NAMES[: len(self.values)]
+
     def op_ms(self, op: OpSpec) -> float:
         """What the op adds to a network."""
-        return float(op_features(op) @ np.asarray(self.values))
+        return float(coefficient_features(op)[: len(self.values)] @ np.asarray(self.values))
 
 
 @dataclass(frozen=True, slots=True)

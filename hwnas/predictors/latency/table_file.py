@@ -7,13 +7,13 @@ History of the schema
        `transferred`; then all rows are filled ones.
     3  (2026-11) profile.inferred: fields that no source states, and what their values are inferred
        from. Written only where there are any; other tables stay schema 2, their digests too.
+    4  (2026-11) coefficients may have a seventh, unfused_bytes. Written only where there is one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -25,9 +25,10 @@ from hwnas.errors import FileFormatError, UsageError, did_you_mean
 from hwnas.io import yaml as yaml_io
 from hwnas.io.atomic import write_whole
 from hwnas.io.files import read_bytes
+from hwnas.io.json import checksum
 from hwnas.predictors.latency.calibration import Calibration
 from hwnas.predictors.latency.caveats import caveats
-from hwnas.predictors.latency.features import FEATURE_NAMES
+from hwnas.predictors.latency.features import COEFFICIENT_NAMES, FEATURE_NAMES
 from hwnas.predictors.latency.heldout import HeldOut, HeldOutNetwork
 from hwnas.predictors.latency.profile import DeviceProfile
 from hwnas.predictors.latency.residual import FEATURES as RESIDUAL_FEATURES
@@ -47,7 +48,7 @@ __all__ = [
 ]
 
 FORMAT = "hwnas latency table"
-SCHEMA = 3
+SCHEMA = 4
 ROW_COLUMNS = ("ms", "low_ms", "high_ms", "p95_ms")
 FILLED_COLUMNS = ("ms", "low_ms", "high_ms")
 HELDOUT_COLUMNS = ("label", "measured_ms", "predicted_ms")
@@ -67,7 +68,11 @@ def _with_inferred(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _with_residual, 2: _with_inferred}
+_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _with_residual,
+    2: _with_inferred,
+    3: lambda document: document,
+}
 """Schema n -> the document as schema n + 1 has it."""
 
 _KEYS = (
@@ -178,10 +183,11 @@ def _document_text(path: Path) -> str:
         raise FileFormatError(f"{path}: must be UTF-8 text") from None
 
 
-def _checksum(document: Mapping[str, Any]) -> str:
-    content = {key: value for key, value in document.items() if key != "checksum"}
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
-    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+def _oldest_schema(table: TableContent) -> int:
+    """The first schema that has all that is in the table: the content of older tables keeps its digest."""
+    if table.coefficients is not None and table.coefficients.names == COEFFICIENT_NAMES:
+        return 4
+    return 3 if table.profile.inferred else 2
 
 
 def _to_document(table: TableContent) -> dict[str, Any]:
@@ -190,14 +196,14 @@ def _to_document(table: TableContent) -> dict[str, Any]:
     filled = {key: row for key, row in table.rows.items() if row.filled}
     document: dict[str, Any] = {
         "format": FORMAT,
-        "schema": SCHEMA if table.profile.inferred else SCHEMA - 1,
+        "schema": _oldest_schema(table),
         "name": table.name,
         "unit": "ms",
         "provenance": table.provenance,
         "created": table.created,
         "checksum": "",
         "profile": table.profile.settings()
-        | ({"inferred": dict(table.profile.inferred)} if table.profile.inferred else {}),
+        | ({"inferred": dict(table.profile.inferred)} if _oldest_schema(table) >= 3 else {}),
         "heldout": {
             "method": table.heldout.method,
             "columns": list(HELDOUT_COLUMNS),
@@ -226,7 +232,7 @@ def _to_document(table: TableContent) -> dict[str, Any]:
             "offset_ms": _rounded(table.coefficients.offset_ms),
             "ms_per_unit": {
                 name: _rounded(value)
-                for name, value in zip(FEATURE_NAMES, table.coefficients.values, strict=True)
+                for name, value in zip(table.coefficients.names, table.coefficients.values, strict=True)
             },
         }
     document |= {
@@ -247,7 +253,7 @@ def _to_document(table: TableContent) -> dict[str, Any]:
             key: [_rounded(value) for value in (row.ms, row.low_ms, row.high_ms)]
             for key, row in filled.items()
         }
-    document["checksum"] = _checksum(document)
+    document["checksum"] = checksum(document)
     return document
 
 
@@ -329,7 +335,7 @@ class _Reader:
         )
 
     def checksum(self, document: dict[str, Any]) -> None:
-        given, computed = document.get("checksum"), _checksum(document)
+        given, computed = document.get("checksum"), checksum(document)
         if given != computed:
             raise self.fail(
                 f"checksum: the content does not match it (file {str(given)[:19]}..., content "
@@ -378,7 +384,7 @@ class _Reader:
             return None
         data = self.mapping(document, "coefficients")
         values = self.mapping(data, "ms_per_unit", at="coefficients.")
-        if tuple(values) != FEATURE_NAMES:
+        if tuple(values) not in (FEATURE_NAMES, COEFFICIENT_NAMES):
             raise self.fail(
                 f"coefficients.ms_per_unit: must name {', '.join(FEATURE_NAMES)} in this order, "
                 f"got {', '.join(map(str, values))}"

@@ -39,6 +39,10 @@ __all__ = [
 
 REPEATS_TO_END = 25
 """So many proposals in a row that were evaluated already mean that the space is exhausted."""
+AHEAD = 3
+"""Candidates for each further worker that are asked for before the first of them is told. One is being
+evaluated; the others keep the workers busy while the one to be told next takes long. More would be proposed
+with less knowledge. benchmarks/search_workers.py has the busy shares."""
 ASKED = "asked"
 """The note with a trial's place in the order of asking, where that is not its place in the record."""
 
@@ -77,8 +81,7 @@ class OneByOne:
         self._sampler = sampler
         self._evaluator = evaluator
         self._on_trials = on_trials
-        # One more for each worker keeps all busy while the one to be told next takes long.
-        self._ahead = 2 * (evaluator.workers - 1)
+        self._ahead = AHEAD * (evaluator.workers - 1)
         sampler.ahead = self._ahead
         with quiet_optuna():
             directions = [StudyDirection.MINIMIZE] * len(problem.objectives) + [StudyDirection.MAXIMIZE]

@@ -24,6 +24,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
+from hwnas.errors import UsageError
 from hwnas.search.feasibility import fastest
 from hwnas.search.problem import Problem
 from hwnas.space.arch import ArchSpec
@@ -164,13 +165,25 @@ class ProposingSampler(BaseSampler, abc.ABC):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        """A network's parameters, as far as `search_space` has them.
+
+        Raises UsageError for a parameter or a range that the space of the problem does not have.
+        """
+        foreign = [name for name, range_ in search_space.items() if self.ranges.get(name) != range_]
+        if foreign:
+            raise UsageError(
+                f"this sampler proposes networks of space '{self.problem.space.name}', got another search "
+                f"space: {', '.join(foreign[:5])}. Ask with study.ask(sampler.ranges), or call "
+                "sampler.suggest(trial) in the objective"
+            )
         with self._lock:
             self._look_around(study, trial.number)
             place = len(self.known) + len(self.pending)
             rng = np.random.default_rng([self.seed % 2**63, place, self._repeats])
             vector = self.mended(self.propose(study, trial, rng), rng)
             self._under_way[trial.number] = vector
-            return params_of(self.problem.space, vector)
+            params = params_of(self.problem.space, vector)
+            return {name: params[name] for name in search_space}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

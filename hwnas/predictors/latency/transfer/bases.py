@@ -18,6 +18,8 @@ Find = Callable[[Rows, Places, Floats], Floats]
 
 _AGREEMENT = 4.0
 """The power of its deviation with which a known device counts less."""
+_FEWEST_OF_A_KIND = 2
+"""Measured rows of a kind from which on it has a factor of its own."""
 _AS_IF_SEEN = 2.0
 """Rows on which a new device is taken to differ from the known ones as they do among themselves."""
 
@@ -40,6 +42,8 @@ def candidate_bases(rows: Rows, at: Places, logs: Floats) -> list[Base]:
         ways["agreeing"] = _agreeing
     if rows.devices > 1:
         ways |= {"mixed": _mixed, "twin": _twin}
+    if rows.devices and rows.kinds.shape[1]:
+        ways["apart"] = _apart
     if rows.costs.shape[1]:
         ways["costs"] = _costs
     return [_base(name, way, rows, at, logs) for name, way in (ways or {"typical": _typical}).items()]
@@ -72,6 +76,18 @@ def _agreeing(rows: Rows, at: Places, logs: Floats) -> Floats:
     strangeness = _strangeness(rows, at, logs)
     weights = (strangeness / strangeness.min()) ** (-_AGREEMENT / 2)
     return np.asarray(rows.logs @ (weights / weights.sum()))
+
+
+def _apart(rows: Rows, at: Places, logs: Floats) -> Floats:
+    """As `_agreeing`, with one factor for each kind of row: int8 ones where devices are known in float."""
+    base = _agreeing(rows, at, logs)
+    for kind in rows.kinds.T:
+        gaps = logs - base[at]
+        for which in (0.0, 1.0):
+            own = gaps[kind[at] == which]
+            if len(own) >= _FEWEST_OF_A_KIND:
+                base = base + (kind == which) * np.median(own)
+    return base
 
 
 def _twin(rows: Rows, at: Places, logs: Floats) -> Floats:

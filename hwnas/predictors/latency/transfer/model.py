@@ -93,6 +93,9 @@ _FEWEST_BESIDE = 10
 _DOUBT, _EVIDENCE = 12.0, 10.0
 """Intervals are as wide as if 10 rows more had been left out, whose squared errors are 12 variances."""
 
+_ENOUGH, _WIDER = 10, 0.2
+"""With fewer measurements than 10 intervals are wider by this power of how many are lacking."""
+
 
 @dataclass(frozen=True, slots=True)
 class TransferModel:
@@ -181,7 +184,8 @@ def _fitted(rows: Rows, at: NDArray[np.int_], logs: Floats) -> tuple[TransferMod
         process,
         (alone**2 / inflated).mean(axis=1) + 1e-12,
         shares,
-        float(np.sqrt((_DOUBT + surprise.sum()) / (_EVIDENCE + len(at)))),
+        float(np.sqrt((_DOUBT + surprise.sum()) / (_EVIDENCE + len(at))))
+        * max(_ENOUGH / len(at), 1.0) ** _WIDER,
         typical,
     )
     return model, squares / typical

@@ -26,6 +26,7 @@ __all__ = ["Rows", "describe_rows"]
 
 _MOST_FACTORS = 12
 _MOST_CODES = 12
+_MOST_KINDS = 2
 _MOST_ROWS_TO_LEARN_FROM = 2000
 
 
@@ -52,6 +53,8 @@ class Rows:
     """(n, c): standardised indicators of features that are names, and how often each name comes."""
     costs: Floats
     """(n, q): non-negative features in their own units, each at most 1: parts of a sum of costs."""
+    kinds: Floats
+    """(n, u): yes-or-no features, such as int8 or not; none where there are more than two."""
     devices: int
     """How many known devices there are."""
 
@@ -111,7 +114,10 @@ def describe_rows(features: pd.DataFrame, sources: pd.DataFrame) -> Rows:
     weight = np.sqrt(named.shape[1] / max(counts.shape[1], 1))
     codes = np.column_stack([_standard(named), weight * _standard(counts)])
     costs = _costs(np.column_stack([raw, counts]))
-    return Rows(labels, places, typical, filled, slope, spread, mixture, shape, codes, costs, filled.shape[1])
+    kinds = _kinds(raw)
+    return Rows(
+        labels, places, typical, filled, slope, spread, mixture, shape, codes, costs, kinds, filled.shape[1]
+    )
 
 
 def check_frame(name: str, frame: object) -> None:
@@ -197,6 +203,12 @@ def _codes(table: Floats) -> tuple[Floats, Floats]:
     if not places:
         return np.zeros((len(table), 0)), np.zeros((len(table), 0))
     return np.column_stack(places), np.column_stack(counts)
+
+
+def _kinds(table: Floats) -> Floats:
+    """Columns of 0 and 1, (n, k): kinds of rows, such as int8 or not; none where there are many of them."""
+    kept = [column for column in table.T if np.isin(column, (0.0, 1.0)).all() and np.ptp(column) > 0]
+    return np.column_stack(kept) if 0 < len(kept) <= _MOST_KINDS else np.zeros((len(table), 0))
 
 
 def _standard(table: Floats) -> Floats:
