@@ -8,6 +8,7 @@ where it would come back. A call may have a limit in time.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -19,7 +20,10 @@ from typing import Any
 
 from hwnas.errors import HwnasError, UsageError
 
-__all__ = ["called", "guarded"]
+__all__ = ["GUARD", "called", "guarded", "require_main"]
+
+GUARD = 'if __name__ == "__main__":'
+"""What a script needs that starts processes, or whose libraries do."""
 
 
 class _TooLong(BaseException):
@@ -67,6 +71,19 @@ def guarded(what: str, *, limit_s: float | None = None) -> Iterator[None]:
             os._exit(code)
         if folder is not None and _folder() != folder:
             os.chdir(folder)
+
+
+def require_main(what: str) -> None:
+    """Raises UsageError in a process that is only importing the script that started it.
+
+    A process that is started afresh (not forked) imports the script: what stands there without a guard
+    would run once more in each of them.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UsageError(
+            f"{what} in a script must stand below a line `{GUARD}`: this process was started by the script "
+            "and only imports it"
+        )
 
 
 def _folder() -> str | None:

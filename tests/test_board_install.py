@@ -17,6 +17,7 @@ THERE = (
 )
 IN_OWN = """\
 import sys
+PACKAGES = ("fake",)
 def probe():
     missing = None if "venv-fake" in sys.prefix else "pip install fake"
     return {"version": "1", "provider": "cpu", "providers": ["cpu"], "missing": missing}

@@ -1,44 +1,24 @@
-"""The faults of training and of ONNX files that are promised to be caught: each has a test that names it."""
+"""The faults that are promised to be survived each have tests, and the page that lists them is up to date."""
 
 from __future__ import annotations
 
-import ast
-import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
-NAMED = {
-    41: "SIGKILL while saving: the previous checkpoint loads",
-    42: "a truncated or flipped checkpoint: checksum error, falls back",
-    43: "a pickle payload: refused",
-    44: "NaN loss: failed, never best",
-    45: "resumed = uninterrupted",
-    46: "corrupt, CMYK, 1-pixel and zero images, one class, empty folder: named file, count",
-    47: "weights inside the ONNX file",
-    48: "parity out of tolerance: no file",
-    49: "opset above the board's runtime: found before upload",
-    50: "no host paths inside the file",
-    51: "wrong input shape: clear error",
-}
+import reliability
 
 
-def docstrings() -> str:
-    """What all tests say of themselves."""
-    said = []
-    for file in sorted(Path(__file__).parent.rglob("test_*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                said.append(ast.get_docstring(node) or "")
-    return "\n".join(said)
+def test_every_fault_of_the_list_has_tests_that_are_there() -> None:
+    assert not list(reliability.missing())
+    assert all(fault.tests for kind in reliability.kinds() for fault in kind.faults)
 
 
-def test_each_fault_has_a_test_that_names_it() -> None:
-    named = {int(number) for number in re.findall(r"[Ff]ault (\d+)", docstrings())}
-    missing = [f"{number}: {what}" for number, what in NAMED.items() if number not in named]
-    assert not missing, "\n".join(missing)
+def test_the_page_is_what_the_list_gives() -> None:
+    assert reliability.PAGE.read_text(encoding="utf-8") == reliability.page(), (
+        "docs/reliability.md is not up to date: run 'python tests/reliability.py'"
+    )
 
 
 def test_a_runtime_too_old_for_the_exported_opset_says_so_when_it_is_asked(

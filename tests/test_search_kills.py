@@ -31,13 +31,14 @@ def test_a_search_killed_again_and_again_ends_as_one_that_was_not(
 ) -> None:
     place, moments = furnish(tmp_path), random.Random(kills)
     run, (config, trials) = place / "run", WAYS[way]
+    named = config[config.index("--accuracy") :][:2]
     first = command(place, *config, "--trials", str(trials), "--out", "run")
     wait_for_candidates(run, 1)
     first.kill()
     first.communicate()
     for _ in range(kills - 1):
         before = evaluated(run)
-        process = command(place, "--resume", "run")
+        process = command(place, "--resume", "run", *named)
         if before < trials * 0.8 and moments.random() < 0.7:  # while it evaluates; else: anywhere
             wait_for_candidates(run, before + 1)
             time.sleep(moments.uniform(0, 0.05))
@@ -45,7 +46,7 @@ def test_a_search_killed_again_and_again_ends_as_one_that_was_not(
             time.sleep(moments.uniform(0.2, 1.5))
         process.kill()
         process.communicate()
-    out, err = command(place, "--resume", "run", "--json").communicate()
+    out, err = command(place, "--resume", "run", *named, "--json").communicate()
     assert err == ""
     assert json.loads(out)["trials"] == trials
     assert json.loads((run / FRONT).read_text()) == json.loads(out)

@@ -225,7 +225,7 @@ def test_of_six_searches_started_at_once_in_one_folder_one_runs_and_five_are_tol
 def test_of_six_that_take_a_run_up_at_once_one_does_and_nothing_is_evaluated_twice(place: Path) -> None:
     first = command(place, *QUESTION, "--trials", "20", "--out", "run")
     assert first.communicate(timeout=120)[1] == ""
-    six = [command(place, "--resume", "run", "--trials", "150", "--json") for _ in range(6)]
+    six = [command(place, "--resume", "run", *QUESTION[-2:], "--trials", "150", "--json") for _ in range(6)]
     ends = [(process.communicate(timeout=120), process.returncode) for process in six]
     assert 0 in [code for _, code in ends]
     for (out, err), code in ends:
@@ -290,7 +290,9 @@ def test_a_signal_saves_and_prints_the_command_that_resumes(
     assert (place / "evaluations").read_text().count("\n") == done
     assert "Traceback" not in err
     assert json.loads((place / "my run" / FRONT).read_text())["trials"] == done
-    out, _ = command(place, "--resume", "my run", "--trials", str(done + 5), "--json").communicate()
+    out, _ = command(
+        place, "--resume", "my run", *QUESTION[-2:], "--trials", str(done + 5), "--json"
+    ).communicate()
     assert json.loads(out)["trials"] == done + 5
     assert (place / "evaluations").read_text().count("\n") == done + 5, "nothing was evaluated again"
 

@@ -428,7 +428,7 @@ def test_a_signal_while_verifying_keeps_what_is_measured_and_resume_goes_on(
     assert answer.code == code
     assert "Stopping after this network and saving" in answer.err
     assert "8 networks measured, all saved" in answer.err
-    assert "Continue: hwnas search --resume run --verify" in answer.err
+    assert "Continue: hwnas search --resume run --accuracy search_fakes:by_size --verify" in answer.err
     assert not load_run("run").is_verified
     assert hwnas("describe", "run#1").code == 0  # readable meanwhile
     assert len(board.measured) == 8

@@ -26,6 +26,9 @@ FREE_MIB = 700
 _PROBE_S = 180
 _PIP_S = 1800
 _MARK = "HWNAS-PROBE "
+_REQUIREMENT = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?([<>=!~]=?[0-9A-Za-z.*,<>=!~]+)?"
+)
 _PROBE = (
     "import json, sys; sys.path[0] = sys.argv[1]; from hwnas.board.agent import load_runtime; "
     "found = load_runtime(sys.argv[2]).probe(); print(sys.argv[3] + json.dumps(found))"
@@ -102,13 +105,22 @@ def environment_folder(runtime: str, cache: Path) -> Path:
 
 
 def packages(runtime: str, plugin: str) -> tuple[str, ...]:
-    """What pip is to install: the plug-in's PACKAGES, else the runtime's own name; and numpy."""
+    """What pip is to install: the plug-in's PACKAGES, and numpy.
+
+    Raises InstallError when it has none, or one that is no requirement: a name of the plug-in's own is never
+    asked for, anyone may have published a package under it.
+    """
     spec = importlib.util.spec_from_file_location("hwnas_plugin", plugin)
     if spec is None or spec.loader is None:
         raise InstallError(f"cannot be loaded from '{plugin}'")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    own = getattr(module, "PACKAGES", (runtime,))
+    own = getattr(module, "PACKAGES", ())
+    if not own or not all(isinstance(name, str) and _REQUIREMENT.fullmatch(name) for name in own):
+        raise InstallError(
+            f"must be installed by hand: its plug-in names no packages (PACKAGES = {own!r}). On the board, "
+            f"install {runtime} into a Python, and name that Python in HWNAS_PYTHON"
+        )
     return ("numpy", *(name for name in own if name != "numpy"))
 
 

@@ -18,10 +18,13 @@ __all__ = ["MARK", "Deflated", "ProtocolError", "deflated", "read_frame", "write
 MARK = b"\x00HWNAS3\n"
 _SIZES = struct.Struct(">III")
 _CRC = struct.Struct(">I")
+_PART_BYTES = 1024 * 1024
 _LEVEL = 1
 """The fastest: what repeats is found all the same."""
 MAX_HEADER_BYTES = 64 * 1024 * 1024
 MAX_PAYLOAD_BYTES = 1024 * 1024 * 1024
+MAX_NOISE_BYTES = 256 * 1024
+"""What may come before a frame: a login shell's greeting is far shorter."""
 
 
 class ProtocolError(Exception):
@@ -47,37 +50,46 @@ def write_frame(stream: BinaryIO, header: dict[str, Any], payload: bytes = b"") 
     stream.flush()
 
 
-def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+def read_frame(stream: BinaryIO, *, most_bytes: int | None = None) -> tuple[dict[str, Any], bytes] | None:
     """The next frame, its payload inflated, or None when the stream ends before one begins.
 
-    Raises ProtocolError when it ends inside a frame, or the frame is damaged.
+    Neither header nor payload may be longer than `most_bytes`, where it is given.
+
+    Raises ProtocolError when it ends inside a frame, no frame begins, or the frame is damaged.
     """
-    seen = b""
+    most_bytes = MAX_PAYLOAD_BYTES if most_bytes is None else most_bytes
+    seen, noise = b"", 0
     while seen != MARK:
         byte = stream.read(1)
         if not byte:
             return None
         seen = (seen + byte)[-len(MARK) :]
+        noise += 1
+        if noise > MAX_NOISE_BYTES:
+            raise ProtocolError(f"no frame within {MAX_NOISE_BYTES} bytes")
     sizes = _exactly(stream, _SIZES.size)
     head_bytes, payload_bytes, is_deflated = _SIZES.unpack(sizes)
     (crc,) = _CRC.unpack(_exactly(stream, _CRC.size))
-    if head_bytes > MAX_HEADER_BYTES or payload_bytes > MAX_PAYLOAD_BYTES:
+    if head_bytes > min(MAX_HEADER_BYTES, most_bytes) or payload_bytes > most_bytes:
         raise ProtocolError("a frame is larger than the protocol allows")
     head = _exactly(stream, head_bytes)
     payload = _exactly(stream, payload_bytes)
     if zlib.crc32(payload, zlib.crc32(sizes + head)) != crc:
         raise ProtocolError("a frame does not match its checksum")
-    header = json.loads(head)
+    try:
+        header = json.loads(head)
+    except (ValueError, RecursionError):
+        raise ProtocolError("a frame's header is not JSON") from None
     if not isinstance(header, dict):
         raise ProtocolError("a frame's header must be an object")
-    return header, _inflated(payload) if is_deflated else payload
+    return header, _inflated(payload, most_bytes) if is_deflated else payload
 
 
-def _inflated(payload: bytes) -> bytes:
+def _inflated(payload: bytes, most_bytes: int) -> bytes:
     """Never more than a payload may be, whatever little was sent."""
     engine = zlib.decompressobj()
     try:
-        whole = engine.decompress(payload, MAX_PAYLOAD_BYTES)
+        whole = engine.decompress(payload, most_bytes)
     except zlib.error as error:
         raise ProtocolError(f"a frame's payload cannot be inflated: {error}") from None
     if engine.unconsumed_tail:
@@ -90,7 +102,7 @@ def _inflated(payload: bytes) -> bytes:
 def _exactly(stream: BinaryIO, count: int) -> bytes:
     parts = []
     while count:
-        part = stream.read(count)
+        part = stream.read(min(count, _PART_BYTES))  # memory for what comes, not for what was announced
         if not part:
             raise ProtocolError("the stream ended inside a frame")
         parts.append(part)

@@ -37,9 +37,16 @@ def survey(runtime: str, plugin: str, cache: Path) -> dict[str, Any]:
         "held": lease.holder(),
         "gpu": any(Path("/dev", name).exists() for name in _GPU),
         "chosen": chosen,
-        "packages": list(install.packages(runtime, plugin)),
+        "packages": _packages(runtime, plugin),
         "runtimes": [dict(install.probe(python, plugin), python=python) for python in places],
     }
+
+
+def _packages(runtime: str, plugin: str) -> list[str]:
+    try:
+        return list(install.packages(runtime, plugin))
+    except install.InstallError:  # nothing can be installed, and what is there may do
+        return []
 
 
 def _system() -> str:

@@ -25,10 +25,12 @@ from hwnas import __version__
 from hwnas.cli import help as help_texts
 from hwnas.cli import renamed
 from hwnas.cli.common import emit_json
+from hwnas.cli.memory import check_limit, is_shortage
 from hwnas.cli.os_errors import explained
 from hwnas.cli.streams import standard_streams
 from hwnas.errors import FileFormatError, HwnasError, UsageError, did_you_mean
 from hwnas.paths import expanded
+from hwnas.text import plain
 
 __all__ = ["VERBS", "main"]
 
@@ -64,6 +66,10 @@ PREFIX = "HWNAS"
 TRACEBACK = "HWNAS_TRACEBACK"
 """The variable that asks for the place where an error came from."""
 
+OUT_OF_MEMORY = (
+    "out of memory. What was saved stays valid: close other programs, raise the limit (ulimit -v), or use "
+    "fewer workers or a smaller batch"
+)
 EXIT_INTERNAL = 1
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_PIPE = 128 + signal.SIGPIPE
@@ -98,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _exit_code(arguments: list[str]) -> int:
     def complain(error: BaseException, text: str, code: int) -> int:
         """The error on stderr, and with --json also as the document on stdout."""
-        sys.stderr.write(f"error: {text}\n")
+        sys.stderr.write(f"error: {plain(text)}\n")
         if "--json" in arguments[: arguments.index("--") if "--" in arguments else None]:
             kind = "UsageError" if isinstance(error, typer.TyperException) else type(error).__name__
             with suppress(OSError):  # stdout may be what failed
@@ -126,11 +132,11 @@ def _exit_code(arguments: list[str]) -> int:
         return complain(end, f"foreign code ended the command: sys.exit({end.code!r})", EXIT_INTERNAL)
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
-    except MemoryError as error:
-        return complain(error, "out of memory", EXIT_INTERNAL)
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
+        if is_shortage(error):
+            return complain(error, OUT_OF_MEMORY, EXIT_INTERNAL)
         what = " ".join(f"{type(error).__name__}: {error}".split())
         return complain(
             error, f"internal error: {what}. HWNAS_TRACEBACK=1 shows where; please report it", EXIT_INTERNAL
@@ -152,6 +158,8 @@ def _run(arguments: list[str]) -> int:
     verb = next((argument for argument in arguments if not argument.startswith("-")), None)
     arguments = renamed.with_current_names(arguments, verb)
     verb = renamed.VERBS.get(verb or "", verb)
+    if verb in VERBS and not {"-h", "--help"} & set(arguments):
+        check_limit()
     command = _command(verb)
     context: dict[str, Any] = {"auto_envvar_prefix": PREFIX}
     if config is not None:
@@ -337,7 +345,7 @@ def _show_cause(error: HwnasError) -> None:
     if error.__cause__ is not None:
         traceback.print_exception(error.__cause__)
     for note in getattr(error, "__notes__", ()):
-        sys.stderr.write(f"{note}\n")
+        sys.stderr.write(f"{plain(note)}\n")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -15,6 +16,7 @@ import typer
 
 from hwnas.cli.narrow import fit
 from hwnas.errors import HwnasError
+from hwnas.text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,6 +32,8 @@ __all__ = [
     "say",
     "stderr",
     "stdout",
+    "write_err",
+    "write_out",
 ]
 
 ArchArgument = Annotated[
@@ -68,6 +72,8 @@ OverBudgetOption = Annotated[
 ]
 
 _WIDTH_OFF_TERMINAL = 160
+_BEYOND_ASCII = re.compile(r"[\x7f-\x9f\udc80-\udcff]")
+"""What JSON need not escape, and a terminal or UTF-8 does not take."""
 
 
 # --- where output goes -----------------------------------------------------------------------
@@ -88,18 +94,30 @@ def say(text: str) -> None:
     stderr().print(text, soft_wrap=True)
 
 
+def write_out(text: str) -> None:
+    """Write data to stdout as it is; names and labels in it cannot steer the terminal."""
+    sys.stdout.write(plain(text))
+
+
+def write_err(text: str, *, anew: bool = False) -> None:
+    """Write to stderr at once; `anew` overwrites the line that is there."""
+    sys.stderr.write(("\r\x1b[K" if anew else "") + plain(text))
+    sys.stderr.flush()
+
+
 def emit_json(document: Mapping[str, Any]) -> None:
     """Print the document, which says `"schema": 1` itself, and nothing else.
 
     Raises ValueError for NaN and infinity, which JSON does not have.
     """
     is_utf8 = str(getattr(sys.stdout, "encoding", None)).lower().replace("_", "-") in ("utf-8", "utf8")
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=not is_utf8, allow_nan=False) + "\n")
+    text = json.dumps(document, indent=2, ensure_ascii=not is_utf8, allow_nan=False)
+    sys.stdout.write(_BEYOND_ASCII.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def end_with(error: HwnasError) -> NoReturn:
     """Ends a verb whose document is printed already: the error goes to stderr alone."""
-    sys.stderr.write(f"error: {error}\n")
+    write_err(f"error: {error}\n")
     raise typer.Exit(error.exit_code)
 
 
@@ -108,7 +126,11 @@ def _console(*, stderr: bool) -> Console:
     from rich.table import Table
 
     class PipeConsole(Console):
-        """A console that fits tables into its width, and leaves a closed pipe to the command line."""
+        """A console that fits tables into its width, shows nothing that steers a terminal, and leaves a
+        closed pipe to the command line."""
+
+        def render_str(self, text: str, **options: Any) -> Any:
+            return super().render_str(plain(text), **options)  # as all that is printed, and table cells, are
 
         def print(self, *objects: Any, **options: Any) -> None:
             for one in objects:

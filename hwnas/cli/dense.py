@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hwnas import plugins
-from hwnas.cli.common import ArchArgument, JsonOption, OverBudgetOption, emit_json
+from hwnas.cli.common import ArchArgument, JsonOption, OverBudgetOption, emit_json, write_err, write_out
 from hwnas.cli.training import (
     AcceleratorOption,
     BatchOption,
@@ -27,11 +26,11 @@ from hwnas.cli.training import (
     Terminal,
     WorkersOption,
     chosen_recipe,
-    default_folder,
     is_resumed,
     require_packages,
     resume_command,
     training_device,
+    training_folder,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +55,7 @@ CocoOption = Annotated[
 
 @app.command()
 def train(
+    context: typer.Context,
     arch: ArchArgument,
     task: Annotated[
         str,
@@ -114,7 +114,7 @@ def train(
     from hwnas.dense import trainer as loop
     from hwnas.space.changes import renamed
 
-    folder = Path(out) if out else default_folder(Path(arch).stem if Path(arch).exists() else name, resume)
+    folder = training_folder(context, out, Path(arch).stem if Path(arch).exists() else name, resume=resume)
     promise = promise or promise_of_weights(init)
     changes = Changes(
         epochs=epochs,
@@ -177,7 +177,7 @@ def train(
         targets_ms = [target.to_dict() for target in targets]
         emit_json({**result.document, "targets": targets_ms, "out": str(folder)})
     else:
-        sys.stdout.write(
+        write_out(
             f"{called}: {last.outcome} after epoch {last.epoch}; "
             f"best {best.outcome} after epoch {best.epoch}\n"
         )
@@ -204,10 +204,10 @@ def evaluate(
 
     trained = checkpoints.load(checkpoint)
     for reason in trained.skipped:
-        sys.stderr.write(f"{reason}; taking another checkpoint of that training\n")
+        write_err(f"{reason}; taking another checkpoint of that training\n")
     found = loop.evaluate_checkpoint(trained, Path(data), device=training_device(accelerator))
     for name, reason in found.unreadable:
-        sys.stderr.write(f"left out: {name}: {reason}\n")
+        write_err(f"left out: {name}: {reason}\n")
     if as_json:
         emit_json(
             {
@@ -225,7 +225,7 @@ def evaluate(
         )
     else:
         said = ", ".join(f"{name.replace('_', ' ')} {value:.2f} %" for name, value in found.scores.items())
-        sys.stdout.write(
+        write_out(
             f"{trained.name}, {trained.task}, epoch {trained.epoch}: {said} on {found.images} images "
             f"in {found.seconds:.1f} s ({found.images / found.seconds:.1f} images/s)\n"
         )

@@ -22,7 +22,7 @@ def command(as_json: JsonOption = False) -> None:
     With a batch above 1, milliseconds are for the whole batch.
     """
     from hwnas.predictors.latency import device_names, find_table, read_summary
-    from hwnas.predictors.latency.locate import stray_files
+    from hwnas.predictors.latency.locate import shipped_table, stray_files
 
     devices = []
     broken = [f"{file}: not a table's file: move it elsewhere" for file in stray_files()]
@@ -33,6 +33,9 @@ def command(as_json: JsonOption = False) -> None:
             broken.append(str(error))
     for problem in broken:
         stderr().print(f"warning: left out: {problem}", soft_wrap=True)
+    for name in device_names():
+        if (own := find_table(name)) != (shipped := shipped_table(name)) and shipped is not None:
+            stderr().print(f"warning: {name} is the table {own}, not the one that ships", soft_wrap=True)
     if as_json:
         emit_json({"schema": 1, "devices": devices})
         return

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hwnas.cli.common import JsonOption, emit_json
+from hwnas.cli.common import JsonOption, emit_json, write_err, write_out
 from hwnas.cli.train import DataOption
 from hwnas.cli.training import AcceleratorOption, require_packages, training_device
 
@@ -32,11 +31,11 @@ def command(
 
     trained = load(checkpoint)
     for reason in trained.skipped:
-        sys.stderr.write(f"{reason}; taking another checkpoint of that training\n")
+        write_err(f"{reason}; taking another checkpoint of that training\n")
     images = open_images(Path(data))
     found = evaluate_checkpoint(trained, images, device=training_device(accelerator))
     for name, reason in found.unreadable:
-        sys.stderr.write(f"left out: {name}: {reason}\n")
+        write_err(f"left out: {name}: {reason}\n")
     if as_json:
         emit_json(
             {
@@ -54,7 +53,7 @@ def command(
             }
         )
     else:
-        sys.stdout.write(
+        write_out(
             f"{trained.name}, epoch {trained.epoch}: top-1 {found.top1_percent:.2f} %, "
             f"top-5 {found.top5_percent:.2f} % on {found.images} images of '{images.evaluation_split()}' "
             f"in {found.seconds:.1f} s ({found.images / found.seconds:.0f} images/s)\n"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hwnas import plugins
-from hwnas.cli.common import JsonOption, emit_json, say, stdout
+from hwnas.cli.common import JsonOption, emit_json, say, stdout, write_err
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def command(
     else:
         _show(document, folder)
     if subject.weights == "random":
-        sys.stderr.write(
+        write_err(
             "The weights are random, and so is what you see: explain a checkpoint, or give --init WEIGHTS.\n"
         )
 
@@ -103,9 +102,7 @@ def _subject(text: str, init: str | None) -> Subject:
         weights = start.source
         absent = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
         if absent:
-            sys.stderr.write(
-                f"{init} has nothing for {len(absent)} weights, which are random: {absent[0]} ...\n"
-            )
+            write_err(f"{init} has nothing for {len(absent)} weights, which are random: {absent[0]} ...\n")
     return Subject(name, network.eval(), weights, (), read_recipe("imagenet"))
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hwnas import plugins
-from hwnas.cli.common import JsonOption, OverBudgetOption, emit_json, say
+from hwnas.cli.common import JsonOption, OverBudgetOption, emit_json, say, write_err, write_out
 from hwnas.cli.export_dense import export_dense
 from hwnas.errors import UsageError
 
@@ -172,7 +171,7 @@ def command(
             }
         )
         return
-    sys.stdout.write(
+    write_out(
         f"{out}: {name} (id {network.arch.id}), {document['weights']} weights, {model_format}, {precision}\n"
         f"size    {model.size_bytes / 2**20:.2f} MiB in {', '.join(file.name for file in exported.files)}\n"
         f"{_tensors(exported.metadata)}"
@@ -182,9 +181,7 @@ def command(
         f"Next: {next_command}\n"
     )
     if trained is None:
-        sys.stderr.write(
-            "The weights are random: good for timing, not for use. Export a checkpoint for use.\n"
-        )
+        write_err("The weights are random: good for timing, not for use. Export a checkpoint for use.\n")
 
 
 def _other_configuration(promise: Promise | None, model_format: str, precision: str) -> list[str]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwnas import plugins
-from hwnas.cli.common import emit_json
+from hwnas.cli.common import emit_json, write_out
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def export_dense(
         extra = {"file": str(out), "cards": [str(card) for card in cards], "next_command": next_command}
         emit_json(document | extra)
         return
-    sys.stdout.write(
+    write_out(
         f"{out}: {metadata.name} (id {trained.arch.id}), {trained.task}, {model_format}, {model.precision}\n"
         f"size    {model.size_bytes / 2**20:.2f} MiB in {', '.join(file.name for file in files)}\n"
         f"input   {metadata.input.name} (1, 3, {size[1]}, {size[0]})\n"

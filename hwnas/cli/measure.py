@@ -15,6 +15,7 @@ from hwnas.cli.common import (
     say,
     stderr,
     stdout,
+    write_err,
 )
 
 __all__ = ["command"]
@@ -96,9 +97,7 @@ def command(
 
 def _progress(name: str, done: int, total: int) -> None:
     if sys.stderr.isatty():
-        end = "\r\x1b[K" if done == total else ""
-        sys.stderr.write(f"\r\x1b[Kmeasuring {done} of {total}: {name}{end}")
-        sys.stderr.flush()
+        write_err("" if done == total else f"measuring {done} of {total}: {name}", anew=True)
 
 
 def _show(document: dict[str, Any]) -> None:

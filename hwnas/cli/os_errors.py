@@ -21,7 +21,7 @@ _USAGE = {
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ELOOP: "its links lead round in a circle: mend them",
 }
-"""What another command line, or other permissions, would avoid."""
+"""What to do about each of `PLACE_ERRORS`."""
 
 _OTHER = {
     errno.ENOSPC: "free some space, and run the same command again",
@@ -39,10 +39,12 @@ _OTHER = {
 
 def explained(error: OSError) -> tuple[str, int]:
     """(what to tell the user, exit code)."""
+    from hwnas.io.files import PLACE_ERRORS
+
     place = "" if error.filename is None else f"{os.fsdecode(os.fspath(error.filename))}: "
     advice = _USAGE.get(error.errno or 0) or _OTHER.get(error.errno or 0)
     what = error.strerror or str(error) or type(error).__name__
     if not place:
         what = f"reading or writing failed: {what}"
     text = f"{place}{what}" + (f": {advice}" if advice else "")
-    return text, _CODE_USAGE if error.errno in _USAGE else _CODE_OTHER
+    return text, _CODE_USAGE if error.errno in PLACE_ERRORS else _CODE_OTHER

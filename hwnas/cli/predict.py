@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas import plugins
-from hwnas.cli.common import JsonOption, emit_json, end_with
+from hwnas.cli.common import JsonOption, emit_json, end_with, write_err, write_out
 from hwnas.errors import FileFormatError, UsageError
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def command(
             row["drawn"] = str(_save(prediction, photo, out, drawn[path], top))
         rows.append(row)
         if not as_json:
-            sys.stdout.write(f"{path}: {prediction.text(top)}\n")
+            write_out(f"{path}: {prediction.text(top)}\n")
     if as_json:
         about = predictor.metadata
         emit_json(
@@ -89,7 +88,7 @@ def _readable(
         except (UnreadableImageError, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             skipped.append({"photo": str(path), "reason": reason})
-            sys.stderr.write(f"skipped {path}: {reason}\n")
+            write_err(f"skipped {path}: {reason}\n")
             continue
         yield path, photo
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.common import stdout
+from hwnas.cli.search_output import note_unchecked
 
 __all__ = ["command"]
 
@@ -25,7 +26,10 @@ def command(
     paper, one column wide.
     """
     from hwnas.report import write_plots, write_report
+    from hwnas.search import load_run
 
-    files = [] if plots is None else write_plots(run, plots)
-    for file in (write_report(run), *files):
+    result = load_run(run)
+    note_unchecked(result)
+    files = [] if plots is None else write_plots(result, plots)
+    for file in (write_report(result), *files):
         stdout().print(str(file), soft_wrap=True, markup=False)

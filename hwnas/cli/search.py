@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +17,7 @@ import typer
 from hwnas.cli.common import HostOption, JsonOption, emit_json, stderr
 from hwnas.cli.limits import parse_limits
 from hwnas.cli.long_work import noting, progress_bar
-from hwnas.cli.search_output import show
+from hwnas.cli.search_output import note_unchecked, show
 from hwnas.cli.workers import AddressOption, EngineOption, GpusOption, WorkersOption, evaluated_where
 from hwnas.errors import InfeasibleError, UsageError
 from hwnas.units import is_rate, parse_ms, parse_throughput
@@ -485,6 +485,7 @@ def _new(
     verification: _Verification,
     start_from: Path | None,
 ) -> SearchResult:
+    from hwnas.io.folders import claimed
     from hwnas.search import load_run, next_folder, search
 
     past = None if start_from is None else load_run(start_from)
@@ -501,8 +502,7 @@ def _new(
             )
     first = [one[0] if isinstance(one, list) else one for one in targets.values()]
     options |= evaluated_where(given=where, recorded={}, say=_say)
-    folder = _claimed(lambda: next_folder(Path("runs"), *first)) if out is None else out
-    try:
+    with claimed(lambda: next_folder(Path("runs"), *first)) if out is None else nullcontext(out) as folder:
         verification.check(targets["device"], options.get("budget_on", "p50"))
         result = _run(
             folder,
@@ -511,25 +511,9 @@ def _new(
                 out=folder, start_from=past, progress=progress, stop=stop, **options
             ),
             verification,
+            options.get("accuracy") or (past.config.accuracy if past is not None else ""),
         )
-    finally:
-        with suppress(OSError):  # where nothing was written into it
-            folder.rmdir()
-            if out is None:
-                folder.parent.rmdir()
     return _verified(result, verification) if verification.asked else result
-
-
-def _claimed(free: Callable[[], Path]) -> Path:
-    """The folder that `free` names, made here: of several searches that ask at once, each gets its own."""
-    while True:
-        folder = free()
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        return folder
 
 
 def _resumed(
@@ -541,6 +525,7 @@ def _resumed(
 
     staged = is_staged(folder)
     past = load_run(folder / "stage-1" if staged and not (folder / RUN).is_file() else folder)
+    note_unchecked(past)
     known = past.verification
     if staged:
         mismatch = verification.allow_mismatch or Stages.read(folder).allow_mismatch
@@ -568,6 +553,7 @@ def _resumed(
             else resume(past, progress=progress, stop=stop, **options)
         ),
         verification,
+        past.config.accuracy,
     )
     return _verified(result, verification) if verification.asked else result
 
@@ -581,7 +567,7 @@ def _verified(run: SearchResult, asked: _Verification) -> SearchResult:
     assert folder is not None
     messages = stderr()
     signals: list[int] = []
-    again = _resume_command(folder, asked)
+    again = _resume_command(folder, asked, run.config.accuracy)
     try:
         with (
             noting(signals, messages.print, after="this network"),
@@ -615,11 +601,11 @@ def _verified(run: SearchResult, asked: _Verification) -> SearchResult:
     return result
 
 
-def _resume_command(folder: Path, verification: _Verification) -> str:
+def _resume_command(folder: Path, verification: _Verification, accuracy: str) -> str:
     from hwnas.search import resume_command
 
     host = "" if verification.host == "local" else f" --host {shlex.quote(verification.host)}"
-    return resume_command(folder) + (f" --verify{host}" if verification.asked else "")
+    return resume_command(folder, accuracy) + (f" --verify{host}" if verification.asked else "")
 
 
 def _run(
@@ -627,6 +613,7 @@ def _run(
     wanted: int | None,
     work: Callable[[Progress, Callable[[], bool]], SearchResult],
     verification: _Verification,
+    accuracy: str,
 ) -> SearchResult:
     """The result of the work, with progress; exits with 130 or 143 when a signal ended it early."""
     from hwnas.report import write_report
@@ -636,7 +623,7 @@ def _run(
 
     messages = stderr()
     signals: list[int] = []
-    again = _resume_command(folder, verification)
+    again = _resume_command(folder, verification, accuracy)
     try:
         with noting(signals, messages.print), progress_bar(messages, wanted or 0) as progress:
             result = work(progress, lambda: bool(signals))

@@ -6,16 +6,25 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hwnas.cli.common import stdout
+from hwnas.cli.common import say, stdout
 
 if TYPE_CHECKING:
     from hwnas.estimate import Estimate
     from hwnas.predictors.latency import DeviceProfile
     from hwnas.search import Candidate, SearchResult
 
-__all__ = ["show"]
+__all__ = ["note_unchecked", "show"]
 
 ROWS_SHOWN = 20
+
+
+def note_unchecked(result: SearchResult) -> None:
+    """Says of a run of before there were checksums that damage in it may go unseen."""
+    if not result.checked:
+        say(
+            f"note: {result.path} was written by an earlier hwnas: its lines have no checksums, so damage in "
+            "them may go unseen"
+        )
 
 
 def show(result: SearchResult) -> None:
@@ -121,7 +130,7 @@ def _verification_lines(result: SearchResult) -> list[str]:
     assert result.path is not None
     from hwnas.search import resume_command
 
-    again = f"{resume_command(result.path)} --verify"
+    again = f"{resume_command(result.path, result.config.accuracy)} --verify"
     if not known.is_complete:
         return [f"Verification: {len(known.measured)} networks measured, not finished. Continue: {again}"]
     if not result.is_verified:

@@ -24,10 +24,10 @@ from hwnas.cli.training import (
     SetOption,
     StemStrideOption,
     Terminal,
-    default_folder,
     require_packages,
     resume_command,
     training_device,
+    training_folder,
     with_fields,
 )
 from hwnas.errors import UsageError
@@ -60,6 +60,7 @@ UpdatesOption = Annotated[
 
 @app.command()
 def train(
+    context: typer.Context,
     data: DataOption,
     space: Annotated[
         str | None,
@@ -97,7 +98,7 @@ def train(
 
     macs = parse_limits(params=None, macs=max_macs, memory=None).get("macs")
     changes = {"epochs": epochs, "batch_size": batch, "lr": lr, "max_macs": macs, "seed": seed}
-    folder = Path(out) if out else default_folder("supernet", resume)
+    folder = training_folder(context, out, "supernet", resume=resume)
     chosen, known_space, known_limit = _before(folder, resume)
     chosen = _changed(chosen, changes, settings or [])
     asked = _space(known_space if space is None else space, image_size, stem_stride)

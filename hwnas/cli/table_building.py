@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwnas.cli.common import stderr, stdout
+from hwnas.cli.common import stderr, stdout, write_err
 from hwnas.errors import FileFormatError, HwnasError, UsageError
 
 if TYPE_CHECKING:
@@ -73,13 +73,12 @@ class Progress:
         if self._ends is not None:
             line += f", {duration(max(self._ends - now, 0.0))} of --minutes left"
         line += f": {of}"
-        sys.stderr.write(f"\r\x1b[K{line[:110]}" if live else line + "\n")
-        sys.stderr.flush()
+        write_err(line[:110] if live else line + "\n", anew=live)
 
     def end(self) -> None:
         """Leaves the line that is written over."""
         if sys.stderr.isatty():
-            sys.stderr.write("\r\x1b[K")
+            write_err("", anew=True)
 
 
 def build_and_save(
@@ -100,7 +99,8 @@ def build_and_save(
     progress = Progress(budget_s)
     try:
         table = build(unfinished, progress)
-    except (KeyboardInterrupt, HwnasError) as error:
+        table.save(target)
+    except (KeyboardInterrupt, HwnasError, OSError) as error:
         if unfinished.exists() and not isinstance(error, UsageError | FileFormatError):
             stderr().print(
                 f"The measurements are kept in {unfinished}. Continue with:\n  {_resume_command()}",
@@ -109,7 +109,6 @@ def build_and_save(
         raise
     finally:
         progress.end()
-    table.save(target)
     unfinished.replace(samples)
     stdout().print(f"{target}: {summary(table)}")
     for sentence in table.caveats:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.common import HostOption, JsonOption, emit_json, end_with, say, stdout
+from hwnas.cli.common import HostOption, JsonOption, emit_json, end_with, say, stdout, write_err
 from hwnas.cli.table_building import check_writable
 from hwnas.errors import UnstableError, UsageError
 
@@ -175,9 +175,6 @@ def progress(what: str) -> Any:
 
     def report(name: str, done: int, total: int) -> None:
         if sys.stderr.isatty():
-            sys.stderr.write(
-                f"\r\x1b[K{what} {done} of {total}: {name}" + ("\r\x1b[K" if done == total else "")
-            )
-            sys.stderr.flush()
+            write_err("" if done == total else f"{what} {done} of {total}: {name}", anew=True)
 
     return report

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.common import ArchArgument, JsonOption, OverBudgetOption, emit_json
+from hwnas.cli.common import ArchArgument, JsonOption, OverBudgetOption, emit_json, write_out
 from hwnas.cli.training import (
     AcceleratorOption,
     BatchOption,
@@ -28,11 +27,11 @@ from hwnas.cli.training import (
     Terminal,
     WorkersOption,
     chosen_recipe,
-    default_folder,
     is_resumed,
     require_packages,
     resume_command,
     training_device,
+    training_folder,
 )
 from hwnas.errors import HwnasError
 
@@ -56,6 +55,7 @@ DataOption = Annotated[
 
 
 def command(
+    context: typer.Context,
     arch: ArchArgument,
     data: DataOption,
     recipe: Annotated[
@@ -102,7 +102,7 @@ def command(
     from hwnas.train.training import train
     from hwnas.train.trainings import TABLE, remember, row_of
 
-    folder = Path(out) if out else default_folder(Path(arch).stem if Path(arch).exists() else name, resume)
+    folder = training_folder(context, out, Path(arch).stem if Path(arch).exists() else name, resume=resume)
     promise = promise or promise_of_weights(init)
     changes = Changes(
         epochs=epochs,
@@ -170,7 +170,7 @@ def command(
         targets_ms = [target.to_dict() for target in targets]
         emit_json({**result.document, "targets": targets_ms, "out": str(folder)})
     else:
-        sys.stdout.write(
+        write_out(
             f"{called} (id {result.arch.id}): "
             f"top-1 {last.top1_percent:.2f} %, top-5 {last.top5_percent:.2f} % "
             f"after epoch {last.epoch}; "

@@ -23,9 +23,9 @@ from hwnas.cli.training import (
     SeedOption,
     SetOption,
     StemStrideOption,
-    default_folder,
     file_name,
     require_packages,
+    training_folder,
 )
 from hwnas.errors import UsageError
 
@@ -36,6 +36,7 @@ __all__ = ["command"]
 
 
 def command(
+    context: typer.Context,
     archs: Annotated[
         list[str],
         typer.Argument(
@@ -127,7 +128,7 @@ def command(
         networks=networks,
         data=data,
         recipe=changes.of(read_recipe(recipe)),
-        out=Path(out) if out else default_folder("train-many", resume=False),
+        out=training_folder(context, out, "train-many", resume=False),
         limit=limit,
         init=start_of(init),
         first_epochs=first_epochs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shlex
 import sys
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from hwnas import plugins
+from hwnas.cli.common import write_err
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,12 +43,12 @@ __all__ = [
     "Terminal",
     "WorkersOption",
     "chosen_recipe",
-    "default_folder",
     "file_name",
     "is_resumed",
     "require_packages",
     "resume_command",
     "training_device",
+    "training_folder",
     "with_fields",
 ]
 
@@ -196,17 +198,26 @@ def with_fields(recipe: Plain, settings: list[str]) -> Plain:
     return type(recipe).from_dict(values, source="--set")
 
 
-def default_folder(name: str, resume: bool) -> Path:
-    """trainings/NAME-N: the next free number, or the last one taken when resuming."""
+def training_folder(context: typer.Context, out: str | None, name: str, *, resume: bool) -> Path:
+    """`out`, else trainings/NAME-N: the last one there is to resume, or a new one.
+
+    A new one is made here and is this command's alone; where nothing is written into it, it is gone when the
+    command ends. Raises UsageError where there is nothing to resume, and for several processes.
+    """
+    if out:
+        return Path(out)
+    from hwnas.io.folders import claimed, next_numbered, numbered
+
     parent, stem = Path("trainings"), file_name(name)
-    taken = [
-        int(folder.name.removeprefix(f"{stem}-"))
-        for folder in parent.glob(f"{stem}-*")
-        if folder.name.removeprefix(f"{stem}-").isdecimal()
-    ]
-    if resume and not taken:
-        raise UsageError(f"there is no training of {name} in {parent} to resume: name its folder with --out")
-    return parent / f"{stem}-{max(taken, default=0) + (not resume)}"
+    if resume:
+        if not (taken := numbered(parent, stem)):
+            raise UsageError(
+                f"there is no training of {name} in {parent} to resume: name its folder with --out"
+            )
+        return parent / f"{stem}-{taken[-1]}"
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("several processes train into one folder: name it with --out")
+    return context.with_resource(claimed(lambda: next_numbered(parent, stem)))
 
 
 def is_resumed(folder: Path, resume: bool) -> bool:
@@ -282,8 +293,7 @@ class Terminal:
         )
 
     def _write(self, text: str) -> None:
-        sys.stderr.write(("\r\x1b[K" if self._is_live else "") + text)
-        sys.stderr.flush()
+        write_err(text, anew=self._is_live)
 
 
 def _duration(seconds: float) -> str:

@@ -6,6 +6,7 @@ with the batch. Palette, grey, CMYK, 16-bit and transparent images are converted
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import multiprocessing.util
 import os
@@ -23,6 +24,8 @@ from hwnas import plugins
 from hwnas.data.decoding import UnreadableImageError, decode
 from hwnas.data.images import Image, Images, labels_of
 from hwnas.data.randomness import derived_seed, isolated
+from hwnas.errors import HwnasError
+from hwnas.foreign import GUARD
 
 __all__ = [
     "Batch",
@@ -30,6 +33,7 @@ __all__ = [
     "Order",
     "Place",
     "UnreadableImageError",
+    "deaths_told",
     "decode",
     "end_workers_at_exit",
     "evaluation_batches",
@@ -99,6 +103,20 @@ def _end_workers() -> None:
     for process in multiprocessing.active_children():
         if process.daemon:
             process.kill()
+
+
+@contextlib.contextmanager
+def deaths_told() -> Iterator[None]:
+    """Raises HwnasError where torch says that one of its processes has ended, with what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise HwnasError(
+            f"a process that decodes images has ended ({str(error).splitlines()[0]}), often for want of "
+            f"memory: use fewer --workers. A script that trains must do so below a line `{GUARD}`"
+        ) from None
 
 
 def leave_signals(_: int) -> None:
@@ -184,9 +202,10 @@ class Batches:
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch; order and augmentations follow from the seed and `number`."""
         self._order.epoch = number
-        with isolated("loader", number):  # the loader itself draws a seed that nothing here uses
-            batches = iter(self._loader)
-        yield from batches
+        with deaths_told():
+            with isolated("loader", number):  # the loader itself draws a seed that nothing here uses
+                batches = iter(self._loader)
+            yield from batches
 
 
 def training_batches(

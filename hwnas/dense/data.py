@@ -20,6 +20,7 @@ from hwnas.data.loader import (
     Order,
     Place,
     UnreadableImageError,
+    deaths_told,
     decode,
     end_workers_at_exit,
     leave_signals,
@@ -143,9 +144,10 @@ class DenseBatches:
     def epoch(self, number: int) -> Iterator[DenseBatch]:
         """The batches of one epoch; order and mirroring follow from the seed and `number`."""
         self._order.epoch = number
-        with isolated("loader", number):  # the loader itself draws a seed that nothing here uses
-            batches = iter(self._loader)
-        yield from batches
+        with deaths_told():
+            with isolated("loader", number):  # the loader itself draws a seed that nothing here uses
+                batches = iter(self._loader)
+            yield from batches
 
 
 class _Photos(Dataset[Any]):

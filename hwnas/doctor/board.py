@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from hwnas import plugins
 from hwnas.board.install import FREE_MIB
 from hwnas.doctor import runtimes, state
 from hwnas.doctor.finding import Finding
+from hwnas.measure.remote.answers import clock_time
 from hwnas.measure.remote.link import plugin_file
 from hwnas.measure.remote.ssh_board import SshBoard, UnfitBoardError
 
@@ -71,7 +71,7 @@ def runtime_there(survey: Mapping[str, Any], host: str, runtime: str) -> Iterabl
             )
         return
     last = survey["runtimes"][-1]
-    wanted = " ".join(survey["packages"])
+    wanted = " ".join(survey["packages"]) or "its packages"
     if survey["chosen"]:
         yield Finding(
             "blocking",
@@ -147,8 +147,11 @@ def quiet(survey: Mapping[str, Any], host: str, runtime: str) -> Iterable[Findin
         )
     held = survey["held"]
     if held is not None:
-        since = time.strftime("%H:%M", time.localtime(held["since_s"]))
-        yield Finding("note", f"{held['by']} has measured on the board since {since}: one host at a time")
+        yield Finding(
+            "note",
+            f"{held.get('by', 'another host')} has measured on the board since "
+            f"{clock_time(held.get('since_s'))}: one host at a time",
+        )
 
 
 CHECKS: tuple[Callable[[Mapping[str, Any], str, str], Iterable[Finding]], ...] = (

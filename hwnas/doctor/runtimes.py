@@ -68,7 +68,7 @@ def on_board(surveys: Mapping[str, Mapping[str, Any]], *, host: str) -> Iterable
                 f"on the board: {crashed['python']} -m pip install '{name}<VERSION' (an older one)",
             )
         else:
-            wanted = " ".join(survey["packages"])
+            wanted = " ".join(survey["packages"]) or "its packages"
             mend = f"hwnas table build --name NAME --host {host} --runtime {name}"
             if survey["chosen"]:
                 mend = f"on the board: {survey['chosen']} -m pip install --upgrade {wanted}"

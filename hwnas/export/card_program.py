@@ -26,14 +26,21 @@ def program(card: Mapping[str, Any]) -> str | None:
     task: str = card.get("task", "classify")
     before = _cropped(card) if task == "classify" else _fitted(card["preprocessing"])
     after = {"classify": _classes, "detect": _boxes, "segment": _map}[task](card)
-    lines = ["import json", "", "import numpy as np", _IMPORTS[card["format"]], "from PIL import Image", ""]
+    lines = [
+        "import json",
+        "",
+        "import numpy as np",
+        _IMPORTS[card["format"]],
+        "from PIL import Image, ImageOps",
+        "",
+    ]
     return "\n".join([*lines, *before, *_run(card), *after]) + "\n"
 
 
 def _cropped(card: Mapping[str, Any]) -> list[str]:
     how = card["preprocessing"]
     lines = [
-        'photo = Image.open("photo.jpg").convert("RGB")',
+        'photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")',
         f"size = [{how['shorter_side']} * side // min(photo.size) for side in photo.size]",
         f"left, top = round((size[0] - {how['width']}) / 2), round((size[1] - {how['height']}) / 2)",
         f"box = (left, top, left + {how['width']}, top + {how['height']})",
@@ -50,7 +57,8 @@ def _cropped(card: Mapping[str, Any]) -> list[str]:
 
 def _fitted(how: Mapping[str, Any]) -> list[str]:
     return [
-        'photo = np.asarray(Image.open("photo.jpg").convert("RGB"))',
+        'photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")',
+        "photo = np.asarray(photo)",
         "sides = photo.shape[:2]",
         f"scale = min({how['shorter_side']} / min(sides), {how['longest_side']} / max(sides), "
         f"{how['height']} / sides[0], {how['width']} / sides[1])",

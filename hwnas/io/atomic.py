@@ -9,7 +9,7 @@ import secrets
 import time
 from pathlib import Path
 
-from hwnas.errors import HwnasError
+from hwnas.io.files import unwritable
 
 __all__ = ["write_atomically", "write_whole"]
 
@@ -27,7 +27,8 @@ def write_whole(path: Path, content: str | bytes, *, previous: Path | None = Non
     Raises OSError when that cannot be done; then nothing is left beside, and what was there stays. What
     a killed writer left beside is removed by the next process that writes into the folder.
     """
-    data = content.encode() if isinstance(content, str) else content
+    # A name that is not UTF-8 is shown escaped; in JSON that is the very name.
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     _remove_leftovers(path.parent)
     stem = os.fsdecode(os.fsencode(path.name)[:150])  # a name may have 255 bytes
     temporary = path.with_name(f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.partial")
@@ -46,11 +47,11 @@ def write_whole(path: Path, content: str | bytes, *, previous: Path | None = Non
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """The same; raises HwnasError, which names the file and the reason."""
+    """The same; raises HwnasError, or UsageError for a place that cannot be, with the file and the reason."""
     try:
         write_whole(path, content)
     except OSError as error:
-        raise HwnasError(f"{path}: cannot be written: {error.strerror}") from None
+        raise unwritable(path, error) from None
 
 
 def _flush_folder(folder: Path) -> None:

@@ -7,9 +7,26 @@ import os
 import stat
 from pathlib import Path
 
-from hwnas.errors import FileFormatError
+from hwnas.errors import FileFormatError, HwnasError, UsageError
 
-__all__ = ["open_regular", "read_bytes", "unreadable"]
+__all__ = ["PLACE_ERRORS", "open_regular", "read_bytes", "unreadable", "unwritable"]
+
+PLACE_ERRORS = frozenset(
+    getattr(errno, name)
+    for name in [
+        "EACCES",
+        "EPERM",
+        "EROFS",
+        "ENOENT",
+        "ENOTDIR",
+        "EISDIR",
+        "EEXIST",
+        "ENOTEMPTY",
+        "ENAMETOOLONG",
+        "ELOOP",
+    ]
+)
+"""What another path, or other permissions, would avoid: the caller's to change."""
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o644) -> int:
@@ -40,6 +57,12 @@ def read_bytes(path: Path, *, max_bytes: int) -> bytes:
             return file.read(size)  # Python takes as much memory as it is asked to read
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL
         raise unreadable(path, error) from None
+
+
+def unwritable(path: Path, error: OSError, *, how: str = "written", advice: str = "") -> HwnasError:
+    """The error for a file that cannot be `how`; a UsageError where another place would do."""
+    text = f"{path}: cannot be {how}: {error.strerror or error}{advice}"
+    return UsageError(text) if error.errno in PLACE_ERRORS else HwnasError(text)
 
 
 def unreadable(path: Path, error: Exception) -> FileFormatError:

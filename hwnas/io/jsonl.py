@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import FileFormatError, HwnasError
-from hwnas.io.files import open_regular, unreadable
+from hwnas.io.files import open_regular, unreadable, unwritable
 from hwnas.io.json import JsonError, strict
 from hwnas.io.lock import Busy, beside, locked
 
@@ -242,10 +242,8 @@ class Log:
         return head, size - len(tail)
 
     def _failure(self, error: OSError) -> HwnasError:
-        return HwnasError(
-            f"{self._path}: cannot be written: {error.strerror}. What is in it stays valid: "
-            f"make room or make it writable, then resume"
-        )
+        advice = ". What is in it stays valid: make room or make it writable, then resume"
+        return unwritable(self._path, error, advice=advice)
 
 
 def append_shared(path: Path, kind: Kind, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from hwnas.errors import FileFormatError
+from hwnas.errors import FileFormatError, UsageError
 from hwnas.io.files import read_bytes
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "dump", "parse", "read", "read_text"]
@@ -136,9 +136,22 @@ def read_text(path: Path) -> str:
 
 
 def dump(data: Any) -> str:
-    """`data` as YAML: keys in the order given, short lists on one line, no aliases."""
-    return str(
-        yaml.dump(
-            data, Dumper=_PlainDumper, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True
+    """`data` as YAML: keys in the order given, short lists on one line, no aliases.
+
+    Raises UsageError for a name that is not UTF-8, which YAML cannot hold.
+    """
+    try:
+        return str(
+            yaml.dump(
+                data,
+                Dumper=_PlainDumper,
+                sort_keys=False,
+                default_flow_style=None,
+                width=100,
+                allow_unicode=True,
+            )
         )
-    )
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"a name is not UTF-8, and cannot be recorded: {error.object[:200]!r}. Rename the file or folder"
+        ) from None

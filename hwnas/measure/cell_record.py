@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hwnas.errors import BoardError
+from hwnas.measure.remote.answers import Fields
 
 __all__ = ["KINDS", "CellRecord"]
 
@@ -50,7 +49,7 @@ class CellRecord:
 
         Raises BoardError, with the field, when one is missing, no finite number, or not above 0.
         """
-        reader = _Answer(answer, cell)
+        reader = Fields(answer, cell)
         return cls(
             kind=kind,
             cell=cell,
@@ -89,41 +88,3 @@ class CellRecord:
             "cpu_share": self.cpu_share,
             "throttled": list(self.throttled),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """Fields of what a board sent."""
-
-    data: Mapping[str, Any]
-    cell: str
-
-    def value(self, name: str) -> Any:
-        if name not in self.data:
-            raise self._error(name, "is missing")
-        return self.data[name]
-
-    def number(self, name: str, *, above_0: bool = False) -> float:
-        return self._checked(name, self.value(name), above_0=above_0)
-
-    def numbers(self, name: str) -> tuple[float, ...]:
-        return tuple(self._checked(name, value) for value in self.items(name))
-
-    def items(self, name: str) -> list[Any]:
-        value = self.value(name)
-        if not isinstance(value, list):
-            raise self._error(name, f"must be a list, got {value!r}")
-        return value
-
-    def _checked(self, name: str, value: Any, *, above_0: bool = False) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise self._error(name, f"must be a finite number, got {value!r}")
-        if value < 0 or (above_0 and value == 0):
-            raise self._error(name, f"must be {'above' if above_0 else 'at least'} 0, got {value!r}")
-        return value
-
-    def _error(self, name: str, what: str) -> BoardError:
-        return BoardError(
-            f"the board's answer for {self.cell} is damaged: {name} {what}. Start again; if it stays so, "
-            "install hwnas on the board anew"
-        )

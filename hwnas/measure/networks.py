@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hwnas import plugins
 from hwnas.board.timing import Rules, median
 from hwnas.errors import HwnasError
+from hwnas.foreign import require_main
 from hwnas.measure.cells import REFERENCE_EVERY
 from hwnas.measure.plan import REFERENCE_NETWORK
 from hwnas.measure.remote.link import CellError, Link, LocalLink
@@ -97,6 +98,7 @@ def measure_networks(
     a second shows in both (see speed.py). Raises HwnasError when a network does not run, BoardError
     when the agent is gone.
     """
+    require_main("measuring")
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in models}
     done = 0
     for _ in range(rounds):

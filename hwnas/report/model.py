@@ -266,7 +266,10 @@ def report_model(result: SearchResult, *, tables: Mapping[str, LatencyTable]) ->
         conclusion=_conclusion(result, found, lead_over(result, published)),
         unfinished=None
         if result.is_complete
-        else (result.remaining, "" if result.path is None else resume_command(result.path)),
+        else (
+            result.remaining,
+            "" if result.path is None else resume_command(result.path, result.config.accuracy),
+        ),
         facts=_facts(result, found),
         fronts=tuple(front_view(result, one, published) for one in minimised),
         front_notes=_front_notes(result, found),
@@ -373,7 +376,7 @@ def _conclusion(result: SearchResult, found: Sequence[Dimension], lead: Lead | N
     if not result.is_verified and result.path is not None:
         texts.append(
             f"Latencies here are {provenances(found)} and no network of this run was measured. To measure: "
-            f"{resume_command(result.path)} --verify"
+            f"{resume_command(result.path, result.config.accuracy)} --verify"
         )
     return tuple(texts)
 
@@ -554,7 +557,7 @@ def _measured(result: SearchResult) -> Measured | None:
     known = result.verification
     if known is None:
         return None
-    again = "" if result.path is None else f"{resume_command(result.path)} --verify"
+    again = "" if result.path is None else f"{resume_command(result.path, result.config.accuracy)} --verify"
     if not known.is_complete:
         sentences = [f"Not finished: {len(known.measured)} networks are measured."]
     elif not result.is_verified:
@@ -751,7 +754,7 @@ def provenance_facts(result: SearchResult, tables: Mapping[str, LatencyTable]) -
         "started": result.started,
     }
     if result.path is not None:
-        facts["resume"] = resume_command(result.path)
+        facts["resume"] = resume_command(result.path, result.config.accuracy)
     return facts
 
 

@@ -40,6 +40,9 @@ class Runtime(Protocol):
     PRECISIONS: tuple[str, ...]
     """All that `prepare` takes with some provider, as `fp32`."""
 
+    PACKAGES: tuple[str, ...]
+    """What pip is to install on a board that lacks the runtime; without it nothing is installed there."""
+
     def probe(self) -> dict[str, Any]:
         """What is there: {"version", "provider", "providers", "missing"}.
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 MODEL_FORMAT = "ncnn"
+PACKAGES = ("ncnn",)
+"""What pip installs on a board that has no runtime yet."""
 PROVIDER = "cpu"
 PRECISIONS = ("fp32",)
 

@@ -6,6 +6,8 @@ import os
 from typing import Any
 
 MODEL_FORMAT = "onnx"
+PACKAGES = ("onnxruntime",)
+"""What pip installs on a board that has no runtime yet."""
 PRECISIONS = ("fp32", "int8", "fp16")
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",

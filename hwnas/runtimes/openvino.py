@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 MODEL_FORMAT = "onnx"
+PACKAGES = ("openvino",)
+"""What pip installs on a board that has no runtime yet."""
 PRECISIONS = ("fp32", "int8")
 PROVIDER = "cpu"
 

@@ -10,6 +10,8 @@ import zipfile
 from typing import Any
 
 MODEL_FORMAT = "torch"
+PACKAGES = ("torch",)
+"""What pip installs on a board that has no runtime yet."""
 PRECISIONS = ("fp32", "bf16", "fp16")
 DEFAULT = "cpu"
 

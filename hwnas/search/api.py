@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -20,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 from hwnas import plugins
 from hwnas.errors import UsageError
 from hwnas.estimate import ArrayPredictor, Predictor
+from hwnas.foreign import require_main
 from hwnas.io.atomic import write_atomically
 from hwnas.paths import user_path
-from hwnas.predictors.accuracy import AccuracyFunction, load_accuracy
+from hwnas.predictors.accuracy import AccuracyFunction, load_accuracy, names_function
 from hwnas.search.candidates import check_predictions
 from hwnas.search.config import SearchConfig, TableVersion, Target
 from hwnas.search.configurations import (
@@ -46,6 +48,7 @@ from hwnas.search.run import (
     progress_log,
     reread,
     result_of,
+    resume_command,
 )
 from hwnas.search.trial import Trial
 from hwnas.space.search_space import SearchSpace
@@ -149,7 +152,10 @@ def search(
     """
     if trials is not None and trials < 1:
         raise UsageError(f"trials must be at least 1, got {trials}")
+    require_main("a search")
     past = load_run(start_from) if isinstance(start_from, Path | str) else start_from
+    if past is not None and accuracy is None:
+        _require_named_again(past)
     asked = {
         "accuracy": accuracy,
         "seed": seed,
@@ -233,8 +239,11 @@ def resume(
     Raises UsageError when there is no run, when an option differs (with the difference), or
     when another process searches in it; FileFormatError when its files are damaged.
     """
+    require_main("a search")
     past = path if isinstance(path, SearchResult) else load_run(path)
     recorded = past.config
+    if accuracy is None:
+        _require_named_again(past)
     tables = _tables_of(past, device=device, accuracy=accuracy, **asked)
     estimator = load_accuracy(
         recorded.accuracy if accuracy is None else accuracy, limit_s=evaluation_timeout_s
@@ -256,6 +265,23 @@ def resume(
     given = {name: value for name, value in given.items() if value is not None}
     work = _work(where, **(options | given if where == before else given))
     return _continued(past, problem, work, trials=wanted, progress=progress, stop=stop)
+
+
+def _require_named_again(past: SearchResult) -> None:
+    """Raises UsageError for a run whose estimator is a function of a module that is not loaded yet.
+
+    A run may come from anybody: what it names is not imported because the run names it.
+    """
+    reference = past.config.accuracy
+    module = reference.partition(":")[0]
+    own = module in sys.modules and module.partition(".")[0] not in sys.stdlib_module_names
+    if names_function(reference) and not own:
+        again = "" if past.path is None else f": {resume_command(past.path, reference)}"
+        raise UsageError(
+            f"the run estimates accuracy with the Python function '{reference}', which is only imported when "
+            f"you name it. If you trust it, give --accuracy {reference} too (in Python: "
+            f"accuracy='{reference}'){again}"
+        )
 
 
 # --- options -> config and problem -----------------------------------------------------------

@@ -50,7 +50,9 @@ def document(result: SearchResult) -> dict[str, Any]:
         "space": config.space["name"],
         "versions": result.versions,
         "run_dir": None if result.path is None else str(result.path),
-        "resume_command": None if result.path is None else resume_command(result.path),
+        "resume_command": None
+        if result.path is None
+        else resume_command(result.path, result.config.accuracy),
         "verification": None if result.verification is None else _verification(result),
         "front": [_entry(candidate) for candidate in result.front],
     }

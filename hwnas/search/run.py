@@ -32,7 +32,9 @@ from hwnas.io import json as json_io
 from hwnas.io import lock
 from hwnas.io import yaml as yaml_io
 from hwnas.io.atomic import write_atomically
+from hwnas.io.folders import next_numbered
 from hwnas.io.jsonl import Kind, Log, read_log
+from hwnas.predictors.accuracy import names_function
 from hwnas.search.candidates import (
     CANDIDATE_LOG,
     CANDIDATES,
@@ -150,18 +152,18 @@ class SearchResult:
         return len(self.trials) >= self.trials_wanted
 
 
-def resume_command(path: Path) -> str:
-    """The command line that takes this run up again."""
-    return f"hwnas search --resume {shlex.quote(str(path))}"
+def resume_command(path: Path, accuracy: str = "") -> str:
+    """The command line that takes this run up again; `accuracy` is the run's estimator.
+
+    A function of the user's must be named again, or anyone's run could have any module imported.
+    """
+    named = f" --accuracy {shlex.quote(accuracy)}" if names_function(accuracy) else ""
+    return f"hwnas search --resume {shlex.quote(str(path))}{named}"
 
 
 def next_folder(parent: Path, device: str, budget_ms: float) -> Path:
-    """The first of PARENT/DEVICE-BUDGET-1, -2, ... that does not exist."""
-    stem = f"{Path(device.split(',')[0]).stem}-{budget_ms:g}ms"
-    number = 1
-    while (parent / f"{stem}-{number}").exists():
-        number += 1
-    return parent / f"{stem}-{number}"
+    """The next of PARENT/DEVICE-BUDGET-1, -2, ... after those that are there."""
+    return next_numbered(parent, f"{Path(device.split(',')[0]).stem}-{budget_ms:g}ms")
 
 
 def create_run(
@@ -194,6 +196,8 @@ def create_run(
         "source": source,
         "config": config.to_dict(),
     }
+    data = yaml_io.parse(yaml_io.dump(data), source=RUN)  # as it will be read
+    text = yaml_io.dump({**data, "checksum": json_io.checksum(data)})
     try:
         path.mkdir(parents=True, exist_ok=True)
         with locked(path):
@@ -204,8 +208,7 @@ def create_run(
                     f"{path}: holds {', '.join(left)} of a run whose {RUN} is gone, which a new run must not "
                     f"mix with. Restore {RUN}, remove these files, or name another folder"
                 )
-            data = yaml_io.parse(yaml_io.dump(data), source=RUN)  # as it will be read
-            write_atomically(path / RUN, yaml_io.dump({**data, "checksum": json_io.checksum(data)}))
+            write_atomically(path / RUN, text)
             with candidate_log(path) as log:
                 log.extend(trial.to_dict() for trial in given)
     except UsageError:

@@ -183,6 +183,8 @@ def _estimate(numbers: Any, unit: str) -> Estimate:
         or not all(math.isfinite(n) for n in (value, std, low, high) if n is not None)
     ):
         raise ValueError(f"the numbers of an estimate must be finite, got {numbers!r}"[:200])
+    if std < 0:
+        raise ValueError(f"the standard deviation of an estimate must be at least 0, got {std:g}")
     if low is not None and high is not None and low > high:
         raise ValueError(f"the interval of an estimate must be ordered, got {low:g} to {high:g}")
     return Estimate(value, std, low, high, unit)

@@ -23,6 +23,7 @@ import torch
 from hwnas import __version__
 from hwnas.data.images import Image, Images, printable
 from hwnas.errors import UsageError
+from hwnas.foreign import require_main
 from hwnas.io import json as json_io
 from hwnas.io import yaml as yaml_io
 from hwnas.io.atomic import write_whole
@@ -71,6 +72,7 @@ def prepared_folder(
     Raises UsageError when the folder cannot be written, holds a training but `resume` is False, or holds
     another training than requested; FileFormatError when no checkpoint in it is intact.
     """
+    require_main("a training")
     before = None
     for turn in (True, False):
         if group.is_first is turn:

@@ -55,7 +55,10 @@ class LastingLink:
         self._boot = boot()
 
     def hello(self) -> dict[str, Any]:
-        answer = self._lasting(lambda link: link.hello())
+        try:
+            answer = self._lasting(lambda link: link.hello())
+        except CellError as error:
+            raise BoardError(f"the agent does not start: {error}") from None
         self._runtime = answer.get("runtime")
         return answer
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import select
+import os
+import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,13 +17,17 @@ from hwnas import plugins
 from hwnas.board import protocol
 from hwnas.board.timing import Rules
 from hwnas.errors import BoardError
+from hwnas.measure.remote.answers import checked_hello, checked_times
+from hwnas.measure.remote.pipes import MAX_ANSWER_BYTES, Incoming, LastWords, Outgoing
 from hwnas.predictors.latency.profile import DeviceProfile
+from hwnas.text import plain
 
 __all__ = ["BOOT", "AgentGone", "AgentLink", "CellError", "Link", "LocalLink", "plugin_file"]
 
 BOOT = "import sys; sys.path[0] = sys.argv[1]; from hwnas.board.agent import main; main(sys.argv[2])"
 _HELLO_S = 60.0
 _CELL_S = 300.0
+_END_S = 5.0
 
 
 def _settings(profile: DeviceProfile) -> dict[str, Any]:
@@ -74,21 +79,19 @@ class AgentLink:
 
     def __init__(self, command: Sequence[str]) -> None:
         """Starts the process that is the agent, or that leads to it."""
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the link
         # A session of its own: Ctrl-C is for the host, which ends the agent by closing its input.
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._complaints,
+            stderr=subprocess.PIPE,
+            bufsize=0,
             start_new_session=True,
         )
-        # Unbuffered, so that select sees all there is.
-        stdout = cast(BinaryIO, self._process.stdout)
-        self._answers = open(stdout.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115
+        self._last_words = LastWords(cast(BinaryIO, self._process.stderr))
 
     def hello(self) -> dict[str, Any]:
-        return self._ask({"command": "hello"}, b"", _HELLO_S)
+        return checked_hello(self._ask({"command": "hello"}, b"", _HELLO_S))
 
     def reference(self, model: bytes, *, profile: DeviceProfile) -> None:
         self._run({"command": "reference", **_settings(profile)}, model)
@@ -97,7 +100,7 @@ class AgentLink:
         self, model: bytes, *, rules: Rules, profile: DeviceProfile, beside: bool = False
     ) -> dict[str, Any]:
         command = {"command": "measure", "rules": dataclasses.asdict(rules), "beside": beside}
-        return self._run({**command, **_settings(profile)}, model)
+        return checked_times(self._run({**command, **_settings(profile)}, model), beside=beside)
 
     def close(self) -> None:
         """Ends the agent: closes its input, and kills it when it does not go."""
@@ -108,11 +111,12 @@ class AgentLink:
                 except OSError:
                     continue
         try:
-            self._process.wait(timeout=5)
+            self._process.wait(timeout=_END_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # what it started as well: a session of its own
             self._process.wait()
-        self._complaints.close()
+        self._last_words.close()
 
     def __enter__(self) -> Self:
         return self
@@ -125,23 +129,28 @@ class AgentLink:
     def _run(self, command: dict[str, Any], model: bytes) -> dict[str, Any]:
         answer = self._ask(command, model, _CELL_S)
         if "error" in answer:
-            raise CellError(str(answer["error"]))
+            raise CellError(plain(str(answer["error"]), most=2000))
         return answer
 
     def _ask(self, command: dict[str, Any], payload: bytes, limit_s: float) -> dict[str, Any]:
         try:
-            protocol.write_frame(cast(BinaryIO, self._process.stdin), command, payload)
-        except OSError as error:
+            stdin = Outgoing(cast(BinaryIO, self._process.stdin).fileno(), limit_s)
+            protocol.write_frame(cast(BinaryIO, stdin), command, payload)
+        except TimeoutError:
+            raise AgentGone(f"the measuring process took no data for {limit_s:.0f} s") from None
+        except BrokenPipeError:  # what it said before it ended says why
+            pass
+        except (OSError, ValueError) as error:
             raise self._gone(f"is gone ({error})") from None
         return self._next(limit_s)
 
     def _next(self, limit_s: float) -> dict[str, Any]:
-        """The next frame that comes."""
+        """The next frame that comes, all of it within `limit_s`."""
         try:
-            ready, _, _ = select.select([self._answers], [], [], limit_s)
-            if not ready:
-                raise AgentGone(f"the measuring process did not answer within {limit_s:.0f} s")
-            frame = protocol.read_frame(cast(BinaryIO, self._answers))
+            stdout = Incoming(cast(BinaryIO, self._process.stdout).fileno(), limit_s)
+            frame = protocol.read_frame(cast(BinaryIO, stdout), most_bytes=MAX_ANSWER_BYTES)
+        except TimeoutError:
+            raise AgentGone(f"the measuring process did not answer within {limit_s:.0f} s") from None
         except (OSError, protocol.ProtocolError) as error:
             raise self._gone(f"is gone ({error})") from None
         if frame is None:
@@ -150,12 +159,8 @@ class AgentLink:
 
     def _gone(self, how: str) -> BoardError:
         """The error to raise when no more answers come."""
-        return AgentGone(f"the measuring process {how}{self._last_words()}")
-
-    def _last_words(self) -> str:
-        self._complaints.seek(0)
-        lines = self._complaints.read().decode(errors="replace").strip().splitlines()
-        return f": {lines[-1]}" if lines else ""
+        said = self._last_words.last_line()
+        return AgentGone(f"the measuring process {how}{said and ': '}{said}")
 
 
 class LocalLink(AgentLink):

@@ -15,7 +15,7 @@ import tarfile
 import time
 import uuid
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,11 @@ from hwnas import plugins
 from hwnas.board import protocol
 from hwnas.board.timing import Rules
 from hwnas.errors import BoardError
+from hwnas.measure.remote.answers import HOLD, READY, SURVEY, checked, clock_time
 from hwnas.measure.remote.link import AgentGone, AgentLink, plugin_file
 from hwnas.measure.remote.ssh_connection import BoardPython, Connection, Greeting, check_host
 from hwnas.predictors.latency.profile import DeviceProfile
+from hwnas.text import plain
 
 __all__ = [
     "OLDEST_PYTHON",
@@ -40,7 +42,10 @@ __all__ = [
 OLDEST_PYTHON = (3, 9)
 RENEW_S = 20.0
 """So often, at most, the board is told that we are still there."""
+_ANSWER_S = 60.0
 _INSTALL_S = 3600.0
+MOST_REPORTS = 100
+"""Lines about one command; installing has three."""
 _PLUGIN = "hwnas/runtimes/plugin.py"
 _KEEPER = "import sys; sys.path[0] = sys.argv[1]; from hwnas.board.keeper import main; main(sys.argv[2])"
 
@@ -96,20 +101,35 @@ class Keeper(AgentLink):
         self._connection = connection
 
     def ask(
-        self, command: str, *, limit_s: float = 60.0, say: Callable[[str], None] | None = None, **more: Any
+        self,
+        command: str,
+        *,
+        shape: Mapping[str, Any] | None = None,
+        limit_s: float | None = None,
+        say: Callable[[str], None] | None = None,
+        **more: Any,
     ) -> dict[str, Any]:
-        """Its answer. `say` is told what it reports meanwhile.
+        """Its answer, which has that `shape` (hwnas.measure.remote.answers). `say` is told what it reports
+        meanwhile.
 
-        Raises BoardError with what went wrong on the board; LinkLost, AgentGone when it does not answer.
+        Raises BoardError with what went wrong on the board, or is wrong with the answer; LinkLost, AgentGone
+        when it does not answer within `limit_s`.
         """
+        limit_s = _ANSWER_S if limit_s is None else limit_s
+        ends_s, reports = time.monotonic() + limit_s, 0
         answer = self._ask({"command": command, **more}, b"", limit_s)
         while "progress" in answer:
+            reports += 1
+            left_s = ends_s - time.monotonic()
+            if reports > MOST_REPORTS or left_s <= 0:
+                raise AgentGone(f"{self._connection.host} only reports, and does not end: {command}")
             if say is not None:
-                say(answer["progress"])
-            answer = self._next(limit_s)
+                say(plain(str(answer["progress"]), most=500))
+            answer = self._next(left_s)
         if "error" in answer:
-            raise BoardError(f"{self._connection.host}: {answer['error']}")
-        return answer
+            raise BoardError(f"{self._connection.host}: {plain(str(answer['error']), most=2000)}")
+        found: dict[str, Any] = checked(answer, shape or {}, who=self._connection.host)
+        return found
 
     def _gone(self, how: str) -> BoardError:
         return self._connection.lost() or super()._gone(how)
@@ -163,7 +183,9 @@ class SshBoard:
         keeper = self._held(folder)
         plugin = f"{folder}/{_PLUGIN}"
         if runtime not in self._pythons:
-            ready = keeper.ask("ready", runtime=runtime, plugin=plugin, say=say, limit_s=_INSTALL_S)
+            ready = keeper.ask(
+                "ready", shape=READY, runtime=runtime, plugin=plugin, say=say, limit_s=_INSTALL_S
+            )
             self._pythons[runtime] = ready["python"]
         return connection.command([self._pythons[runtime], "-c", boot, folder, plugin, self._lease])
 
@@ -186,7 +208,8 @@ class SshBoard:
         folder = self._send(runtime)
         keeper = self._start_keeper(folder)
         try:
-            return keeper.ask("survey", runtime=runtime, plugin=f"{folder}/{_PLUGIN}", limit_s=600.0)
+            plugin = f"{folder}/{_PLUGIN}"
+            return keeper.ask("survey", shape=SURVEY, runtime=runtime, plugin=plugin, limit_s=600.0)
         finally:
             keeper.close()
 
@@ -220,7 +243,7 @@ class SshBoard:
             self._keeper = None
         keeper = self._start_keeper(folder)
         try:
-            answer = keeper.ask("hold", by=_who(), session=self._session)
+            answer = keeper.ask("hold", shape=HOLD, by=_who(), session=self._session)
             if answer["held"] is not None:
                 raise BoardError(_held_text(self.host, answer["held"]))
         except BaseException:
@@ -259,11 +282,10 @@ def _who() -> str:
 
 
 def _held_text(host: str, other: dict[str, Any]) -> str:
-    since = time.strftime("%H:%M", time.localtime(float(other.get("since_s", 0))))
     return (
         f"one host at a time may measure on {host}, but {other.get('by', 'another host')} has done so since "
-        f"{since} (process {other.get('pid')} on the board). Wait until it is done; a host that is gone "
-        "frees the board after 10 minutes"
+        f"{clock_time(other.get('since_s'))} (process {other.get('pid')} on the board). Wait until it is "
+        "done; a host that is gone frees the board after 10 minutes"
     )
 
 

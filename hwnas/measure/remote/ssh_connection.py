@@ -9,7 +9,9 @@ have none.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import select
 import shlex
 import shutil
@@ -22,7 +24,9 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from hwnas.errors import BoardError, UsageError
+from hwnas.measure.remote.pipes import LastWords, Outgoing
 from hwnas.measure.remote.ssh_errors import LinkLost, explain
+from hwnas.text import plain
 
 __all__ = ["CONFIG_VARIABLE", "BoardPython", "Connection", "Greeting"]
 
@@ -33,6 +37,12 @@ ALIVE_COUNT = 3
 """A link over which nothing comes back is lost after ALIVE_S * (ALIVE_COUNT + 1) = 8 seconds."""
 CONNECT_S = 10
 GREETING_S = 30.0
+GREETING_BYTES = 1024 * 1024
+MOST_FACTS = 100
+_PYTHON = re.compile(
+    r"(?P<version>\d{1,3}\.\d{1,3}\S{0,20}) (?P<bits>32|64) (?P<path>/[^\x00-\x1f\x7f]{1,4000})"
+)
+_AGENT = re.compile(r"[0-9a-f]{16}")
 
 _OPTIONS = {
     "BatchMode": "yes",
@@ -117,14 +127,14 @@ class Connection:
         options = {**_OPTIONS, "ControlPath": str(self._folder / "s")}
         self._ssh = ["ssh", *(["-F", str(chosen)] if chosen else [])]
         self._ssh += [f"-o{name}={value}" for name, value in options.items()]
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the connection
         command = [*self._ssh, "-oControlMaster=yes", "--", host, f"exec sh -c '{_GREET}'"]
         try:
             self._master = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._complaints,
+                stderr=subprocess.PIPE,
+                bufsize=0,
                 env={**os.environ, "LC_ALL": "C"},
                 start_new_session=True,
             )
@@ -133,6 +143,7 @@ class Connection:
             raise BoardError(
                 "the program 'ssh' is not installed here. Run 'sudo apt install openssh-client'"
             ) from None
+        self._last_words = LastWords(cast(BinaryIO, self._master.stderr))
         try:
             self.greeting = self._greet()
         except BaseException:
@@ -150,27 +161,41 @@ class Connection:
         # Without the connection it must fail: not silently open one of its own.
         return [*self._ssh, "-oControlMaster=no", "-oProxyCommand=false", "--", self.host, remote]
 
-    def run(self, words: Sequence[str], *, data: bytes = b"", limit_s: float = 60.0) -> bytes:
-        """Runs one command with `data` as its input, and gives what it printed.
+    def run(self, words: Sequence[str], *, data: bytes = b"", limit_s: float = 60.0) -> None:
+        """Runs one command with `data` as its input; what it prints is dropped.
 
         Raises BoardError with its last words when it fails, LinkLost when the link is lost.
         """
         self.sent_bytes += len(data)
+        ends_s = time.monotonic() + limit_s
+        process = subprocess.Popen(
+            self.command(words),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+        )
+        last_words = LastWords(cast(BinaryIO, process.stderr))
+        stdin = cast(BinaryIO, process.stdin)
         try:
-            done = subprocess.run(
-                self.command(words), input=data, capture_output=True, timeout=limit_s, check=False
-            )
-        except subprocess.TimeoutExpired:
+            with contextlib.suppress(BrokenPipeError):  # it ended, and its exit code says why
+                Outgoing(stdin.fileno(), limit_s).write(data)
+            stdin.close()
+            code = process.wait(timeout=max(ends_s - time.monotonic(), 0.0))
+        except (TimeoutError, subprocess.TimeoutExpired):
             raise self.lost() or BoardError(
                 f"{self.host}: '{Path(words[0]).name}' did not end within {limit_s:.0f} s"
             ) from None
-        if done.returncode:
-            lines = done.stderr.decode(errors="replace").strip().splitlines()
+        finally:
+            process.kill()
+            process.wait()
+            stdin.close()
+            last_words.close()
+        if code:
             raise self.lost() or BoardError(
                 f"{self.host}: '{Path(words[0]).name}' failed there: "
-                f"{lines[-1] if lines else f'exit code {done.returncode}'}"
+                f"{last_words.last_line() or f'exit code {code}'}"
             )
-        return done.stdout
 
     def lost(self, *, patience_s: float = 1.0) -> BoardError | None:
         """Why the connection is lost, or None while ssh holds it."""
@@ -198,10 +223,10 @@ class Connection:
             except subprocess.TimeoutExpired:
                 self._master.kill()
                 self._master.wait()
+        self._last_words.close()
         self._drop_files()
 
     def _drop_files(self) -> None:
-        self._complaints.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _greet(self) -> Greeting:
@@ -218,20 +243,25 @@ class Connection:
                 )
             part = os.read(answers, 65536)
             if not part:
-                self._master.wait()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._master.wait(timeout=max(deadline - time.monotonic(), 0))
                 if self._master.returncode == 255 or _BEGIN.encode() in text:
                     raise explain(self._said(), self.host)
-                lines = self._said().strip().splitlines()
+                printed = plain(text.decode(errors="replace").strip())[-200:]
                 raise BoardError(
                     f"{self.host} did not run 'sh' at login: "
-                    f"{lines[-1] if lines else text.decode(errors='replace').strip()[-200:] or 'nothing'}"
+                    f"{self._last_words.last_line() or printed or 'nothing'}"
                 )
             text += part
-        return _parse(text.decode(errors="replace"))
+            if len(text) > GREETING_BYTES:
+                raise BoardError(
+                    f"{self.host} prints more than {GREETING_BYTES} bytes at login and does not run 'sh': "
+                    f"does 'ssh {self.host} echo yes' print yes alone?"
+                )
+        return _parse(text.decode(errors="replace"), self.host)
 
     def _said(self) -> str:
-        self._complaints.seek(0)
-        return self._complaints.read().decode(errors="replace")
+        return self._last_words.text()
 
 
 def check_host(host: str) -> None:
@@ -240,24 +270,27 @@ def check_host(host: str) -> None:
         raise UsageError(f"a host is 'local', 'user@board' or a name of ~/.ssh/config, got '{host}'")
 
 
-def _parse(text: str) -> Greeting:
-    lines = text[text.index(_BEGIN) :].splitlines()
+def _parse(text: str, host: str) -> Greeting:
+    lines = text[text.rfind(_BEGIN) :].splitlines()
     facts: dict[str, list[str]] = {}
     for line in lines:
         name, mark, value = line.partition("=")
         if mark:
             facts.setdefault(name, []).append(value.strip())
     pythons: dict[str, BoardPython] = {}
-    for line in facts.get("python", []):
-        version, bits, path = line.split(" ", 2)
-        numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
-        pythons.setdefault(path, BoardPython(numbers, int(bits), path))
+    for line in facts.get("python", [])[:MOST_FACTS]:
+        if found := _PYTHON.fullmatch(line):
+            numbers = tuple(int(part) for part in found["version"].split(".")[:2])
+            pythons.setdefault(found["path"], BoardPython(numbers, int(found["bits"]), found["path"]))
+    cache = facts.get("cache", [""])[0]
+    if not cache.startswith("/") or not cache.isprintable():
+        raise BoardError(f"{host} names no folder for files at login, got {plain(cache, most=60)!r}")
     return Greeting(
-        machine=facts.get("machine", [""])[0],
+        machine=plain(facts.get("machine", [""])[0], most=60),
         boot=facts.get("boot", [""])[0],
-        cache=facts.get("cache", [""])[0],
+        cache=cache,
         pythons=tuple(pythons.values()),
-        agents=tuple(name for name in facts.get("agent", []) if "*" not in name),
+        agents=tuple(name for name in facts.get("agent", [])[:MOST_FACTS] if _AGENT.fullmatch(name)),
     )
 
 

@@ -27,7 +27,7 @@ from hwnas.estimate import Estimate, Predictor, is_cheap
 from hwnas.foreign import called
 from hwnas.space.arch import ArchSpec
 
-__all__ = ["AccuracyFunction", "FunctionPredictor", "load_accuracy"]
+__all__ = ["AccuracyFunction", "FunctionPredictor", "load_accuracy", "names_function"]
 
 AccuracyFunction = Callable[[ArchSpec], "float | Estimate"]
 
@@ -90,7 +90,7 @@ def load_accuracy(
     """
     if isinstance(reference, str):
         name, separator, argument = reference.partition(":")
-        if not separator or name in plugins.names(FOLDER):
+        if not names_function(reference):
             made: Predictor = plugins.load(FOLDER, name).estimator(argument if separator else None)
             return made
         return _wrapped(plugins.load_callable(reference), reference, limit_s)
@@ -103,6 +103,12 @@ def load_accuracy(
         "an accuracy estimator must be a name, a function of an architecture or a predictor, "
         f"got {reference!r}"
     )
+
+
+def names_function(reference: str) -> bool:
+    """Whether it is `module:function` rather than an estimator's name with its argument."""
+    name, separator, _ = reference.partition(":")
+    return bool(separator) and name not in plugins.names(FOLDER)
 
 
 def _implausible(estimate: Estimate, unit: str) -> str:

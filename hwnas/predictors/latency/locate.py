@@ -10,7 +10,7 @@ from hwnas.errors import UsageError, did_you_mean
 from hwnas.paths import user_path
 from hwnas.plugins import PACKAGE
 
-__all__ = ["check_name", "device_names", "find_table", "stray_files", "table_folders"]
+__all__ = ["check_name", "device_names", "find_table", "shipped_table", "stray_files", "table_folders"]
 
 VARIABLE = "HWNAS_TABLES"
 
@@ -23,12 +23,23 @@ def table_folders(environment: Mapping[str, str] | None = None) -> tuple[Path, .
     """
     environment = os.environ if environment is None else environment
     named = [user_path(text) for text in environment.get(VARIABLE, "").split(os.pathsep) if text]
+    folders = [*named, Path("latency_tables"), *_shipped_folders()]
+    resolved = dict.fromkeys(folder.resolve() for folder in folders if folder.is_dir())
+    return tuple(resolved)
+
+
+def _shipped_folders() -> list[Path]:
+    """Inside the installed package, and beside it in a source checkout."""
     shipped = [PACKAGE / "latency_tables"]
     if (PACKAGE.parent / "pyproject.toml").is_file():
         shipped.append(PACKAGE.parent / "latency_tables")
-    folders = [*named, Path("latency_tables"), *shipped]
-    resolved = dict.fromkeys(folder.resolve() for folder in folders if folder.is_dir())
-    return tuple(resolved)
+    return shipped
+
+
+def shipped_table(name: str) -> Path | None:
+    """The table of that name that ships; None where none does."""
+    files = [folder.resolve() / f"{name}.yaml" for folder in _shipped_folders()]
+    return next((file for file in files if file.is_file()), None)
 
 
 def device_names(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:

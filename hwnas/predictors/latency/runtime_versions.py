@@ -264,7 +264,7 @@ def _read(path: Path) -> dict[str, tuple[VersionCheck, ...]]:
 def _check(data: Any) -> VersionCheck:
     check = VersionCheck(**data)
     numbers = (check.networks, check.mape_percent)
-    if not all(isinstance(one, int | float) and 0 <= one < 1e6 for one in numbers):
+    if not all(type(one) in (int, float) and 0 <= one < 1e6 for one in numbers):
         raise ValueError("networks and mape_percent must be numbers of at least 0")
     if not re.fullmatch(r"[\w.+!-]{1,80}", check.runtime_version):
         raise ValueError("runtime_version must be a version")

@@ -13,6 +13,7 @@ History of the schema
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -79,6 +80,9 @@ _KEYS = (
     "calibration", "coefficients", "measurement", "environment", "notes", "row_counts", "disturbed",
     "row_columns", "filled_columns", "rows", "filled",
 )  # fmt: skip
+_SEAL = "# sha256 of what follows: "
+"""A comment to YAML: with it, a list of devices need not read all rows of all tables to see that they are
+whole. The field `checksum` is over the content, whatever the text looks like."""
 _ROWS_START = re.compile(r"^rows:", re.MULTILINE)
 
 
@@ -105,11 +109,13 @@ def read_table(path: Path) -> TableContent:
 
 
 def read_summary(path: Path) -> TableSummary:
-    """The head of the table in the file; rows and checksum are not looked at.
+    """The head of the table in the file. The text is checked as a whole, the rules of its rows are not.
 
     Raises FileFormatError as `read_table` does.
     """
     text = _document_text(path)
+    if not _is_as_written(text):
+        parse_table(text, source=str(path))
     rows = _ROWS_START.search(text)
     reader = _Reader(str(path))
     document = reader.document(yaml_io.parse(text[: rows.start()] if rows else text, source=str(path)))
@@ -144,7 +150,8 @@ def table_text(table: TableContent) -> str:
     document = _to_document(table)
     head = {key: value for key, value in document.items() if key not in ("rows", "filled")}
     tail = {key: document[key] for key in ("rows", "filled") if key in document}
-    return yaml_io.dump(head) + (yaml_io.dump(tail) if tail else "")
+    text = yaml_io.dump(head) + (yaml_io.dump(tail) if tail else "")
+    return f"{_SEAL}{_sha256(text)}\n{text}"
 
 
 def write_table(table: TableContent, path: Path) -> None:
@@ -156,6 +163,17 @@ def write_table(table: TableContent, path: Path) -> None:
 def content_digest(table: TableContent) -> str:
     """SHA-256, in hex, of the table's content."""
     return str(_to_document(table)["checksum"]).partition(":")[2]
+
+
+def _is_as_written(text: str) -> bool:
+    """Whether the text has its own checksum in the first line; tables of before have none, and other line
+    ends change it."""
+    first, _, rest = text.partition("\n")
+    return first == f"{_SEAL}{_sha256(rest)}"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _document_text(path: Path) -> str:

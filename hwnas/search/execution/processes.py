@@ -21,6 +21,7 @@ from typing import Protocol
 
 from hwnas.errors import HwnasError, UsageError
 from hwnas.estimate import Estimate, Predictor
+from hwnas.foreign import GUARD, require_main
 from hwnas.search.problem import Problem
 from hwnas.space.search_space import SearchSpace, Vector
 
@@ -96,8 +97,6 @@ class LocalEvaluator:
 
 # --- evaluation in worker processes -----------------------------------------------------------
 
-GUARD = 'if __name__ == "__main__":'
-"""What a script needs that starts workers."""
 DEATHS_ALLOWED = 3
 """So many workers may die of one batch of networks before the search ends."""
 
@@ -123,8 +122,7 @@ class Processes:
 
     def __init__(self, space: SearchSpace, accuracy: Predictor, *, workers: int) -> None:
         """Raises UsageError for an estimator that another process cannot load."""
-        if getattr(multiprocessing.current_process(), "_inheriting", False):
-            raise UsageError(f"a search with workers must stand below a line `{GUARD}`: this is a worker")
+        require_main("a search with workers")
         self.workers = workers
         self._task = packed(space, accuracy)
         self._space = space
