@@ -85,16 +85,16 @@ def checked_times(answer: dict[str, Any], *, beside: bool) -> dict[str, Any]:
     Raises BoardError with the field.
     """
     fields = Fields(answer, "a cell")
-    for name in ("median_ms", "low_ms", "high_ms", "p95_ms", *(("companion_ms",) if beside else ())):
+    for name in ("median_ms", "low_ms", "high_ms", "p95_ms", *(("reference_ms",) if beside else ())):
         if fields.number(name, above_0=True) > MOST_MS:
             raise fields.error(name, f"must be at most {MOST_MS:g}, got {answer[name]!r}")
-    lists = ("samples_ns", "warmup_ns", *(("companion_ns", "cold_ns") if beside else ()))
+    lists = ("samples_ns", "warmup_ns", *(("reference_ns", "cold_ns") if beside else ()))
     values = {name: fields.numbers(name) for name in lists}
     if fields.number("cpu_share") > MOST_CPU_SHARE:
         raise fields.error("cpu_share", f"must be at most {MOST_CPU_SHARE:g}, got {answer['cpu_share']!r}")
     if fields.number("runs_per_repeat", above_0=True) != int(answer["runs_per_repeat"]):
         raise fields.error("runs_per_repeat", f"must be whole, got {answer['runs_per_repeat']!r}")
-    pairs = {"median_ms": "samples_ns", **({"companion_ms": "companion_ns"} if beside else {})}
+    pairs = {"median_ms": "samples_ns", **({"reference_ms": "reference_ns"} if beside else {})}
     for name, samples in pairs.items():
         if not values[samples]:
             raise fields.error(samples, "is empty")
