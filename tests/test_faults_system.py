@@ -469,14 +469,15 @@ def test_what_steers_a_terminal_is_removed_from_all_that_is_shown(capsys: pytest
     common.say(evil)
     common.write_out(evil)
     common.write_err(evil)
-    common.emit_json({"schema": 1, "evil": evil})
+    error = {"type": "UsageError", "message": evil, "exit_code": 2}
+    common.emit_json({"schema": 1, "error": error})
     main(["describe", evil])
     said = capsys.readouterr()
     assert not set("\x1b\x07\x08\r\x9b\u202e\0") & set(said.err)
     shown, brace, document = said.out.partition("{")
     assert not set("\x1b\x07\x08\r\x9b\u202e\0") & set(shown)
     assert not set("\x1b\x07\x08\r\x9b\0") & set(document)
-    assert json.loads(brace + document)["evil"] == evil
+    assert json.loads(brace + document)["error"]["message"] == evil
 
 
 def test_every_verb_writes_through_the_same_few_functions() -> None:
