@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -26,6 +26,7 @@ from hwnas.cli import help as help_texts
 from hwnas.cli import renamed
 from hwnas.cli.os_errors import explained
 from hwnas.cli.streams import standard_streams
+from hwnas.cli.typed import as_typed
 from hwnas.errors import FileFormatError, HwnasError, UsageError, did_you_mean
 from hwnas.paths import expanded
 
@@ -95,36 +96,42 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _exit_code(arguments: list[str]) -> int:
+    before = _documents_printed()
+    as_json = "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
+
+    def complain(kind: str, text: str, code: int) -> int:
+        return _complain(kind, text, code, as_json=as_json and _documents_printed() == before)
+
     try:
         with _end_signals_raise():
             return _run(arguments)
     except typer.TyperException as error:
-        return _complain(_usage_text(error), error.exit_code)
+        return complain("UsageError", _usage_text(error), error.exit_code)
     except HwnasError as error:
         if os.environ.get(TRACEBACK):
             _show_cause(error)
-        return _complain(str(error), error.exit_code)
+        return complain(type(error).__name__, str(error), error.exit_code)
     except BrokenPipeError:  # the reader has gone (`| head`): nothing is wrong, nobody is there to be told
         return EXIT_PIPE
     except OSError as error:
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
-        return _complain(*explained(error))
+        return complain(type(error).__name__, *explained(error))
     except Terminated as end:
         return end.exit_code
     except SystemExit as end:  # of foreign code: hwnas itself returns codes
-        return _complain(f"foreign code ended the command: sys.exit({end.code!r})", EXIT_INTERNAL)
+        text = f"foreign code ended the command: sys.exit({end.code!r})"
+        return complain("SystemExit", text, EXIT_INTERNAL)
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
     except MemoryError:
-        return _complain("out of memory", EXIT_INTERNAL)
+        return complain("MemoryError", "out of memory", EXIT_INTERNAL)
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
         what = " ".join(f"{type(error).__name__}: {error}".split())
-        return _complain(
-            f"internal error: {what}. HWNAS_TRACEBACK=1 shows where; please report it", EXIT_INTERNAL
-        )
+        text = f"internal error: {what}. HWNAS_TRACEBACK=1 shows where; please report it"
+        return complain(type(error).__name__, text, EXIT_INTERNAL)
 
 
 # --- one run ---------------------------------------------------------------------------------
@@ -322,8 +329,18 @@ def _usage_text(error: typer.TyperException) -> str:
     return text if context is None else f"{text.rstrip('.')}. See '{context.command_path} --help'"
 
 
-def _complain(text: str, code: int) -> int:
-    sys.stderr.write(f"error: {text}\n")
+def _documents_printed() -> int:
+    common = sys.modules.get("hwnas.cli.common")
+    return 0 if common is None else int(common.documents_printed)
+
+
+def _complain(kind: str, text: str, code: int, *, as_json: bool) -> int:
+    """The error on stderr; with --json, where no document was printed, also as one on stdout."""
+    sys.stderr.write(f"error: {as_typed(text)}\n")
+    if as_json:
+        error = {"type": kind, "message": as_typed(text), "exit_code": code}
+        with suppress(OSError):
+            sys.stdout.write(json.dumps({"schema": 1, "error": error}, indent=2) + "\n")
     return code
 
 

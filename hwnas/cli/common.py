@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas.cli.narrow import fit
+from hwnas.cli.typed import as_typed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,6 +68,9 @@ OverBudgetOption = Annotated[
 
 _WIDTH_OFF_TERMINAL = 160
 
+documents_printed = 0
+"""How often `emit_json` was called in this process."""
+
 
 # --- where output goes -----------------------------------------------------------------------
 
@@ -91,6 +95,8 @@ def emit_json(document: Mapping[str, Any]) -> None:
 
     Raises ValueError for NaN and infinity, which JSON does not have.
     """
+    global documents_printed
+    documents_printed += 1
     is_utf8 = str(getattr(sys.stdout, "encoding", None)).lower().replace("_", "-") in ("utf-8", "utf8")
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=not is_utf8, allow_nan=False) + "\n")
 
@@ -100,13 +106,14 @@ def _console(*, stderr: bool) -> Console:
     from rich.table import Table
 
     class PipeConsole(Console):
-        """A console that fits tables into its width, and leaves a closed pipe to the command line."""
+        """A console that fits tables into its width, writes commands as they can be typed here, and leaves a
+        closed pipe to the command line."""
 
         def print(self, *objects: Any, **options: Any) -> None:
             for one in objects:
                 if isinstance(one, Table):
                     fit(one, self.width)
-            super().print(*objects, **options)
+            super().print(*(as_typed(one) if isinstance(one, str) else one for one in objects), **options)
 
         def on_broken_pipe(self) -> None:
             raise

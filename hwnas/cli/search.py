@@ -37,7 +37,7 @@ def command(
             "--device",
             metavar="DEVICE",
             help="Device, e.g. rpi4 ('hwnas devices' lists them), or a table file. Repeatable, with a "
-            "--budget for each in the same order; all budgets must hold.",
+            "--budget for each, in the same order.",
         ),
     ] = None,
     budget: Annotated[
@@ -122,7 +122,7 @@ def command(
         typer.Option(
             "--confidence",
             metavar="P",
-            help="Probability with which the budget must hold, e.g. 0.9, by the table's own error. "
+            help="Probability of being within the budget, e.g. 0.9, by the table's error. "
             "Default: the predicted latency itself must be within the budget.",
         ),
     ] = None,
@@ -325,7 +325,7 @@ class _Verification:
             return
         if not isinstance(device, str) or budget_on != "p50":
             raise UsageError(
-                "--verify measures one device and holds its median latency against the budget: give one "
+                "--verify measures the median latency of one device: give one "
                 "--device and leave --budget-on out, or leave --verify out"
             )
         from hwnas.predictors.latency import LatencyTable

@@ -70,7 +70,7 @@ def prepare(
         raise UsageError(f"{wanted.precision} is exported to {', '.join(able)} only, got '{model_format}'")
     if batch != "dynamic" and (type(batch) is not int or batch < 1):
         raise UsageError(f"batch must be a whole number from 1, or 'dynamic', got {batch!r}")
-    plugins.require(form.package, extra="torch")
+    plugins.require(form.package, extra=form.extra)
     network = copy.deepcopy(network).float().cpu().eval()
     files = form.writer(deployed(network, form.runtime, wanted.precision), wanted)
     side = network.arch.resolution

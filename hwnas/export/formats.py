@@ -63,6 +63,8 @@ class Format:
     title: str
     """What that runtime is called."""
     package: str
+    extra: str
+    """Extra of hwnas that brings the package."""
     relative_tolerance: float
     """How far the runtime's logits may be from torch's, over the largest logit."""
     precisions: tuple[str, ...]
@@ -125,7 +127,7 @@ def _pack_openvino(files: Files, shape: tuple[int, ...]) -> bytes:
 def _load_openvino(model: bytes, batch: Batch) -> Run:
     from hwnas.runtimes.openvino import read
 
-    openvino: Any = plugins.require("openvino", extra="torch")
+    openvino: Any = plugins.require("openvino", extra="openvino")
     core = openvino.Core()
     compiled = core.compile_model(read(core, model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda images: compiled(images)[0]
@@ -171,8 +173,8 @@ def _write_exported_program(network: Network, wanted: Wanted) -> Files:
     windows = [module.windows for module in network.modules() if hasattr(module, "windows")]
     if dynamic and any(cut.per_side > 1 for cut in windows if isinstance(cut, Windows)):
         raise UsageError(
-            "exported-program: a network that cuts its maps into windows is exported for a fixed batch, as "
-            "torch.export needs there: give --batch N, or take --format onnx"
+            "exported-program: torch.export needs a fixed batch for a network with windows: give --batch N, "
+            "or use --format onnx"
         )
     example = torch.zeros(2 if wanted.batch == "dynamic" else wanted.batch, 3, side, side)
     shapes = {INPUT: {0: torch.export.Dim("batch", min=1, max=4096)}} if dynamic else None
@@ -203,7 +205,7 @@ def _only_file(files: Files, shape: tuple[int, ...]) -> bytes:
     return content
 
 
-FORMATS: Mapping[str, Format] = {
+FORMATS: dict[str, Format] = {
     form.name: form
     for form in (
         Format(
@@ -213,6 +215,7 @@ FORMATS: Mapping[str, Format] = {
             runtime="onnxruntime",
             title="ONNX Runtime",
             package="onnxruntime",
+            extra="torch",
             relative_tolerance=5e-4,
             precisions=("fp32", "int8"),
             writer=_write_onnx,
@@ -226,6 +229,7 @@ FORMATS: Mapping[str, Format] = {
             runtime="openvino",
             title="OpenVINO",
             package="openvino",
+            extra="openvino",
             relative_tolerance=5e-4,
             precisions=("fp32",),
             writer=_write_openvino,
@@ -239,6 +243,7 @@ FORMATS: Mapping[str, Format] = {
             runtime="ncnn",
             title="ncnn",
             package="ncnn",
+            extra="ncnn",
             relative_tolerance=2e-3,  # Winograd's convolutions round more
             precisions=("fp32",),
             writer=_write_ncnn,
@@ -252,6 +257,7 @@ FORMATS: Mapping[str, Format] = {
             runtime="torch",
             title="torch.export",
             package="torch",
+            extra="torch",
             relative_tolerance=5e-4,
             precisions=("fp32",),
             writer=_write_exported_program,
