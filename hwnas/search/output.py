@@ -61,8 +61,8 @@ def verification_text(result: SearchResult) -> str:
         raise ValueError("this run has no finished verification")
     within, of = known.within(result.config.targets[0].budget_ms, round=1)
     text = (
-        f"Verified: {len(known.measured)} networks measured in {known.rounds} round(s); of the {of} first "
-        f"predicted within the budget {within} were"
+        f"Verified: {len(known.measured)} networks measured in {known.rounds} round(s). Of the {of} of the "
+        f"first round, which were predicted within the budget, {within} were within it"
     )
     correction = known.correction
     if correction is None:

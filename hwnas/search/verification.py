@@ -171,7 +171,7 @@ class Verification:
         if type(schema) is int and schema > SCHEMA:
             raise FileFormatError(f"{source}: schema {schema} is of a newer hwnas: upgrade hwnas to read it")
         if schema != SCHEMA:
-            raise FileFormatError(f"{source}: must say a schema from 1 to {SCHEMA}, got {schema!r}")
+            raise FileFormatError(f"{source}: the schema must be from 1 to {SCHEMA}, got {schema!r}")
         try:
             return cls(
                 most=int(data["most"]),
@@ -192,7 +192,7 @@ class Verification:
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise FileFormatError(
-                f"{source}: not a verification of a run: {error!r}. Delete the file to verify anew"
+                f"{source}: not a verification of a run: {error!r}. Delete the file to verify again"
             ) from None
 
 
@@ -204,7 +204,7 @@ def read_verification(folder: Path) -> Verification | None:
     try:
         data = json_io.read(path)
     except FileFormatError as error:
-        raise FileFormatError(f"{error}. Delete the file to verify anew") from None
+        raise FileFormatError(f"{error}. Delete the file to verify again") from None
     return Verification.from_dict(data, source=str(path))
 
 

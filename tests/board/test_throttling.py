@@ -92,7 +92,7 @@ def test_cells_timed_while_the_board_throttled_are_thrown_away_and_timed_again_w
     assert cool.keys() == {op.key for op in OPS}
     # Other programs of this machine may disturb a cell as well; heat may not be what is kept.
     kept = passes_of(records(tmp_path), lambda name: False)
-    assert {name: record["throttled"] for name, [(record, _)] in kept.items()} == dict.fromkeys(cool, [])
+    assert {name: record["throttled"] for name, [(record, _)] in kept.items()} == {name: [] for name in cool}
     assert {name: timing.clock_passes_ms for name, timing in found.timings.items()} == {
         name: (record["median_ms"],) for name, [(record, _)] in kept.items()
     }
