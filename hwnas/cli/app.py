@@ -34,7 +34,7 @@ __all__ = ["VERBS", "main"]
 
 VERBS: Mapping[str, str] = {
     "search": "Find networks within a latency budget on a device.",
-    "report": "Write the HTML report of a run.",
+    "report": "Write the HTML report of a run or a training.",
     "compare": "Compare runs: fronts, hypervolume, coverage, settings.",
     "space": "Describe, create and check search spaces.",
     "describe": "Show the cost of a network: size, MACs, latency per op.",
