@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hwnas import plugins
 from hwnas.cli.common import stdout
 from hwnas.errors import UsageError
 
@@ -42,6 +43,8 @@ def command(
     """
     from hwnas.report import is_training, write_plots, write_report, write_training_report
 
+    if plots is not None:  # before anything is written
+        plugins.require("vl_convert", extra="plots")
     images = None
     if data is not None:
         from hwnas.cli.training import require_packages

@@ -99,7 +99,12 @@ def _held_out(root: Path) -> list[Image]:
     classes: dict[str, list[Image]] = {}
     for name, status in _walked(root, ".", ()):
         _, *parts = name.split("/")
-        if len(parts) == 2 and is_image(name) and not isinstance(status, str) and stat.S_ISREG(status.st_mode):
+        if (
+            len(parts) == 2
+            and is_image(name)
+            and not isinstance(status, str)
+            and stat.S_ISREG(status.st_mode)
+        ):
             shown = printable("/".join(parts))
             image = Image(shown, "train", printable(parts[0]), status.st_size, 0, "/".join(parts))
             classes.setdefault(image.class_name, []).append(image)
