@@ -60,7 +60,13 @@ def ready(
             return {"python": python, "runtime": found}
         if found.get("crashed") and python != sys.executable:
             raise InstallError(_crash_text(runtime, python, found))
-    _make(own, [*packages(runtime, plugin)], say)
+    wanted = packages(runtime, plugin)
+    if wanted == ("numpy",):
+        raise InstallError(
+            f"is not installed on the board, and its plug-in does not say what to install: add "
+            f"PACKAGES = ('...',) to {Path(plugin).name}"
+        )
+    _make(own, [*wanted], say)
     finished.touch()
     python = str(own / "bin/python")
     found = probe(python, plugin)
@@ -102,13 +108,13 @@ def environment_folder(runtime: str, cache: Path) -> Path:
 
 
 def packages(runtime: str, plugin: str) -> tuple[str, ...]:
-    """What pip is to install: the plug-in's PACKAGES, else the runtime's own name; and numpy."""
+    """What pip is to install: numpy, and the plug-in's PACKAGES. Its own name may be anybody's package."""
     spec = importlib.util.spec_from_file_location("hwnas_plugin", plugin)
     if spec is None or spec.loader is None:
         raise InstallError(f"cannot be loaded from '{plugin}'")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    own = getattr(module, "PACKAGES", (runtime,))
+    own = getattr(module, "PACKAGES", ())
     return ("numpy", *(name for name in own if name != "numpy"))
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from hwnas.cli.narrow import fit
+from hwnas.cli.typed import as_typed
 from hwnas.errors import HwnasError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def emit_json(document: Mapping[str, Any]) -> None:
 
 def end_with(error: HwnasError) -> NoReturn:
     """Ends a verb whose document is printed already: the error goes to stderr alone."""
-    sys.stderr.write(f"error: {error}\n")
+    sys.stderr.write(f"error: {as_typed(str(error))}\n")
     raise typer.Exit(error.exit_code)
 
 
@@ -108,13 +109,14 @@ def _console(*, stderr: bool) -> Console:
     from rich.table import Table
 
     class PipeConsole(Console):
-        """A console that fits tables into its width, and leaves a closed pipe to the command line."""
+        """A console that fits tables into its width, writes commands as they can be typed here, and leaves a
+        closed pipe to the command line."""
 
         def print(self, *objects: Any, **options: Any) -> None:
             for one in objects:
                 if isinstance(one, Table):
                     fit(one, self.width)
-            super().print(*objects, **options)
+            super().print(*(as_typed(one) if isinstance(one, str) else one for one in objects), **options)
 
         def on_broken_pipe(self) -> None:
             raise

@@ -12,6 +12,7 @@ import typer
 from hwnas import plugins
 from hwnas.cli.common import JsonOption, OverBudgetOption, emit_json, say
 from hwnas.cli.export_dense import export_dense
+from hwnas.cli.typed import as_typed
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def command(
         f"{_judged(model, exported.comparison)}"
         f"{''.join(f'budget  {line}{chr(10)}' for line in budgets)}"
         f"card    {cards[0]}\n"
-        f"Next: {next_command}\n"
+        f"Next: {as_typed(next_command)}\n"
     )
     if trained is None:
         sys.stderr.write(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hwnas import plugins
 from hwnas.cli.common import emit_json
+from hwnas.cli.typed import as_typed
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def export_dense(
         + "".join(f"output  {output.name} ({', '.join(map(str, output.shape))})\n" for output in made.outputs)
         + f"cost    backbone {cost.backbone_macs / 1e6:.1f} M MACs, head {cost.head_macs / 1e6:.1f} M\n"
         + _judged(made, comparison)
-        + f"card    {cards[0]}\nNext: {next_command}\n"
+        + f"card    {cards[0]}\nNext: {as_typed(next_command)}\n"
     )
 
 

@@ -23,8 +23,10 @@ from hwnas.cli.training import (
     SeedOption,
     SetOption,
     StemStrideOption,
+    Terminal,
     default_folder,
     file_name,
+    report_training,
     require_packages,
 )
 from hwnas.errors import UsageError
@@ -116,7 +118,8 @@ def command(
         seed=seed,
         settings=settings,
     )
-    classes = open_images(Path(data)).classes()  # a mistake in the data shows here, not in every worker
+    images = open_images(Path(data))
+    classes = images.classes()  # a mistake in the data shows here, not in every worker
     named = subjects(archs)
     networks = {file_name(name): subject.arch for name, subject in named.items()}
     if len(networks) < len(named):
@@ -156,6 +159,7 @@ def command(
 
             document = json_io.read(outcome.folder / "result.json")
             remember(row_of(document, init=init or ""), config.out / TABLE)
+            report_training(outcome.folder, Terminal(), images)
     if as_json:
         emit_json({"schema": 1, "out": str(config.out), "networks": [_plain(one) for one in outcomes]})
         return

@@ -125,5 +125,5 @@ class _Answer:
     def _error(self, name: str, what: str) -> BoardError:
         return BoardError(
             f"the board's answer for {self.cell} is damaged: {name} {what}. Start again; if it stays so, "
-            "install hwnas on the board anew"
+            "install hwnas on the board again"
         )

@@ -40,6 +40,9 @@ class Runtime(Protocol):
     PRECISIONS: tuple[str, ...]
     """All that `prepare` takes with some provider, as `fp32`."""
 
+    PACKAGES: tuple[str, ...]
+    """What pip installs on a board that lacks the runtime, as `onnxruntime`."""
+
     def probe(self) -> dict[str, Any]:
         """What is there: {"version", "provider", "providers", "missing"}.
 

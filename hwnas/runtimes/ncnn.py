@@ -10,6 +10,7 @@ from typing import Any
 MODEL_FORMAT = "ncnn"
 PROVIDER = "cpu"
 PRECISIONS = ("fp32",)
+PACKAGES = ("ncnn",)
 
 _MAGIC = b"hwnas ncnn 1\n"
 

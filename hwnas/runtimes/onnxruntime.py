@@ -7,6 +7,7 @@ from typing import Any
 
 MODEL_FORMAT = "onnx"
 PRECISIONS = ("fp32", "int8", "fp16")
+PACKAGES = ("onnxruntime",)
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -88,7 +89,7 @@ def prepare(
     quantised = b"QuantizeLinear" in model
     if quantised != (precision == "int8"):
         raise ValueError(
-            f"onnxruntime: the model's precision must be the one asked for, got "
+            f"onnxruntime: the model's precision must be the requested one, got "
             f"{'a quantised' if quantised else 'an unquantised'} model and {precision}"
         )
     return OnnxSession(model, threads=threads, batch=batch, precision=precision, provider=wanted)
@@ -129,7 +130,7 @@ class OnnxSession:
         for item in session.get_inputs():
             shape = tuple(batch if not isinstance(side, int) else side for side in item.shape)
             if shape and shape[0] != batch:
-                raise ValueError(f"the model's batch is {shape[0]}, asked for {batch}")
+                raise ValueError(f"the model's batch is {shape[0]}, requested {batch}")
             kind = _TYPES.get(item.type)
             if kind is None:
                 raise ValueError(f"onnxruntime: no random input of type {item.type} can be made")
