@@ -19,6 +19,7 @@ from typing import Any
 
 from hwnas.errors import MissingPackageError, UsageError, did_you_mean
 from hwnas.foreign import guarded
+from hwnas.shell import install
 
 __all__ = [
     "PACKAGE",
@@ -83,7 +84,7 @@ def require(package: str, *, extra: str) -> ModuleType:
         if error.name != package.partition(".")[0]:
             raise
         raise MissingPackageError(
-            f"this needs the package '{package}', which is not installed: pip install 'hwnas[{extra}]'"
+            f"the package '{package}' is not installed. Install it: {install(extra)}"
         ) from None
 
 

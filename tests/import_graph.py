@@ -22,6 +22,7 @@ LAYERS = (
         "hwnas.plugins",
         "hwnas.foreign",
         "hwnas.paths",
+        "hwnas.shell",
         "hwnas.text",
         "hwnas.types",
         "hwnas.units",

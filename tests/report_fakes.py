@@ -18,7 +18,7 @@ from hwnas.search import SearchResult, search
 from hwnas.search.verification import Corrected, MeasuredCandidate, Verification
 from hwnas.space.ops import lower
 
-EMPTY = {"meta", "br", "input"}
+EMPTY = {"meta", "br", "input", "img"}
 
 
 class Page(HTMLParser):
@@ -94,8 +94,9 @@ def loads_nothing(text: str) -> bool:
         and rules["script-src"] == rules["style-src"] == "'unsafe-inline'"
         and rules["img-src"] == "data:"
         and not set(rules) - {"default-src", "script-src", "style-src", "img-src", "base-uri", "form-action"}
-        and not {tag for tag, _ in page.tags} & {"link", "img", "iframe", "object"}
-        and not {name for _, attributes in page.tags for name in attributes} & {"src", "srcset"}
+        and not {tag for tag, _ in page.tags} & {"link", "iframe", "object"}
+        and not {name for _, attributes in page.tags for name in attributes} & {"srcset"}
+        and all((attributes.get("src") or "data:").startswith("data:") for _, attributes in page.tags)
         and all((attributes.get("href") or "#").startswith("#") for _, attributes in page.tags)
         and not any(word in own for word in ("http:", "https:", "url(", "@import", "eval("))
     )

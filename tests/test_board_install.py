@@ -22,6 +22,7 @@ def probe():
     missing = None if "venv-fake" in sys.prefix else "pip install fake"
     return {"version": "1", "provider": "cpu", "providers": ["cpu"], "missing": missing}
 """
+PACKAGES = "PACKAGES = ('fake-runtime',)\n"
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_a_runtime_that_is_there_is_taken_and_nothing_is_made(
 def test_a_missing_one_goes_into_an_environment_of_its_own_once(
     plugin: Path, tmp_path: Path, no_pip: list[list[str]]
 ) -> None:
-    plugin.write_text(IN_OWN + "PACKAGES = ('fake-runtime',)\n")
+    plugin.write_text(IN_OWN + PACKAGES)
     said: list[str] = []
     first = install.ready("fake", str(plugin), tmp_path, say=said.append)
     assert first["python"] == str(install.environment_folder("fake", tmp_path) / "bin/python")
@@ -66,10 +67,20 @@ def test_a_missing_one_goes_into_an_environment_of_its_own_once(
     assert len(no_pip) == 2
 
 
+def test_a_plug_in_that_names_no_packages_installs_nothing(
+    plugin: Path, tmp_path: Path, no_pip: list[list[str]]
+) -> None:
+    """Its own name may be a package of somebody else."""
+    plugin.write_text(IN_OWN)
+    with pytest.raises(install.InstallError, match=r"add PACKAGES = .* to fake.py"):
+        install.ready("fake", str(plugin), tmp_path)
+    assert not no_pip
+
+
 def test_an_environment_that_was_not_finished_is_made_anew(
     plugin: Path, tmp_path: Path, no_pip: list[list[str]]
 ) -> None:
-    plugin.write_text(IN_OWN)
+    plugin.write_text(IN_OWN + PACKAGES)
     torn = install.environment_folder("fake", tmp_path)
     torn.mkdir(parents=True)
     (torn / "half").touch()
@@ -80,7 +91,7 @@ def test_an_environment_that_was_not_finished_is_made_anew(
 def test_nothing_is_installed_into_a_python_that_the_user_chose(
     plugin: Path, tmp_path: Path, no_pip: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plugin.write_text(IN_OWN)
+    plugin.write_text(IN_OWN + PACKAGES)
     monkeypatch.setenv("HWNAS_PYTHON", sys.executable)
     with pytest.raises(install.InstallError, match="lacks it: pip install fake"):
         install.ready("fake", str(plugin), tmp_path)
@@ -134,7 +145,7 @@ def test_the_reason_is_found_in_what_pip_says(said: str, why: str) -> None:
 def test_a_full_disk_is_found_before_anything_is_made(
     plugin: Path, tmp_path: Path, no_pip: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plugin.write_text(IN_OWN)
+    plugin.write_text(IN_OWN + PACKAGES)
     monkeypatch.setattr(install, "FREE_MIB", 10**9)
     with pytest.raises(install.InstallError, match="needs 1000000000 MiB free on the board"):
         install.ready("fake", str(plugin), tmp_path)

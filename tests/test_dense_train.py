@@ -139,9 +139,9 @@ def test_a_training_leaves_its_files_and_a_damaged_last_falls_back(few: Path, tm
 
 def test_a_changed_question_is_refused_with_the_difference(few: Path, tmp_path: Path) -> None:
     run(few, tmp_path / "run", "segment", epochs=1)
-    with pytest.raises(UsageError, match="data task: segment there, detect asked for"):
+    with pytest.raises(UsageError, match="data task: segment there, detect requested"):
         run(few, tmp_path / "run", "detect", epochs=1, resume=True)
-    with pytest.raises(UsageError, match=r"pyramid_width: 32 there, 16 asked for"):
+    with pytest.raises(UsageError, match=r"pyramid_width: 32 there, 16 requested"):
         run(few, tmp_path / "run", "segment", epochs=1, resume=True, pyramid_width=16)
     with pytest.raises(UsageError, match="already holds a training: add --resume"):
         run(few, tmp_path / "run", "segment", epochs=1)
@@ -261,6 +261,8 @@ def test_train_then_evaluate(inputs: Path, capsys: pytest.CaptureFixture[str]) -
     document = json.loads(printed.out)
     assert (document["schema"], document["out"], document["task"]) == (1, "trainings/tiny-1", "segment")
     assert "next: hwnas dense evaluate trainings/tiny-1 --data data" in printed.err
+    assert "report: trainings/tiny-1/report.html" in printed.err
+    assert "miou %" in Path("trainings/tiny-1/report.html").read_text(), "a column of the table of epochs"
     assert command("dense evaluate trainings/tiny-1 --data data --accelerator cpu --json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["scores_percent"] == document["best_scores_percent"]

@@ -19,8 +19,11 @@ def run(name: str, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_example_is_in_the_list_and_tested() -> None:
     files = {file.name for file in EXAMPLES.glob("*.py")}
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    tests = Path(__file__).read_text(encoding="utf-8")
-    assert files and all(f"`{name}`" in listed and f'"{name}"' in tests for name in files)
+    here = Path(__file__).parent
+    tests = "".join(
+        (here / f"test_{name}.py").read_text(encoding="utf-8") for name in ("examples", "extending")
+    )
+    assert files and all(f"`{name}`" in listed and f'{name}"' in tests for name in files)
 
 
 def test_a_search_with_an_own_accuracy(

@@ -276,7 +276,7 @@ def test_coco_leaves_hidden_images_out_and_refuses_one_file_for_two(tmp_path: Pa
     data = coco(tmp_path / "a", ["0.png", ".thumbs/0.png"], ["images/0.png", "images/.thumbs/0.png"])
     assert [photo.path.name for photo in data.train] == ["0.png"]
     assert len(data.train) == 1 and "hidden" in data.left_out[0][1]
-    with pytest.raises(FileFormatError, match="must be two files"):
+    with pytest.raises(FileFormatError, match="have one file"):
         coco(tmp_path / "b", ["0.png", "images/0.png"], ["images/0.png"])
 
 

@@ -34,7 +34,7 @@ def test_strict_refuses_rows_that_were_not_measured_well(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["table", "check", str(save_table(tmp_path)), "--strict"]) == 6
-    assert "--strict takes no disturbed and no filled rows" in capsys.readouterr().err
+    assert "--strict refuses disturbed and filled rows" in capsys.readouterr().err
 
 
 def test_show_lists_rows_of_a_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +73,7 @@ def test_measuring_another_configuration_than_the_table_is_refused(
     path = save_table(tmp_path, runtime_version="0.1")
     assert main(["measure", "uniform-t", "--device", str(path), "--threads", "2"]) == 2
     error = capsys.readouterr().err
-    assert "threads: the table has 1, asked for 2" in error
+    assert "threads: the table has 1, requested 2" in error
     assert "runtime_version: the table has 0.1" in error
     assert "--allow-mismatch" in error
 

@@ -208,11 +208,11 @@ def test_a_missing_or_other_unit_is_refused(line: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("wanted", "told"),
     [
-        ({"threads": 4}, "threads: the table has 2, asked for 4"),
-        ({"batch": 16}, "batch: the table has 1, asked for 16"),
-        ({"runtime": "ncnn"}, "runtime: the table has onnxruntime, asked for ncnn"),
-        ({"runtime_version": "1.19"}, "runtime_version: the table has 1.31.1, asked for 1.19"),
-        ({"precision": "int8"}, "precision: the table has fp32, asked for int8"),
+        ({"threads": 4}, "threads: the table has 2, requested 4"),
+        ({"batch": 16}, "batch: the table has 1, requested 16"),
+        ({"runtime": "ncnn"}, "runtime: the table has onnxruntime, requested ncnn"),
+        ({"runtime_version": "1.19"}, "runtime_version: the table has 1.31.1, requested 1.19"),
+        ({"precision": "int8"}, "precision: the table has fp32, requested int8"),
     ],
 )
 def test_another_configuration_than_asked_for_is_refused(wanted: dict[str, object], told: str) -> None:

@@ -205,7 +205,7 @@ def test_onnx_is_timed_on_openvino_where_asked_and_other_files_on_their_own_runt
     assert hwnas("export", "mine").code == 0
     found = find_exported(Path("mine.onnx"))
     assert found.model("openvino") == Path("mine.onnx").read_bytes()
-    with pytest.raises(UsageError, match="ncnn does not run the format 'onnx'"):
+    with pytest.raises(UsageError, match="ncnn cannot run the format 'onnx'"):
         found.model("ncnn")
 
 

@@ -18,7 +18,8 @@ from hwnas.errors import UsageError
 from hwnas.estimate import Estimate
 from hwnas.predictors.latency import LatencyTable
 from hwnas.report import write_report
-from hwnas.report.charts import DARK_THEME, SERIES, front_chart
+from hwnas.report.charts import DARK_THEME, KINDS, SERIES, front_chart
+from hwnas.report.drawing import HEIGHT_PX, drawn
 from hwnas.report.fronts import Front, FrontView, Mark
 from hwnas.report.model import report_model
 from hwnas.report.page import report_html
@@ -28,6 +29,7 @@ from hwnas.search.config import Target
 from hwnas.space import SearchSpace
 from hwnas.space.ops import lower
 from hwnas.space.outline import outline
+from hwnas.space.presets import preset
 
 
 @pytest.fixture(scope="module")
@@ -302,3 +304,15 @@ def test_text_and_lines_stand_out_from_the_page_as_wcag_asks(theme: int) -> None
         for light in SERIES[:4]:
             colours["line"] = DARK_THEME.get(light, light) if theme else light
             assert contrast("line", ground) >= 3, f"{colours['line']} on {ground}"
+
+
+def test_a_network_is_drawn_with_a_bar_for_each_block_as_high_as_its_stage_is_wide() -> None:
+    arch = preset("uniform-t")
+    bars = drawn(arch)
+    assert len(bars) == sum(stage.depth for stage in arch.stages)
+    heights = [bar.height for bar in bars]
+    widths = [stage.width for stage in arch.stages for _ in stage.blocks]
+    assert heights == [round(HEIGHT_PX * width / max(widths)) for width in widths]
+    assert all(bar.y + bar.height == HEIGHT_PX for bar in bars), "all stand on one line"
+    assert [bar.x for bar in bars] == sorted({bar.x for bar in bars}), "none hides another"
+    assert {bar.colour for bar in bars} == {KINDS["reuse"]}

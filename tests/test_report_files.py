@@ -45,7 +45,7 @@ def png_pixels(file: Path) -> tuple[int, int]:
 def test_a_run_of_one_device_has_its_four_plots_in_both_formats_the_same_each_time(tmp_path: Path) -> None:
     needs_renderer()
     model = of(run_of_one())
-    files = plots(model, tmp_path / "new" / "figures")
+    files = plots(model.charts_for_files(), tmp_path / "new" / "figures")
     assert [file.name for file in files] == [
         f"{name}.{suffix}" for name in ("front", "hypervolume", "choices", "ops") for suffix in ("png", "svg")
     ]
@@ -55,7 +55,7 @@ def test_a_run_of_one_device_has_its_four_plots_in_both_formats_the_same_each_ti
             assert width == 1050 and 400 < height < 1300  # 3.5 inches at 300 dots an inch
         else:
             assert xml.etree.ElementTree.parse(file).getroot().attrib["width"].startswith("252")  # points
-    again = plots(model, tmp_path / "again")
+    again = plots(model.charts_for_files(), tmp_path / "again")
     assert [file.read_bytes() for file in files] == [file.read_bytes() for file in again]
 
 
@@ -93,7 +93,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("hwnas.report.files._rendered", lambda specs: [(b"", b"")] * len(specs))
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(HwnasError, match="the plots cannot be written"):
-        plots(of(run_of_one(trials=5)), tmp_path / "file" / "figures")
+        plots(of(run_of_one(trials=5)).charts_for_files(), tmp_path / "file" / "figures")
 
 
 def test_a_renderer_that_dies_is_an_error_that_says_what_it_needs(
@@ -103,7 +103,7 @@ def test_a_renderer_that_dies_is_an_error_that_says_what_it_needs(
     dies = "import sys; sys.exit('Fatal process out of memory: CagedHeap')"
     monkeypatch.setattr("hwnas.report.files.RENDER", dies)
     with pytest.raises(HwnasError, match="ulimit -v unlimited"):
-        plots(of(run_of_one(trials=5)), tmp_path / "figures")
+        plots(of(run_of_one(trials=5)).charts_for_files(), tmp_path / "figures")
     assert not (tmp_path / "figures").exists()
 
 

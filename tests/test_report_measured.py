@@ -36,7 +36,10 @@ def test_each_network_of_the_front_has_its_measured_and_its_predicted_time(
     for rank, one in enumerate(result.front, start=1):
         assert one.measured is not None
         row = re.search(
-            rf'<tr data-rank="{rank}"[^>]*><td>{rank}</td><td class="left arch">[^<]*</td>(.*?)</tr>', section
+            rf'<tr data-rank="{rank}"[^>]*><td>{rank}</td><td class="left arch">'
+            r"[^<]*<svg.*?</svg></td>(.*?)</tr>",
+            section,
+            re.DOTALL,
         )
         assert row and row.group(1).startswith(f"<td>{one.measured.value:#.4g}</td>")
         assert f"<td>{one.latency.value:#.4g}</td>" in row.group(1)

@@ -87,14 +87,14 @@ def test_all_differences_of_a_configuration_are_told_at_once(table: LatencyTable
     other = dataclasses.replace(table.profile, threads=2, runtime_version="0.9")
     with pytest.raises(UsageError) as caught:
         check_configuration(table, other, checks=())
-    for part in ("threads: the table has 1, asked for 2", "the table has 1.31.1, asked for 0.9"):
+    for part in ("threads: the table has 1, requested 2", "the table has 1.31.1, requested 0.9"):
         assert part in str(caught.value)
     assert check_configuration(table, other, checks=(), allow_mismatch=True) == ()
 
 
 def test_a_newer_version_does_not_hide_another_difference(table: LatencyTable) -> None:
     other = dataclasses.replace(table.profile, threads=2, runtime_version="1.32.0")
-    with pytest.raises(UsageError, match="threads: the table has 1, asked for 2"):
+    with pytest.raises(UsageError, match="threads: the table has 1, requested 2"):
         check_configuration(table, other, checks=())
 
 

@@ -159,7 +159,7 @@ def test_a_model_of_another_precision_is_refused(name: str) -> None:
 @BOTH
 def test_a_model_of_another_batch_is_refused_and_a_free_one_takes_it(name: str) -> None:
     runtime = installed(name)
-    with pytest.raises(ValueError, match="the model's batch is 1, asked for 2"):
+    with pytest.raises(ValueError, match="the model's batch is 1, requested 2"):
         runtime.prepare(relu_model(), threads=1, batch=2, precision="fp32")
     assert runtime.prepare(relu_model("n"), threads=1, batch=2, precision="fp32").outputs()[0].shape == (2, 4)
 

@@ -124,7 +124,7 @@ def test_a_table_without_tails_says_so() -> None:
 
 
 def test_bounds_that_no_network_keeps_together_are_refused_with_the_nearest_network() -> None:
-    with pytest.raises(InfeasibleError, match=r"keeps all bounds.*latency toy .* of 0\.9 ms.*of 0\.1 ms"):
+    with pytest.raises(InfeasibleError, match=r"within all limits.*latency toy .* of 0\.9 ms.*of 0\.1 ms"):
         search(small_space(), trials=3, **asked(budget_ms=[0.9, 0.1]))
 
 

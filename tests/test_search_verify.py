@@ -307,7 +307,7 @@ def test_the_report_shows_measured_beside_predicted_and_how_it_went(run: Path) -
 
 
 def test_when_nothing_measured_is_within_the_budget_it_says_what_to_do(run: Path) -> None:
-    with pytest.raises(InfeasibleError, match="none of .* networks measured keeps the budget") as raised:
+    with pytest.raises(InfeasibleError, match="none of .* measured networks is within the budget") as raised:
         verified(run, Board(times=40.0))
     assert f"hwnas search --device {run / CORRECTED_TABLE} --budget 0.9ms --verify" in str(raised.value)
     assert load_run(run).front == []
@@ -334,20 +334,20 @@ def test_a_table_of_another_board_is_refused_with_the_way_out(
 
 
 def test_another_version_of_the_runtime_is_another_configuration(run: Path) -> None:
-    with pytest.raises(UsageError, match=r"runtime_version: the table has 1\.0, asked for 2\.0"):
+    with pytest.raises(UsageError, match=r"runtime_version: the table has 1\.0, requested 2\.0"):
         verified(run, Board(), start=lambda runtime: lambda: Agent("2.0"))
 
 
 def test_a_verification_is_not_continued_in_another_configuration(run: Path) -> None:
     asked = iter(range(10_000))
     verified(run, Board(), stop=lambda: next(asked) >= 11)
-    with pytest.raises(UsageError, match=r"runtime_version was 1\.0, now 2\.0\. Go on there, or delete"):
+    with pytest.raises(UsageError, match=r"runtime_version was 1\.0, now 2\.0\. Continue there, or delete"):
         verified(run, Board(), start=lambda runtime: lambda: Agent("2.0"), allow_mismatch=True)
 
 
 def test_a_table_that_has_changed_since_verifies_nothing(run: Path) -> None:
     changed = dataclasses.replace(table(), notes=("another",))
-    with pytest.raises(UsageError, match="searched with another table"):
+    with pytest.raises(UsageError, match="has changed since the search"):
         verified(run, Board(), device=changed)
 
 

@@ -144,7 +144,7 @@ def test_any_vector_is_repaired_to_a_network_and_a_networks_vector_is_left_alone
 def test_a_vector_of_no_network_is_refused_with_the_nearest_one(tiny: SearchSpace) -> None:
     vector = list(tiny.encode(tiny.sample(random.Random(0))))
     vector[2] = 99
-    with pytest.raises(SpaceError, match="the vector of no network; the nearest one that is"):
+    with pytest.raises(SpaceError, match="is not the vector of a network; the nearest one is"):
         tiny.decode(vector)
     with pytest.raises(SpaceError, match=f"has {len(vector)} numbers, got 1"):
         tiny.decode([0])

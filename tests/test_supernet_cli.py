@@ -12,6 +12,7 @@ pytest.importorskip("timm")
 pytest.importorskip("safetensors")
 
 from conftest import Answer
+from report_fakes import Page
 from supernet_samples import SPACE
 from train_samples import squares
 
@@ -41,6 +42,9 @@ def test_from_training_to_a_front_and_a_network_trained_on(
     document = json.loads(done.out)
     assert len(document["history"]) == 2 and document["settings"]["lr"] == 0.003
     assert "epoch 2: loss" in done.err and "hwnas search" in done.err
+    report = Page(Path("super/report.html").read_text())
+    assert set(report.specs()) == {"loss", "accuracy"}
+    assert "largest single-head" in report.text or "largest reuse" in report.text
     assert asked(hwnas, words).code == 2
     resumed = asked(hwnas, "supernet train --data data --out super --resume --accelerator cpu")
     assert resumed.code == 0 and "resuming after epoch 2 of 2" in resumed.err

@@ -121,7 +121,7 @@ def test_resume_keeps_what_is_not_said_again_and_refuses_what_differs(
     assert run("train tiny.yaml --data data --resume --accelerator cpu") == 0
     assert "into trainings/tiny-1" in capsys.readouterr().err
     assert run("train tiny.yaml --data data --resume --seed 9 --accelerator cpu") == 2
-    assert "seed: 0 there, 9 asked for" in capsys.readouterr().err
+    assert "seed: 0 there, 9 requested" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -159,4 +159,6 @@ def test_evaluating_on_foreign_classes_names_them(inputs: Path, capsys: pytest.C
     assert run("train tiny.yaml --data data --recipe quick.yaml --epochs 1 --out out --accelerator cpu") == 0
     Path("data/test/red").rename("data/test/violet")
     assert run("evaluate out --data data --accelerator cpu") == 2
-    assert "'violet' in 'test', which is not among 'blue', 'green', 'red'" in capsys.readouterr().err
+    assert (
+        "unknown classes in 'test': 'violet' is not among 'blue', 'green', 'red'" in capsys.readouterr().err
+    )

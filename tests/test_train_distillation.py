@@ -127,7 +127,7 @@ def test_a_teacher_of_timm_comes_from_a_file(tmp_path: Path) -> None:
 
 
 def test_a_teacher_that_does_not_fit_is_refused(tmp_path: Path, teacher: Path) -> None:
-    with pytest.raises(UsageError, match="must know the very classes that are taught"):
+    with pytest.raises(UsageError, match="must have the classes of the training data"):
         load_teacher(str(teacher), ("cat", "dog"))
     with pytest.raises(UsageError, match="timm has no network 'nothing'"):
         load_teacher("timm:nothing", ("cat", "dog"))

@@ -77,7 +77,7 @@ def test_a_class_that_is_only_tested_is_named(tmp_path: Path) -> None:
     root = squares(tmp_path / "data")
     (root / "test" / "violet").mkdir()
     (root / "test" / "violet" / "1.jpg").write_bytes(square_jpeg((150, 30, 200), random.Random(0)))
-    with pytest.raises(UsageError, match="'violet' in 'test', which is not among 'blue'"):
+    with pytest.raises(UsageError, match="unknown classes in 'test': 'violet' is not among 'blue'"):
         open_images(root).classes()
 
 

@@ -174,7 +174,7 @@ def test_resuming_from_the_previous_checkpoint_ends_the_same(
     watcher = Watcher()
     train(ARCH, data, RECIPE, tmp_path, name="tiny", resume=True, callback=watcher)
     assert [record.epoch for record in watcher.records] == [2, 3]
-    assert "going on from the checkpoint before it" in watcher.notes[0]
+    assert "continuing from the checkpoint before it" in watcher.notes[0]
     assert_same_training(tmp_path, uninterrupted.out)
     assert (tmp_path / f"{checkpoints.LAST}.damaged").exists(), "a damaged file must not become `previous`"
 
@@ -192,12 +192,12 @@ def test_a_changed_question_is_refused_with_the_difference(
     out = uninterrupted.out
     with pytest.raises(UsageError, match="already holds a training: add --resume"):
         train(ARCH, data, RECIPE, out)
-    with pytest.raises(UsageError, match=r"lr: 0\.003 there, 0\.5 asked for"):
+    with pytest.raises(UsageError, match=r"lr: 0\.003 there, 0\.5 requested"):
         train(ARCH, data, dataclasses.replace(RECIPE, lr=0.5), out, resume=True)
     with pytest.raises(UsageError, match="architecture: "):
         train(ARCH.adapted(resolution=32), data, RECIPE, out, resume=True)
     other = squares(tmp_path / "other", train=11)
-    with pytest.raises(UsageError, match="data train_images: 36 there, 33 asked for"):
+    with pytest.raises(UsageError, match="data train_images: 36 there, 33 requested"):
         train(ARCH, other, RECIPE, out, resume=True)
     assert train(ARCH, data, dataclasses.replace(RECIPE, workers=1), out, resume=True).history
 

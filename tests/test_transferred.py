@@ -182,7 +182,7 @@ def test_a_transfer_that_was_killed_goes_on_and_gives_the_table_of_one_that_was_
     whole = built(space, FakeLink(), tmp_path / "whole")
     with pytest.raises(Killed):
         built(space, FakeLink(disturb=kill), tmp_path / "killed")
-    with pytest.raises(UsageError, match="go on with --resume"):
+    with pytest.raises(UsageError, match="continue with --resume"):
         built(space, FakeLink(), tmp_path / "killed")
     link = FakeLink()
     again = built(space, link, tmp_path / "killed", resume=True)

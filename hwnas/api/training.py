@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +97,7 @@ def train(
     resume: bool = False,
     accelerator: str = "auto",
     callback: Callback | None = None,
+    log_to: str | Sequence[str] = (),
 ) -> TrainedModel:
     """Trains a network on images and returns it with its best weights.
 
@@ -117,6 +118,9 @@ def train(
     resume: continue the training in `out` after its last finished epoch.
     accelerator: "auto" (a GPU if there is one), "cpu" or "cuda".
     callback: progress; see `hwnas.train.callbacks.Callback`.
+    log_to: dashboards to report to: "tensorboard:FOLDER", "mlflow:URI", "wandb:PROJECT".
+
+    Writes report.html into `out`.
 
     Raises UsageError for data, recipe or folder that do not fit, TrainingFailed when the loss is not
     finite, MissingPackageError without torch. Interrupted, the last finished epoch is on the disk.
@@ -125,8 +129,10 @@ def train(
         plugins.require(package, extra="torch")
     from hwnas.data.sources import open_images
     from hwnas.predictors.latency.budget_check import hold_budgets
+    from hwnas.report import write_training_report
     from hwnas.train import checkpoint, training
     from hwnas.train.accelerator import choose_accelerator
+    from hwnas.train.loggers import logged
     from hwnas.train.recipe import Recipe, read_recipe
     from hwnas.train.trainings import TABLE, remember, row_of
 
@@ -145,21 +151,26 @@ def train(
         over_budget="ok" if is_resumed else over_budget,
         say=lambda line: None,
     )
-    result = training.train(
-        spec,
-        images,
-        chosen,
-        folder,
-        name=name,
-        promise=promise,
-        resume=resume,
-        init=start_of(None if init is None else str(init)),
-        limit=limit,
-        device=choose_accelerator(accelerator),
-        callback=callback,
-    )
+    device = choose_accelerator(accelerator)
+    names = [log_to] if isinstance(log_to, str) else log_to
+    with logged(callback, names, name=folder.name, settings=chosen.to_dict()) as heard:
+        result = training.train(
+            spec,
+            images,
+            chosen,
+            folder,
+            name=name,
+            promise=promise,
+            resume=resume,
+            init=start_of(None if init is None else str(init)),
+            limit=limit,
+            device=device,
+            callback=heard,
+        )
     with contextlib.suppress(HwnasError):  # without the line, `learned` misses this training; it is whole
         remember(row_of(result.document, init=str(init or "")), folder.parent / TABLE)
+    with contextlib.suppress(HwnasError):
+        write_training_report(folder, images, device=device)
     return load_model(folder)
 
 

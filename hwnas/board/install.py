@@ -63,7 +63,13 @@ def ready(
             return {"python": python, "runtime": found}
         if found.get("crashed") and python != sys.executable:
             raise InstallError(_crash_text(runtime, python, found))
-    _make(own, [*packages(runtime, plugin)], say)
+    wanted = packages(runtime, plugin)
+    if wanted == ("numpy",):
+        raise InstallError(
+            f"is not installed on the board, and its plug-in does not say what to install: add "
+            f"PACKAGES = ('...',) to {Path(plugin).name}"
+        )
+    _make(own, [*wanted], say)
     finished.touch()
     python = str(own / "bin/python")
     found = probe(python, plugin)

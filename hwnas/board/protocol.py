@@ -95,7 +95,7 @@ def _inflated(payload: bytes, most_bytes: int) -> bytes:
     if engine.unconsumed_tail:
         raise ProtocolError("a frame is larger than the protocol allows")
     if not engine.eof:
-        raise ProtocolError("a frame's deflated payload ends too soon")
+        raise ProtocolError("a frame's compressed payload is incomplete")
     return whole
 
 

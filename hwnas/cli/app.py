@@ -28,6 +28,7 @@ from hwnas.cli.common import emit_json
 from hwnas.cli.memory import check_limit, is_shortage
 from hwnas.cli.os_errors import explained
 from hwnas.cli.streams import standard_streams
+from hwnas.cli.typed import as_typed
 from hwnas.errors import FileFormatError, HwnasError, UsageError, did_you_mean
 from hwnas.paths import expanded
 from hwnas.text import plain
@@ -36,7 +37,7 @@ __all__ = ["VERBS", "main"]
 
 VERBS: Mapping[str, str] = {
     "search": "Find networks within a latency budget on a device.",
-    "report": "Write the HTML report of a run.",
+    "report": "Write the HTML report of a run or a training.",
     "compare": "Compare runs: fronts, hypervolume, coverage, settings.",
     "space": "Describe, create and check search spaces.",
     "describe": "Show the cost of a network: size, MACs, latency per op.",
@@ -104,7 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _exit_code(arguments: list[str]) -> int:
     def complain(error: BaseException, text: str, code: int) -> int:
         """The error on stderr, and with --json also as the document on stdout."""
-        sys.stderr.write(f"error: {plain(text)}\n")
+        text = as_typed(plain(text))
+        sys.stderr.write(f"error: {text}\n")
         if "--json" in arguments[: arguments.index("--") if "--" in arguments else None]:
             kind = "UsageError" if isinstance(error, typer.TyperException) else type(error).__name__
             with suppress(OSError):  # stdout may be what failed

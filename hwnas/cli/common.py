@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from hwnas.cli.narrow import fit
+from hwnas.cli.typed import as_typed
 from hwnas.errors import HwnasError
 from hwnas.text import plain
 
@@ -96,12 +97,12 @@ def say(text: str) -> None:
 
 def write_out(text: str) -> None:
     """Write data to stdout as it is; names and labels in it cannot steer the terminal."""
-    sys.stdout.write(plain(text))
+    sys.stdout.write(as_typed(plain(text)))
 
 
 def write_err(text: str, *, anew: bool = False) -> None:
     """Write to stderr at once; `anew` overwrites the line that is there."""
-    sys.stderr.write(("\r\x1b[K" if anew else "") + plain(text))
+    sys.stderr.write(("\r\x1b[K" if anew else "") + as_typed(plain(text)))
     sys.stderr.flush()
 
 
@@ -126,8 +127,8 @@ def _console(*, stderr: bool) -> Console:
     from rich.table import Table
 
     class PipeConsole(Console):
-        """A console that fits tables into its width, shows nothing that steers a terminal, and leaves a
-        closed pipe to the command line."""
+        """A console that fits tables into its width, shows nothing that steers a terminal, writes commands as
+        they can be typed here, and leaves a closed pipe to the command line."""
 
         def render_str(self, text: str, **options: Any) -> Any:
             return super().render_str(plain(text), **options)  # as all that is printed, and table cells, are
@@ -136,7 +137,7 @@ def _console(*, stderr: bool) -> Console:
             for one in objects:
                 if isinstance(one, Table):
                     fit(one, self.width)
-            super().print(*objects, **options)
+            super().print(*(as_typed(one) if isinstance(one, str) else one for one in objects), **options)
 
         def on_broken_pipe(self) -> None:
             raise

@@ -96,7 +96,7 @@ def _show(known: Comparison) -> None:
     alone = ", ".join(f"{len(one.only_here)} only on that of {one.name}" for one in known.runs)
     console.print(f"Networks: {len(known.common)} on all fronts, {alone}.", soft_wrap=True)
     if known.settings:
-        differing = Table(title="What was asked differently", title_justify="left")
+        differing = Table(title="Settings that differ", title_justify="left")
         differing.add_column("setting", no_wrap=True)
         for one in known.runs:
             differing.add_column(one.name, overflow="fold")

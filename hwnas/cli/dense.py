@@ -17,6 +17,7 @@ from hwnas.cli.training import (
     Changes,
     EpochsOption,
     ImageSizeOption,
+    LogToOption,
     LrOption,
     OutOption,
     ResumeOption,
@@ -27,6 +28,8 @@ from hwnas.cli.training import (
     WorkersOption,
     chosen_recipe,
     is_resumed,
+    logging_to,
+    report_training,
     require_packages,
     resume_command,
     training_device,
@@ -97,6 +100,7 @@ def train(
     workers: WorkersOption = None,
     seed: SeedOption = None,
     accelerator: AcceleratorOption = "auto",
+    log_to: LogToOption = None,
     over_budget: OverBudgetOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
@@ -135,6 +139,7 @@ def train(
         "init": init,
         "limit": limit,
         "accelerator": accelerator if accelerator != "auto" else None,
+        "log_to": log_to,
     }
     again = resume_command("dense train", arch, data, folder, options)
     callback = Terminal()
@@ -152,26 +157,28 @@ def train(
     if is_first:
         callback.note(f"training {called} (id {trained.id}) to {task} on {on} into {folder}")
     try:
-        result = loop.train(
-            spec,
-            task,
-            Path(data),
-            changed,
-            folder,
-            name=name,
-            promise=promise,
-            resume=resume,
-            init=start_of(init),
-            limit=limit,
-            device=on,
-            callback=callback,
-        )
+        with logging_to(callback, log_to, folder, changed) as heard:
+            result = loop.train(
+                spec,
+                task,
+                Path(data),
+                changed,
+                folder,
+                name=name,
+                promise=promise,
+                resume=resume,
+                init=start_of(init),
+                limit=limit,
+                device=on,
+                callback=heard,
+            )
     except KeyboardInterrupt:
         callback.note("interrupted; the last finished epoch is kept. To continue:")
         callback.note(f"  {again}")
         raise
     if not is_first:  # of several processes, the first one speaks
         return
+    report_training(folder, callback)
     last, best = result.history[-1], result.best
     if as_json:
         targets_ms = [target.to_dict() for target in targets]

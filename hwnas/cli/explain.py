@@ -77,7 +77,7 @@ def command(
         _show(document, folder)
     if subject.weights == "random":
         write_err(
-            "The weights are random, and so is what you see: explain a checkpoint, or give --init WEIGHTS.\n"
+            "The weights are random, so the pictures show nothing: explain a checkpoint, or give --init.\n"
         )
 
 

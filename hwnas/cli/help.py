@@ -24,8 +24,8 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
         "hwnas search --device rpi4 --device rpi5 --budget 20ms --budget 8ms --max-params 6M",
     ),
     "report": (
-        "hwnas report runs/rpi4-20ms-1",
         "hwnas report runs/rpi4-20ms-1 --plots figures",
+        "hwnas report trained --data photos",
     ),
     "compare": (
         "hwnas compare runs/rpi4-20ms-1 runs/rpi4-20ms-2",

@@ -38,7 +38,7 @@ def command(
             "--device",
             metavar="DEVICE",
             help="Device, e.g. rpi4 ('hwnas devices' lists them), or a table file. Repeatable, with a "
-            "--budget for each in the same order; all budgets must hold. Several tables of one board, e.g. "
+            "--budget for each, in the same order; all budgets must hold. Several tables of one board, e.g. "
             "cpu-x86,cpu-x86-int8: each network gets one of these configurations.",
         ),
     ] = None,
@@ -129,7 +129,7 @@ def command(
         typer.Option(
             "--confidence",
             metavar="P",
-            help="Probability with which the budget must hold, e.g. 0.9, by the table's own error. "
+            help="Probability of being within the budget, e.g. 0.9, by the table's error. "
             "Default: the predicted latency itself must be within the budget.",
         ),
     ] = None,
@@ -382,8 +382,8 @@ class _Verification:
 
         if not isinstance(device, str) or budget_on != "p50" or len(split_device(device)) > 1:
             raise UsageError(
-                "--verify measures one device with one table and holds its median latency against the "
-                "budget: give one --device and leave --budget-on out, or leave --verify out"
+                "--verify measures the median latency of one device with one table: give one "
+                "--device and leave --budget-on out, or leave --verify out"
             )
         from hwnas.predictors.latency import LatencyTable
         from hwnas.search.verify import verifiable_profile

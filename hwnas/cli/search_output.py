@@ -31,8 +31,8 @@ def show(result: SearchResult) -> None:
     """The front on stdout, in at most `ROWS_SHOWN` rows."""
     from rich.table import Table
 
-    from hwnas.report.dimensions import spread_over, within
-    from hwnas.report.model import tables_of
+    from hwnas.report.dimensions import accuracy_noun, spread_over, within
+    from hwnas.report.model import front_remarks, tables_of
 
     config, front, path = result.config, result.front, result.path
     assert path is not None
@@ -48,7 +48,7 @@ def show(result: SearchResult) -> None:
         title=f"{len(front)} networks within {within(config)}, "
         f"best of {result.evaluated + result.given} "
         f"(latency {'measured now' if verified else config.provenance}, "
-        f"accuracy estimated by '{config.accuracy}')",
+        f"{accuracy_noun(config)} estimated by '{config.accuracy}')",
         title_justify="left",
     )
     for header, justify in (
@@ -79,7 +79,7 @@ def show(result: SearchResult) -> None:
     lines += [
         f"The table '{device}': {sentence}" for device, held in tables.items() for sentence in held.caveats
     ]
-    lines += _search_lines(result) + _verification_lines(result)
+    lines += (front_remarks(result) if front else []) + _search_lines(result) + _verification_lines(result)
     device = config.devices[0]
     if config.configurations and front:
         device = front[0].configuration

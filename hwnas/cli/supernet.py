@@ -18,12 +18,15 @@ from hwnas.cli.training import (
     BatchOption,
     EpochsOption,
     ImageSizeOption,
+    LogToOption,
     OutOption,
     ResumeOption,
     SeedOption,
     SetOption,
     StemStrideOption,
     Terminal,
+    logging_to,
+    report_training,
     require_packages,
     resume_command,
     training_device,
@@ -86,6 +89,7 @@ def train(
     settings: SetOption = None,
     seed: SeedOption = None,
     accelerator: AcceleratorOption = "auto",
+    log_to: LogToOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train one set of weights that all networks of a space share.
@@ -114,28 +118,31 @@ def train(
         "set": settings,
         "seed": seed,
         "accelerator": accelerator if accelerator != "auto" else None,
+        "log_to": log_to,
     }
     on = training_device(accelerator)
     callback = Terminal()
     if int(os.environ.get("RANK", "0")) == 0:
         callback.note(f"training a supernet for the space '{asked.name}' on {on} into {folder}")
     try:
-        result = train_supernet(
-            asked,
-            Path(data),
-            chosen,
-            folder,
-            limit=known_limit if limit is None else limit,
-            resume=resume,
-            device=on,
-            callback=callback,
-        )
+        with logging_to(callback, log_to, folder, chosen) as heard:
+            result = train_supernet(
+                asked,
+                Path(data),
+                chosen,
+                folder,
+                limit=known_limit if limit is None else limit,
+                resume=resume,
+                device=on,
+                callback=heard,
+            )
     except KeyboardInterrupt:
         callback.note("interrupted; the last finished epoch is kept. To continue:")
         callback.note(f"  {resume_command('supernet train', None, data, folder, options)}")
         raise
     if int(os.environ.get("RANK", "0")):  # of several processes, the first one speaks
         return
+    report_training(folder, callback)
     last = result.history[-1]
     if as_json:
         emit_json(

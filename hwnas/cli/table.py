@@ -160,7 +160,7 @@ def check(
     if strict and (table.disturbed or table.filled):
         first = ", ".join((table.disturbed + table.filled)[:5])
         raise FileFormatError(
-            f"{path}: --strict takes no disturbed and no filled rows, there are {len(table.disturbed)} "
+            f"{path}: --strict refuses disturbed and filled rows; there are {len(table.disturbed)} "
             f"disturbed and {len(table.filled)} filled ones: {first} ..."
         )
     document = _facts(table, path)

@@ -54,7 +54,7 @@ def command(
     table = LatencyTable.load(path)
     if table.provenance == "estimated":
         raise UsageError(
-            f"the table '{table.name}' is estimated from published figures and of no version of a "
+            f"the table '{table.name}' is estimated from published figures, not measured with a version of a "
             "runtime. Measure the board: hwnas table build --name NAME"
         )
     start = start_link(host, table.profile.runtime, say=say)

@@ -18,6 +18,7 @@ from hwnas.cli.training import (
     ImageSizeOption,
     InitOption,
     LimitOption,
+    LogToOption,
     LrOption,
     OutOption,
     ResumeOption,
@@ -28,6 +29,8 @@ from hwnas.cli.training import (
     WorkersOption,
     chosen_recipe,
     is_resumed,
+    logging_to,
+    report_training,
     require_packages,
     resume_command,
     training_device,
@@ -47,7 +50,8 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="DATA",
-        help="Images: a folder or tar with DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg (or test); "
+        help="Images: a folder or tar with DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg (or test); a "
+        "folder with DATA/CLASS/*.jpg, of which a fifth is held out; "
         "shards (DATA/train-*.tar, DATA/val-*.tar); or a data set by name: cifar10:PATH, "
         "cifar100:PATH, flowers102:PATH, oxford-pet:PATH, imagenet:PATH.",
     ),
@@ -81,6 +85,7 @@ def command(
     workers: WorkersOption = None,
     seed: SeedOption = None,
     accelerator: AcceleratorOption = "auto",
+    log_to: LogToOption = None,
     over_budget: OverBudgetOption = "stop",
     as_json: JsonOption = False,
 ) -> None:
@@ -90,7 +95,8 @@ def command(
     another network with its own name and id. For a network of a run, its latency is predicted again;
     training stops when it exceeds the run's budget, unless --over-budget is ok. A checkpoint is written
     after each epoch; --resume repeats one epoch at most. A finished training adds a line to
-    trainings.jsonl, which --accuracy learned uses.
+    trainings.jsonl, which --accuracy learned uses, and writes report.html: loss and accuracy by epoch,
+    confusion matrix, sample predictions.
     """
     require_packages()
     from hwnas.named import promise_of_weights, resolve_promised, start_of
@@ -124,6 +130,7 @@ def command(
         "init": init,
         "limit": limit,
         "accelerator": accelerator if accelerator != "auto" else None,
+        "log_to": log_to,
     }
     again = resume_command("train", arch, data, folder, options)
     callback = Terminal()
@@ -142,19 +149,20 @@ def command(
     if is_first:
         callback.note(f"training {called} (id {trained.id}) on {on} into {folder}")
     try:
-        result = train(
-            spec,
-            images,
-            changed,
-            folder,
-            name=name,
-            promise=promise,
-            resume=resume,
-            init=start_of(init),
-            limit=limit,
-            device=on,
-            callback=callback,
-        )
+        with logging_to(callback, log_to, folder, changed) as heard:
+            result = train(
+                spec,
+                images,
+                changed,
+                folder,
+                name=name,
+                promise=promise,
+                resume=resume,
+                init=start_of(init),
+                limit=limit,
+                device=on,
+                callback=heard,
+            )
     except KeyboardInterrupt:
         callback.note("interrupted; the last finished epoch is kept. To continue:")
         callback.note(f"  {again}")
@@ -165,6 +173,7 @@ def command(
         remember(row_of(result.document, init=init or ""), folder.parent / TABLE)
     except HwnasError as error:  # the training is whole without
         callback.note(str(error))
+    report_training(folder, callback, images, device=on)
     last, best = result.history[-1], result.best
     if as_json:
         targets_ms = [target.to_dict() for target in targets]

@@ -23,7 +23,9 @@ from hwnas.cli.training import (
     SeedOption,
     SetOption,
     StemStrideOption,
+    Terminal,
     file_name,
+    report_training,
     require_packages,
     training_folder,
 )
@@ -117,7 +119,8 @@ def command(
         seed=seed,
         settings=settings,
     )
-    classes = open_images(Path(data)).classes()  # a mistake in the data shows here, not in every worker
+    images = open_images(Path(data))
+    classes = images.classes()  # a mistake in the data shows here, not in every worker
     named = subjects(archs)
     networks = {file_name(name): subject.arch for name, subject in named.items()}
     if len(networks) < len(named):
@@ -157,6 +160,7 @@ def command(
 
             document = json_io.read(outcome.folder / "result.json")
             remember(row_of(document, init=init or ""), config.out / TABLE)
+            report_training(outcome.folder, Terminal(), images)
     if as_json:
         emit_json({"schema": 1, "out": str(config.out), "networks": [_plain(one) for one in outcomes]})
         return

@@ -9,6 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -17,12 +18,13 @@ import typer
 
 from hwnas import plugins
 from hwnas.cli.common import write_err
-from hwnas.errors import UsageError
+from hwnas.errors import HwnasError, UsageError
 
 if TYPE_CHECKING:
+    from hwnas.data.images import Images
     from hwnas.dense.recipe import DenseRecipe
     from hwnas.supernet.settings import Settings as SupernetSettings
-    from hwnas.train.callbacks import FinishedEpoch, Progress
+    from hwnas.train.callbacks import Callback, FinishedEpoch, Progress
     from hwnas.train.checkpoint import Saved
     from hwnas.train.recipe import Recipe as ClassifierRecipe
 
@@ -34,6 +36,7 @@ __all__ = [
     "ImageSizeOption",
     "InitOption",
     "LimitOption",
+    "LogToOption",
     "LrOption",
     "OutOption",
     "ResumeOption",
@@ -45,6 +48,8 @@ __all__ = [
     "chosen_recipe",
     "file_name",
     "is_resumed",
+    "logging_to",
+    "report_training",
     "require_packages",
     "resume_command",
     "training_device",
@@ -106,6 +111,14 @@ LimitOption = Annotated[
         help="Number of training images, equally many per class.",
     ),
 ]
+LogToOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log-to",
+        metavar="DASHBOARD",
+        help="Also report to a dashboard: tensorboard:FOLDER, mlflow:URI or wandb:PROJECT. Repeatable.",
+    ),
+]
 LrOption = Annotated[
     float | None,
     typer.Option("--lr", metavar="X", help="Peak learning rate at this batch size. Default: the recipe's."),
@@ -145,6 +158,28 @@ def training_device(accelerator: str) -> str:
     from hwnas.train.accelerator import choose_accelerator
 
     return choose_accelerator(accelerator)
+
+
+def logging_to(
+    callback: Callback, log_to: list[str] | None, folder: Path, recipe: Any
+) -> AbstractContextManager[Callback]:
+    """The callback, which also reports to the dashboards of --log-to, in the first process alone."""
+    from hwnas.train.loggers import logged
+
+    names = (log_to or []) if os.environ.get("RANK", "0") == "0" else []
+    return logged(callback, names, name=folder.name, settings=recipe.to_dict())
+
+
+def report_training(
+    folder: Path, callback: Callback, images: Images | None = None, *, device: str = "cpu"
+) -> None:
+    """Writes the training's report and says where it is; a report that fails leaves the training whole."""
+    from hwnas.report import write_training_report
+
+    try:
+        callback.note(f"report: {write_training_report(folder, images, device=device)}")
+    except HwnasError as error:
+        callback.note(f"no report: {error}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from hwnas.shell import install
+
 __all__ = ["AddressOption", "EngineOption", "GpusOption", "WorkersOption", "evaluated_where"]
 
 EngineOption = Annotated[
@@ -50,7 +52,7 @@ def evaluated_where(
         return asked
     workers = both.get("workers", 1)
     say(
-        "Ray is not installed (pip install 'hwnas[ray]' brings it): evaluating with "
-        f"{workers} {'process' if workers == 1 else 'processes'} of this machine instead."
+        f"Ray is not installed. Install it: {install('ray')}. Until then, networks are evaluated with "
+        f"{workers} {'process' if workers == 1 else 'processes'} of this machine."
     )
     return {"engine": "optuna", "workers": workers}

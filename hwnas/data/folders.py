@@ -1,16 +1,19 @@
 """A folder or an archive of images, listed: the split and the class of each image.
 
 FOLDER      DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg (or test)
+FLAT        DATA/CLASS/*.jpg: a fifth of each class is held out as val
 ARCHIVE     the same inside a tar
 SHARDS      a folder of tars, as web datasets have
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from hwnas.data.archives import COMPRESSED_SUFFIXES, find_shards, list_shards, members, members_in_memory
@@ -38,16 +41,23 @@ def open_files(path: Path) -> Images:
     FileFormatError when an archive is corrupt.
     """
     memory = None
+    remark = ""
     left_out: list[tuple[str, str]] = []
     if path.is_dir():
         found, folders, left_out = _list_folder(path)
         if not found and (shards := find_shards(path)):  # archives that were unpacked may lie beside
             found = list_shards(path, shards)
+        elif not found and not folders and (found := _held_out(path)):
+            held = sum(image.split == "val" for image in found)
+            remark = (
+                f"{path} has no train and val folders: {held} of its {len(found)} images, a fifth of each "
+                "class, are held out as val, chosen by their names"
+            )
     elif path.is_file():
         found, folders, memory = _list_archive(path)
     else:
         raise UsageError(f"no such data folder or archive: {path}; {LAYOUT}")
-    images = indexed(path, found, memory, left_out=left_out)
+    images = indexed(path, found, memory, left_out=left_out, remark=remark)
     filled = {(image.split, image.class_name) for image in images.images}
     folders |= {(image.split, image.class_name) for image in found}
     hollow = [f"{split}/{name}" for split, name in sorted(folders - filled)]
@@ -78,6 +88,36 @@ def _list_folder(root: Path) -> tuple[list[Image], set[tuple[str, str]], list[tu
             elif len(parts) >= 3 and is_image(name):
                 found.append(Image(shown, split, printable(parts[1]), status.st_size, 0, name))
     return found, folders, left_out
+
+
+def _held_out(root: Path) -> list[Image]:
+    """The images of a folder of class folders, a fifth of each class in val; empty for any other folder.
+
+    Those of a class whose names have the lowest digests are held out, so that they stay the same when
+    images are added.
+    """
+    classes: dict[str, list[Image]] = {}
+    for name, status in _walked(root, ".", ()):
+        _, *parts = name.split("/")
+        if (
+            len(parts) == 2
+            and is_image(name)
+            and not isinstance(status, str)
+            and stat.S_ISREG(status.st_mode)
+        ):
+            shown = printable("/".join(parts))
+            image = Image(shown, "train", printable(parts[0]), status.st_size, 0, "/".join(parts))
+            classes.setdefault(image.class_name, []).append(image)
+    if len(classes) < 2:
+        return []
+    found = []
+    for images in classes.values():
+        images.sort(key=lambda image: hashlib.sha256(image.name.encode()).digest())
+        held = max(1, len(images) // 5) if len(images) > 1 else 0
+        found += [
+            replace(image, split="val" if place < held else "train") for place, image in enumerate(images)
+        ]
+    return found
 
 
 def _walked(

@@ -32,7 +32,8 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 
 LAYOUT = (
     "expected are DATA/train/CLASS/*.jpg and DATA/val/CLASS/*.jpg (or test), as a folder or inside a "
-    ".tar, .tar.gz, .tar.bz2 or .tar.xz; or shards DATA/train-*.tar and DATA/val-*.tar; or NAME:PATH"
+    ".tar, .tar.gz, .tar.bz2 or .tar.xz; or a folder DATA/CLASS/*.jpg, of which a fifth is held out; or "
+    "shards DATA/train-*.tar and DATA/val-*.tar; or NAME:PATH"
 )
 
 
@@ -64,6 +65,8 @@ class Images:
     """(name, reason) of files that hold no image: without a byte, or links to nowhere."""
     memory: bytes | None = None
     """All images, one after the other, where they cannot be read from their files one by one."""
+    remark: str = ""
+    """What the user must know of the splits: a fifth of each class was held out."""
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -117,8 +120,8 @@ def labels_of(images: Sequence[Image], classes: Sequence[str], path: Path) -> tu
     unknown = sorted({image.class_name for image in images} - set(places))
     if unknown:
         raise UsageError(
-            f"{path}: every class must be one that the network is trained for, got "
-            f"{quoted(unknown)} in '{images[0].split}', which is not among {quoted(classes)}"
+            f"{path}: unknown classes in '{images[0].split}': "
+            f"{quoted(unknown)} {'is' if len(unknown) == 1 else 'are'} not among {quoted(classes)}"
         )
     return tuple(places[image.class_name] for image in images)
 
@@ -129,6 +132,7 @@ def indexed(
     memory: bytes | None = None,
     *,
     left_out: Iterable[tuple[str, str]] = (),
+    remark: str = "",
 ) -> Images:
     """The images in the order of their names, without empty files.
 
@@ -137,16 +141,14 @@ def indexed(
     ordered = sorted(found, key=lambda image: image.name)
     for one, other in itertools.pairwise(ordered):
         if one.name == other.name:
-            raise FileFormatError(
-                f"{path}: each image must have a name of its own, '{one.name}' is there twice"
-            )
+            raise FileFormatError(f"{path}: two images have the name '{one.name}'; names must be unique")
     images = tuple(image for image in ordered if image.size_bytes)
     empty = [(image.name, "0 bytes") for image in ordered if not image.size_bytes]
     without = tuple(sorted([*empty, *left_out]))
     if not images:
         left = f" ({without[0][0]}: {without[0][1]})" if without else ""
         raise UsageError(f"{path}: there are no images{left}; {LAYOUT}")
-    return Images(path=path, images=images, left_out=without, memory=memory)
+    return Images(path=path, images=images, left_out=without, memory=memory, remark=remark)
 
 
 def subset(images: Sequence[Image], limit: int, seed: int) -> tuple[Image, ...]:

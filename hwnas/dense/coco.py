@@ -130,9 +130,7 @@ class Annotations:
                 absent.append(printable(name))
                 continue
             if taken.setdefault(path, key) != key:
-                raise self._broken(
-                    f"images {taken[path]} and {key} must be two files, both are '{printable(name)}'"
-                )
+                raise self._broken(f"images {taken[path]} and {key} have one file, '{printable(name)}'")
             width, height = (self._side(key, image, name) for name in ("width", "height"))
             things = (self._thing(one, places, width, height) for one in self.of_image[key])
             yield Photo(key, path, width, height, tuple(thing for thing in things if thing is not None))

@@ -43,7 +43,7 @@ class ExportedFile:
         takes = plugins.load("runtimes", runtime).MODEL_FORMAT
         if runtime != form.runtime and (self.model_format != "onnx" or takes != "onnx"):
             raise UsageError(
-                f"{self.path}: {runtime} does not run the format '{self.model_format}': leave --runtime and "
+                f"{self.path}: {runtime} cannot run the format '{self.model_format}': leave --runtime and "
                 f"--device out, or name {self.runtime} or a device of it"
             )
         try:

@@ -31,8 +31,8 @@ def require_whole(onnx_model: bytes, path: Path) -> None:
     if importlib.util.find_spec("onnx") is not None and not _has_outside(onnx_model, path):
         return
     raise FileFormatError(
-        f"{path}: an ONNX model must hold its tensors itself, this one names other files: export the network "
-        "again"
+        f"{path}: this ONNX model keeps its tensors in other files, which hwnas does not read: "
+        "export the network again"
     )
 
 

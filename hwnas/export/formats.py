@@ -79,7 +79,7 @@ class Format:
     package: str
     """What writes and checks it."""
     extra: str
-    """The extra of hwnas that brings the package."""
+    """Extra of hwnas that brings the package."""
     relative_tolerance: float
     """How far the runtime's logits may be from torch's, over the largest logit."""
     precisions: tuple[str, ...]
@@ -217,8 +217,8 @@ def _write_exported_program(network: Network, wanted: Wanted) -> Files:
     windows = [module.windows for module in network.modules() if hasattr(module, "windows")]
     if dynamic and any(cut.per_side > 1 for cut in windows if isinstance(cut, Windows)):
         raise UsageError(
-            "exported-program: a network that cuts its maps into windows is exported for a fixed batch, as "
-            "torch.export needs there: give --batch N, or take --format onnx"
+            "exported-program: torch.export needs a fixed batch for a network with windows: give --batch N, "
+            "or use --format onnx"
         )
     example = torch.zeros(2 if wanted.batch == "dynamic" else wanted.batch, 3, side, side)
     shapes = {INPUT: {0: torch.export.Dim("batch", min=1, max=4096)}} if dynamic else None
@@ -249,7 +249,7 @@ def _only_file(files: Files, shape: tuple[int, ...]) -> bytes:
     return content
 
 
-FORMATS: Mapping[str, Format] = {
+FORMATS: dict[str, Format] = {
     form.name: form
     for form in (
         Format(

@@ -362,7 +362,7 @@ def _accuracy(exported: Mapping[str, Any]) -> str:
 
 def _measured(rows: Sequence[Mapping[str, Any]] | None) -> list[str]:
     if not rows:
-        return ["Measured: unknown (`hwnas measure FILE` tells, and writes it here)."]
+        return ["Measured: unknown (`hwnas measure FILE` measures it and writes it here)."]
     return [
         "| measured | ms | rounds | on | with | threads | batch | precision | when |",
         "|---|---|---|---|---|---|---|---|---|",

@@ -304,7 +304,7 @@ def _head(line: bytes, path: Path, kind: Kind) -> _Head:
     if version > kind.version:
         raise FileFormatError(
             f"{path}: version {version} of '{kind.format}' is of a newer hwnas, this one reads up to "
-            f"{kind.version}; upgrade: pip install -U hwnas"
+            f"{kind.version}: upgrade hwnas"
         )
     of = data.get("of", data.get("question"))
     if not isinstance(of, dict):

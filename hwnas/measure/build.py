@@ -124,9 +124,9 @@ def measured_profile(
     wanted = _provider(runtime, provider)
     if wanted is not None and wanted not in found["providers"]:
         raise UsageError(
-            f"the runtime must have the provider that is asked for, got --provider {provider} and {runtime} "
-            f"{found['version']} with {', '.join(found['providers'])} ({words}). Install a package of it "
-            "that has one (docs/boards.md for a Jetson), or leave --provider out"
+            f"the runtime lacks the requested provider {provider}: {runtime} {found['version']} has "
+            f"{', '.join(found['providers'])} ({words}). Install a package of it that has {provider} "
+            "(docs/boards.md for a Jetson), or leave --provider out"
         )
     profile = DeviceProfile(
         board=words,

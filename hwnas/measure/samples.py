@@ -79,7 +79,7 @@ class Journal:
 def _check(path: Path, then: Mapping[str, Any], now: Mapping[str, Any], resume: bool) -> None:
     if not resume:
         raise UsageError(
-            f"{path}: a build has left its samples here; go on with --resume, or remove the file"
+            f"{path}: a build has left its samples here; continue with --resume, or remove the file"
         )
     changed = [
         f"{name}: then {then.get(name)}, now {now.get(name)}"

@@ -181,7 +181,7 @@ def transfer_table(
         notes=(
             f"{len(measured)} whole networks were {'published for' if source else 'measured on'} this "
             f"device; the rest is transferred from {len(candidates.tables)} known tables. No row was "
-            f"measured: they are those of '{basis.table.name}', calibrated anew.",
+            f"measured: they are those of '{basis.table.name}', calibrated again.",
             *((f"Source: {source}.",) if source else ()),
         ),
         created=created,

@@ -107,8 +107,8 @@ def _row(
     there = {table: _number(where, table, values) for table in known if (values.get(table) or "").strip()}
     if not there:
         raise FileFormatError(
-            f"{where}: the graph '{name}' needs its milliseconds on a known device: add a column that is "
-            "called as its table, such as cpu-x86-ncnn"
+            f"{where}: the graph '{name}' needs its milliseconds on a known device: add a column with "
+            "the name of its table, such as cpu-x86-ncnn"
         )
     counted = {feature: _number(where, feature, values, least=0.0) for feature in FEATURE_NAMES}
     return MeasuredRow(name, ms, features=counted, known_ms=there)

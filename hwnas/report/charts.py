@@ -26,6 +26,8 @@ __all__ = [
     "OpTime",
     "agreement_chart",
     "choices_chart",
+    "confusion_chart",
+    "curves_chart",
     "front_chart",
     "ops_chart",
     "parallel_chart",
@@ -420,6 +422,46 @@ def ops_chart(times: DeviceTimes, ranks: Sequence[int], *, name: str = "ops") ->
     x = {"field": "from", "type": "quantitative", "title": times.title}
     described = f"{times.title}: a bar for each network, cut into its ops; the table has the same numbers"
     return _bars(name, described, parts, list(kinds), [f"#{rank}" for rank in ranks], x)
+
+
+def curves_chart(name: str, curves: Mapping[str, Sequence[float]], *, title: str) -> Chart:
+    """A line for each curve over the epochs of a training, with a dot at each epoch."""
+    points = [
+        {"x": epoch, "y": float(f"{value:.6g}"), "curve": curve,
+         "label": f"{curve} after epoch {epoch}: {value:.4g}"}
+        for curve, values in curves.items()
+        for epoch, value in enumerate(values, start=1)
+    ]  # fmt: skip
+    x = {"field": "x", "type": "quantitative", "title": "epoch", "axis": {"format": "d", "tickMinStep": 1}}
+    y = {"field": "y", "type": "quantitative", "title": title, "scale": {"zero": False}}
+    colour = _series("curve", list(curves)) if len(curves) > 1 else {"value": BLUE}
+    line = _layer(
+        points, {"type": "line", "point": {"size": 24}}, x=x, y=y, color=colour, tooltip={"field": "label"}
+    )
+    return Chart(name, f"{title} over the epochs; the table has the same numbers", {"height": 220, **line})
+
+
+def confusion_chart(classes: Sequence[str], counts: Sequence[tuple[int, int, int]]) -> Chart:
+    """The confusion matrix: `counts` are (label, predicted, images), colours are shares of the label."""
+    totals = [sum(count for label, _, count in counts if label == place) for place in range(len(classes))]
+    cells = [
+        {"row": classes[label], "column": classes[predicted], "count": count, "share": count / totals[label],
+         "label": f"{classes[label]} taken for {classes[predicted]}: {count} of {totals[label]}"}
+        for label, predicted, count in counts
+    ]  # fmt: skip
+    axis = {"type": "nominal", "sort": list(classes), "scale": {"domain": list(classes)}}
+    x = {"field": "column", "title": "predicted", **axis}
+    y = {"field": "row", "title": "class", **axis}
+    colour = {"field": "share", "type": "quantitative", "legend": None,
+              "scale": {"domain": [0, 1], "range": [GROUND, BLUE]}}  # fmt: skip
+    layers = [
+        _layer(cells, {"type": "rect", "stroke": LINE}, x=x, y=y, color=colour, tooltip={"field": "label"})
+    ]
+    if len(classes) <= 15:
+        ink = {"condition": {"test": "datum.share > 0.5", "value": GROUND}, "value": INK}
+        layers.append(_layer(cells, {"type": "text"}, x=x, y=y, text={"field": "count"}, color=ink))
+    described = "confusion matrix of the evaluation images; the tables have the same numbers"
+    return Chart("confusion", described, {"height": {"step": 22}, "layer": layers})
 
 
 def _bars(

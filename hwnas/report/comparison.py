@@ -121,8 +121,7 @@ def _mismatches(names: Sequence[str], results: Sequence[SearchResult], *, allow_
     ):
         if len(set(texts)) > 1:
             raise UsageError(
-                f"runs that are compared must {what} the same; {_differing(names, texts)}. Compare runs that "
-                "do"
+                f"compared runs must {what} the same; {_differing(names, texts)}. Compare runs that do"
             )
     digests = [" ".join(table.digest[:12] for table in config.tables) for config in configs]
     differing = [
@@ -137,7 +136,7 @@ def _mismatches(names: Sequence[str], results: Sequence[SearchResult], *, allow_
     if differing and not allow_mismatch:
         raise UsageError(
             f"runs that are compared must have the same devices, latency tables and accuracy estimator; "
-            f"these differ in their {'; '.join(differing)}. Search anew with the same, or give "
+            f"these differ in their {'; '.join(differing)}. Search again with the same, or give "
             "--allow-mismatch to see them side by side all the same"
         )
     notes = [

@@ -13,6 +13,7 @@ from hwnas.search.run import SearchResult
 __all__ = [
     "Dimension",
     "Network",
+    "accuracy_noun",
     "dimensions",
     "interval",
     "number",
@@ -142,6 +143,11 @@ def dimensions(config: SearchConfig) -> tuple[Dimension, ...]:
     ]
     besides = [replace(timed[0], name="latency", noun="latency", limit=None, minimised=False)] if tail else []
     return (*timed, *sized, *besides)
+
+
+def accuracy_noun(config: SearchConfig) -> str:
+    """`ImageNet-1K top-1 accuracy`, or `accuracy` where only the estimator knows of what."""
+    return "ImageNet-1K top-1 accuracy" if config.accuracy == "published" else "accuracy"
 
 
 def shown(result: SearchResult, candidate: Network, dimension: Dimension) -> Estimate:

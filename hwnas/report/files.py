@@ -13,7 +13,6 @@ from typing import Any
 from hwnas import plugins
 from hwnas.errors import HwnasError
 from hwnas.report.charts import CONFIG, Chart
-from hwnas.report.model import ReportModel
 
 __all__ = ["FORMATS", "plots"]
 
@@ -36,13 +35,12 @@ json.dump([drawn(spec) for spec in asked["specs"]], sys.stdout)
 """Runs in a process of its own: the renderer's V8 ends its process where address space is limited."""
 
 
-def plots(model: ReportModel, folder: Path) -> list[Path]:
-    """Writes every chart that there is something to show for, in each of `FORMATS`; returns the files.
+def plots(charts: Sequence[Chart], folder: Path) -> list[Path]:
+    """Writes the charts, e.g. `ReportModel.charts_for_files()`, in each of `FORMATS`; returns the files.
 
     Raises MissingPackageError without vl-convert, HwnasError when a file cannot be drawn or written.
     """
     plugins.require("vl_convert", extra="plots")
-    charts = model.charts_for_files()
     drawn = _rendered([paper(chart) for chart in charts])
     written = []
     try:

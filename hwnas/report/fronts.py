@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hwnas.report.dimensions import Dimension, dimensions, number, shown, spread_over, with_deviation
+from hwnas.report.dimensions import (
+    Dimension,
+    accuracy_noun,
+    dimensions,
+    number,
+    shown,
+    spread_over,
+    with_deviation,
+)
 from hwnas.report.published import PublishedNetwork, is_on_published_scale
 from hwnas.search import pareto
 from hwnas.search.run import SearchResult
@@ -146,7 +154,7 @@ def axis_title(result: SearchResult, dimension: Dimension) -> str:
 def accuracy_title(result: SearchResult) -> str:
     """The title of the accuracy's axis."""
     unit = result.config.accuracy_unit
-    return f"accuracy, estimated{f' ({unit})' if unit else ''}"
+    return f"{accuracy_noun(result.config)}, estimated{f' ({unit})' if unit else ''}"
 
 
 def _published_marks(

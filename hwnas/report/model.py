@@ -26,6 +26,7 @@ from hwnas.report.charts import (
 from hwnas.report.choices import Preference, Share, preferences, strongest
 from hwnas.report.dimensions import (
     Dimension,
+    accuracy_noun,
     dimensions,
     interval,
     number,
@@ -36,6 +37,7 @@ from hwnas.report.dimensions import (
     with_deviation,
     within,
 )
+from hwnas.report.drawing import Bar, drawn
 from hwnas.report.fronts import FrontView, front_view
 from hwnas.report.progress import Progress, box_of, box_text, limits_of, points_of, progress
 from hwnas.report.published import (
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
 
     Rate = tuple[Dimension, DeviceProfile]
 
-__all__ = ["MOST_BARS", "ReportModel", "provenance_facts", "report_model", "tables_of"]
+__all__ = ["MOST_BARS", "ReportModel", "front_remarks", "provenance_facts", "report_model", "tables_of"]
 
 MOST_BARS = 60
 """Networks times devices whose ops are listed: a front of several objectives may have hundreds."""
@@ -84,6 +86,7 @@ class NetworkRow:
 
     rank: int
     outline: str
+    drawing: tuple[Bar, ...]
     id: str
     name: str
     """As the next command takes it, quoted for a shell: `'runs/rpi4-20ms-1#3'`."""
@@ -342,7 +345,7 @@ def _conclusion(result: SearchResult, found: Sequence[Dimension], lead: Lead | N
     texts = [
         f"The most accurate network found within {within(config)} is {outline(best.arch)}: "
         f"{with_deviation(best.accuracy)} {unit}".rstrip()
-        + f" estimated accuracy, {said(best)}."
+        + f" estimated {accuracy_noun(config)}, {said(best)}."
     ]
     if best.configuration:
         texts.append(f"It runs in {config.configuration(best.configuration)}.")
@@ -360,25 +363,31 @@ def _conclusion(result: SearchResult, found: Sequence[Dimension], lead: Lead | N
             f"{with_deviation(last.accuracy)} {unit}".rstrip()
             + "."
         )
-    kinds = dict.fromkeys(kind for one in result.front for kind in one.attentions)
-    texts.append(
-        f"Attention on the front: {', '.join(kinds)}."
-        if kinds
-        else "No network of the front has attention: within these limits convolutions gave more."
-    )
-    limit = first.limit
-    slowest = max(trial.number(first.name) / first.per_unit for trial in result.trials)
-    if limit is not None and slowest < 0.6 * limit:
-        texts.append(
-            f"The largest network evaluated takes {number(slowest)} of {limit:g} {first.unit}: the search "
-            "space ends before the budget."
-        )
+    texts += front_remarks(result)
     if not result.is_verified and result.path is not None:
         texts.append(
             f"Latencies here are {provenances(found)} and no network of this run was measured. To measure: "
             f"{resume_command(result.path, result.config.accuracy)} --verify"
         )
     return tuple(texts)
+
+
+def front_remarks(result: SearchResult) -> list[str]:
+    """Which attention the front has, and whether the search space ends before the budget."""
+    kinds = dict.fromkeys(kind for one in result.front for kind in one.attentions)
+    texts = [
+        f"Attention on the front: {', '.join(kinds)}."
+        if kinds
+        else "No network of the front has attention: within these limits convolutions gave more."
+    ]
+    first = dimensions(result.config)[0]
+    slowest = max(trial.number(first.name) / first.per_unit for trial in result.trials)
+    if first.limit is not None and slowest < 0.6 * first.limit:
+        texts.append(
+            f"The largest network evaluated takes {number(slowest)} of {first.limit:g} {first.unit}: the "
+            "search space ends before the budget."
+        )
+    return texts
 
 
 def _facts(result: SearchResult, found: Sequence[Dimension]) -> dict[str, str]:
@@ -540,6 +549,7 @@ def _network(
     return NetworkRow(
         rank=rank,
         outline=outline(candidate.arch),
+        drawing=drawn(candidate.arch),
         id=candidate.id,
         name=shlex.quote(f"{run}#{rank}"),
         cells=(*cells, with_deviation(candidate.accuracy)),

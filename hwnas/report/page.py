@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hwnas.report.charts import CONFIG, DARK_THEME, Chart
 from hwnas.report.dimensions import percent
 from hwnas.report.model import report_model
+from hwnas.report.training import TrainingReport
 from hwnas.search.run import SearchResult
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from hwnas.predictors.latency import LatencyTable
 
-__all__ = ["render", "report_html"]
+__all__ = ["render", "report_html", "training_html"]
 
 LONG = 30
 """A table of more networks scrolls by itself."""
@@ -31,6 +32,11 @@ def report_html(result: SearchResult, *, tables: Mapping[str, LatencyTable]) -> 
     """The whole page of a run, with the tables of its devices that are at hand, by device."""
     model = report_model(result, tables=tables)
     return render("report.html", charts=model.charts, model=model, long=LONG)
+
+
+def training_html(model: TrainingReport) -> str:
+    """The whole page of a training."""
+    return render("training.html", charts=model.charts, model=model)
 
 
 def render(template: str, *, charts: Mapping[str, Chart], **values: Any) -> str:

@@ -9,6 +9,7 @@ MODEL_FORMAT = "onnx"
 PACKAGES = ("onnxruntime",)
 """What pip installs on a board that has no runtime yet."""
 PRECISIONS = ("fp32", "int8", "fp16")
+PACKAGES = ("onnxruntime",)
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -90,7 +91,7 @@ def prepare(
     quantised = b"QuantizeLinear" in model
     if quantised != (precision == "int8"):
         raise ValueError(
-            f"onnxruntime: the model's precision must be the one asked for, got "
+            f"onnxruntime: the model's precision must be the requested one, got "
             f"{'a quantised' if quantised else 'an unquantised'} model and {precision}"
         )
     return OnnxSession(model, threads=threads, batch=batch, precision=precision, provider=wanted)
@@ -131,7 +132,7 @@ class OnnxSession:
         for item in session.get_inputs():
             shape = tuple(batch if not isinstance(side, int) else side for side in item.shape)
             if shape and shape[0] != batch:
-                raise ValueError(f"the model's batch is {shape[0]}, asked for {batch}")
+                raise ValueError(f"the model's batch is {shape[0]}, requested {batch}")
             kind = _TYPES.get(item.type)
             if kind is None:
                 raise ValueError(f"onnxruntime: no random input of type {item.type} can be made")

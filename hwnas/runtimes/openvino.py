@@ -12,6 +12,7 @@ MODEL_FORMAT = "onnx"
 PACKAGES = ("openvino",)
 """What pip installs on a board that has no runtime yet."""
 PRECISIONS = ("fp32", "int8")
+PACKAGES = ("openvino",)
 PROVIDER = "cpu"
 
 _MAGIC = b"hwnas openvino 1\n"
@@ -60,7 +61,7 @@ def prepare(
     quantised = b"QuantizeLinear" in model
     if quantised != (precision == "int8"):
         raise ValueError(
-            f"openvino: the model's precision must be the one asked for, got "
+            f"openvino: the model's precision must be the requested one, got "
             f"{'a quantised' if quantised else 'an unquantised'} model and {precision}"
         )
     return OpenvinoSession(model, threads=threads, batch=batch)
@@ -81,7 +82,7 @@ class OpenvinoSession:
                 shape[0] = batch
                 network.reshape({item: shape})
             elif shape[0].get_length() != batch:
-                raise ValueError(f"the model's batch is {shape[0].get_length()}, asked for {batch}")
+                raise ValueError(f"the model's batch is {shape[0].get_length()}, requested {batch}")
         wanted = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
@@ -91,7 +92,7 @@ class OpenvinoSession:
         compiled = core.compile_model(network, "CPU", {"PERFORMANCE_HINT": "LATENCY", **wanted})
         for name, value in wanted.items():
             if compiled.get_property(name) != value:
-                raise RuntimeError(f"openvino took {name}={compiled.get_property(name)}, asked for {value}")
+                raise RuntimeError(f"openvino took {name}={compiled.get_property(name)}, requested {value}")
         self._request = compiled.create_infer_request()
         self._inputs = {}
         rng = np.random.default_rng(0)

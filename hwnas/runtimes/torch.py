@@ -13,6 +13,7 @@ MODEL_FORMAT = "torch"
 PACKAGES = ("torch",)
 """What pip installs on a board that has no runtime yet."""
 PRECISIONS = ("fp32", "bf16", "fp16")
+PACKAGES = ("torch",)
 DEFAULT = "cpu"
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -88,10 +89,10 @@ class TorchSession:
         program = load_program(model)
         shape, kind = _input(program)
         if shape[0] != batch:
-            raise ValueError(f"the model's batch is {shape[0]}, asked for {batch}")
+            raise ValueError(f"the model's batch is {shape[0]}, requested {batch}")
         if kind != dtype:
             raise ValueError(
-                f"torch: the model's precision must be the one asked for, got a model of {kind} and {dtype}"
+                f"torch: the model's precision must be the requested one, got a model of {kind} and {dtype}"
             )
         device = torch.device(_DEVICES[provider])
         # Convolutions on x86 are three times as fast with the channels last, and GPUs prefer it too.
@@ -265,7 +266,7 @@ def _check_graph(name: str, document: Any) -> None:
 
 def _allow(name: str, text: Any, pattern: Any) -> None:
     if not isinstance(text, str) or not pattern.fullmatch(text) or "__" in text:
-        raise ValueError(f"'{name}': '{str(text)[:80]}' is none of the operators that hwnas exports")
+        raise ValueError(f"'{name}': '{str(text)[:80]}' is not an operator that hwnas exports")
 
 
 def _check_tensors(name: str, content: bytes) -> None:

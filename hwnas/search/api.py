@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwnas import plugins
-from hwnas.errors import UsageError
+from hwnas.errors import HwnasError, UsageError
 from hwnas.estimate import ArrayPredictor, Predictor
 from hwnas.foreign import require_main
 from hwnas.io.atomic import write_atomically
@@ -42,6 +42,7 @@ from hwnas.search.run import (
     SearchResult,
     candidate_log,
     create_run,
+    discard_if_empty,
     extended,
     load_run,
     locked,
@@ -211,7 +212,11 @@ def search(
         return _evaluated(problem, started, work, trials=trials, progress=progress, stop=stop)
     path = user_path(out)
     create_run(path, config, trials=trials, work=work, given=given, source=source)
-    return _continued(load_run(path), problem, work, trials=trials, progress=progress, stop=stop)
+    try:
+        return _continued(load_run(path), problem, work, trials=trials, progress=progress, stop=stop)
+    except HwnasError:
+        discard_if_empty(path)
+        raise
 
 
 def resume(
@@ -253,8 +258,8 @@ def resume(
     if past.trials_wanted is None:
         if trials is not None:
             raise UsageError(
-                f"{past.path}: this search goes on until it converges, so --trials does not apply; leave it "
-                "out, or start a new run"
+                f"{past.path}: this search continues until it converges, so --trials does not apply; "
+                "leave it out, or start a new run"
             )
         return _continued(past, problem, {}, trials=None, progress=progress, stop=stop)
     wanted = past.trials_wanted if trials is None else trials

@@ -181,7 +181,7 @@ class SearchConfig:
         ]
         if changed:
             raise UsageError(
-                f"a run is resumed with the settings it was started with; {run} differs: "
+                f"the options differ from those of the run {run}: "
                 f"{'; '.join(changed)}. Leave these options out to resume it, start a new run, or start one "
                 f"from its candidates (--from {run})"
             )

@@ -59,8 +59,8 @@ def _all_limits(problem: Problem, vector: Vector, provenance: str) -> str:
         for one in problem.constraints
     ]
     return (
-        f"no network of space '{problem.space.name}' was found that keeps all bounds: the one that comes "
-        f"nearest (network {problem.space.decode(vector).id}) has {', '.join(has)} (latencies {provenance}). "
+        f"no network of space '{problem.space.name}' is within all limits: the nearest "
+        f"(network {problem.space.decode(vector).id}) has {', '.join(has)} (latencies {provenance}). "
         f"Raise the limits that are exceeded, or give a space with smaller networks (--space)"
     )
 

@@ -164,8 +164,8 @@ class Latency:
         estimate = self.estimate(vector)
         if estimate.std == 0:
             raise UsageError(
-                "a confidence needs a table that knows its own error, and this one does not: "
-                "leave the confidence out, or use a device with an error in 'hwnas devices'"
+                "--confidence needs a table with a known error, and this one has none: "
+                "leave --confidence out, or use a device with an error in 'hwnas devices'"
             )
         return latency_bound_ms(estimate, self._confidence)
 

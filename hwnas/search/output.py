@@ -69,8 +69,9 @@ def verification_text(result: SearchResult) -> str:
     within, of = _first(known, result.config.targets[0].budget_ms)
     rounds = max(known.rounds - len(known.stages), 0)
     text = (
-        f"Verified: {len(known.measured)} networks measured in {rounds} round(s); of the {of} first "
-        f"predicted within the budget {within} were. {_correction_text(known.correction)}"
+        f"Verified: {len(known.measured)} networks measured in {rounds} round(s). Of the {of} of the first "
+        f"round, which were predicted within the budget, {within} were within it. "
+        f"{_correction_text(known.correction)}"
     )
     during = [
         f"In the search, after stage {number}: {stage_text(stage)}"

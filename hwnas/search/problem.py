@@ -64,7 +64,7 @@ class Problem:
         if confidence is not None and not 0.5 <= confidence < 1:
             raise UsageError(f"confidence must be from 0.5 to below 1, got {confidence}")
         if budget_on not in BUDGET_ON:
-            raise UsageError(f"a budget is on {' or '.join(BUDGET_ON)}, got '{budget_on}'")
+            raise UsageError(f"--budget-on must be {' or '.join(BUDGET_ON)}, got '{budget_on}'")
         self.space = space
         self.accuracy = accuracy
         self.targets = tuple(targets)

@@ -20,7 +20,7 @@ import importlib.metadata
 import platform
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ __all__ = [
     "attention_types",
     "candidate_log",
     "create_run",
+    "discard_if_empty",
     "extended",
     "load_run",
     "locked",
@@ -355,7 +356,7 @@ def result_of(
             if missing := [name for name in verification.front if name not in by_id]:
                 raise FileFormatError(
                     f"{path}: its verification is of candidates that the run does not have: "
-                    f"{', '.join(missing[:3])}. Delete {VERIFICATION} there to verify anew"
+                    f"{', '.join(missing[:3])}. Delete {VERIFICATION} there to verify again"
                 )
             chosen = [by_id[name] for name in verification.front]
     for trial in chosen:
@@ -380,6 +381,15 @@ def locked(path: Path) -> Iterator[None]:
                 f"{path}: another process is searching in this run; wait for it or stop it"
             ) from None
         yield
+
+
+def discard_if_empty(path: Path) -> None:
+    """Removes the files of a run that has no candidate, and its folder if nothing else is in it."""
+    with suppress(OSError, HwnasError):
+        if not read_log(path / CANDIDATES, CANDIDATE_LOG).rows:
+            for name in (RUN, LOCK, *LEFTOVERS):
+                (path / name).unlink(missing_ok=True)
+            path.rmdir()
 
 
 def _holds_something(file: Path) -> bool:

@@ -184,7 +184,7 @@ class Verification:
         if type(schema) is int and schema > SCHEMA:
             raise FileFormatError(f"{source}: schema {schema} is of a newer hwnas: upgrade hwnas to read it")
         if type(schema) is not int or schema < 1:
-            raise FileFormatError(f"{source}: must say a schema from 1 to {SCHEMA}, got {schema!r}")
+            raise FileFormatError(f"{source}: the schema must be from 1 to {SCHEMA}, got {schema!r}")
         try:
             json_io.require_checksum(data, has_one=schema > 1)
             return cls(
@@ -210,7 +210,7 @@ class Verification:
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise FileFormatError(
-                f"{source}: not a verification of a run: {error!r}. Delete the file to verify anew"
+                f"{source}: not a verification of a run: {error!r}. Delete the file to verify again"
             ) from None
 
 
@@ -222,7 +222,7 @@ def read_verification(folder: Path) -> Verification | None:
     try:
         data = json_io.read(path)
     except FileFormatError as error:
-        raise FileFormatError(f"{error}. Delete the file to verify anew") from None
+        raise FileFormatError(f"{error}. Delete the file to verify again") from None
     return Verification.from_dict(data, source=str(path))
 
 

@@ -386,8 +386,8 @@ def begun(
     changed = [text for text, name in zip(changed, own, strict=True) if past.profile.get(name) != own[name]]
     if changed:
         raise UsageError(
-            f"{run.path}: its verification was begun in another configuration: {'; '.join(changed)}. Go on "
-            "there, or delete verification.json in that folder to verify anew here"
+            f"{run.path}: its verification was started in another configuration: {'; '.join(changed)}. "
+            "Continue there, or delete verification.json in that folder to verify again here"
         )
     known = {trial.id for trial in run.trials}
     return dataclasses.replace(
@@ -429,7 +429,7 @@ def table_of_run(run: SearchResult, device: str | LatencyTable | None) -> Latenc
     table = LatencyTable.load(named) if isinstance(named, str) else named
     if table.digest != run.config.tables[0].digest:
         raise UsageError(
-            f"{run.path}: was searched with another table than '{table.name}' is now (its digest differs): "
+            f"{run.path}: the table '{table.name}' has changed since the search (its digest differs): "
             "a front is verified with the table it was found with. Start a new search with --verify"
         )
     return table
@@ -442,7 +442,7 @@ def _nothing_within(result: SearchResult, table: LatencyTable) -> InfeasibleErro
     confidence = "" if config.confidence is None else f" with probability {config.confidence:g}"
     assert result.path is not None
     return InfeasibleError(
-        f"none of {len(verification.measured)} networks measured keeps the budget of "
+        f"none of {len(verification.measured)} measured networks is within the budget of "
         f"{config.targets[0].budget_ms:g} ms{confidence}: the fastest took {fastest_ms:.4g} ms. The table "
         f"'{table.name}' was corrected with them; search again with the corrected one: hwnas search "
         f"--device {result.path / CORRECTED_TABLE} --budget {config.targets[0].budget_ms:g}ms --verify"

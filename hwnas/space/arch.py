@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from hwnas import plugins
 from hwnas.errors import ArchError, FileFormatError, did_you_mean
 from hwnas.io import yaml as yaml_io
+from hwnas.space.op_kinds import KINDS
 
 __all__ = [
     "ATTENTIONS",
@@ -152,6 +154,20 @@ ATTENTIONS: dict[str, type[Attention]] = {
     kind.type: kind for kind in (Reuse, SingleHead, CascadedGroup, ElementWise)
 }
 """Attention types by the name that files use. A block without attention has `None` (file: none)."""
+
+OWN = "space/attention"
+"""Other packages add an attention type with an entry point in `hwnas.space.attention`, which names a module
+with `Settings`, a dataclass as those above, and `nodes`, as the functions of `hwnas.space.op_kinds`. Its
+torch module has an entry point of the same name in `hwnas.nn.attention`. examples/own_attention is one."""
+
+
+def _added(kind: str) -> bool:
+    """Adds the attention type of another package; False where no package has it."""
+    if kind not in plugins.names(OWN):
+        return False
+    module = plugins.load(OWN, kind)
+    ATTENTIONS[kind], KINDS[kind] = module.Settings, module.nodes
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,7 +459,7 @@ class _Reader:
         if mapping is None:
             return None
         kind = mapping.get("type")
-        if not isinstance(kind, str) or kind not in ATTENTIONS:
+        if not isinstance(kind, str) or (kind not in ATTENTIONS and not _added(kind)):
             known = ", ".join([*ATTENTIONS, "none"])
             hint = did_you_mean(kind, ATTENTIONS) if isinstance(kind, str) else ""
             self.fail(path, f"no attention '{kind}'.{hint} Known: {known}")

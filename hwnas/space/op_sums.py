@@ -142,7 +142,7 @@ class SpaceIndex:
             return
         for op in self._ops_of(vectors[int(np.argmin(finite))]):
             self._values(op)
-        raise AssertionError("a network that can be summed has no finite sum")  # pragma: no cover
+        raise AssertionError("the sum of a network is not finite")  # pragma: no cover
 
     # --- groups ---
 

@@ -372,8 +372,8 @@ class SearchSpace:
         vector = tuple(int(number) for number in vector)
         if vector != self.repair(vector):
             raise SpaceError(
-                f"space '{self.name}': {list(vector)} is the vector of no network; "
-                f"the nearest one that is: {list(self.repair(vector))}"
+                f"space '{self.name}': {list(vector)} is not the vector of a network; "
+                f"the nearest one is {list(self.repair(vector))}"
             )
         values = iter(vector)
         resolution = self.resolution[next(values)]

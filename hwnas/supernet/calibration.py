@@ -44,7 +44,7 @@ class Calibration:
     """Standard deviation of what was trained from the line, each training left out in turn, without what
     the number of held-back images explains of it."""
     trainings: int
-    """SubnetCache that were trained."""
+    """Networks that were trained."""
 
     @classmethod
     def fitted(
@@ -108,7 +108,7 @@ class Calibration:
                 raise ValueError("numbers must be finite")
         except (FileFormatError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise FileFormatError(
-                f"{path}: not a supernet's calibration: {error}: remove it, or calibrate anew"
+                f"{path}: not a supernet's calibration: {error}: remove it, or calibrate again"
             ) from None
         return found
 
@@ -131,7 +131,7 @@ def _line(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Comparable:
-    """SubnetCache of a supernet's space that were trained alone, all under one condition."""
+    """Networks of a supernet's space that were trained alone, all under one condition."""
 
     condition: str
     """Which images, how many epochs: for people."""
@@ -154,7 +154,8 @@ def comparable(trainings: Sequence[Training], evaluator: SubnetEvaluator) -> Com
     if not by_condition:
         raise UsageError(
             f"a supernet is calibrated on trainings of networks of its space, "
-            f"for its {len(evaluator.classes)} classes; got {len(trainings)} trainings, none of them such"
+            f"for its {len(evaluator.classes)} classes; got {len(trainings)} trainings, none "
+            "of which is comparable"
         )
     chosen = max(reversed(by_condition.values()), key=len)
     return Comparable(

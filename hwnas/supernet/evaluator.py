@@ -41,7 +41,7 @@ def recalibrate(network: nn.Module, batches: Iterable[torch.Tensor]) -> nn.Modul
 
     `batches` are images, (B, 3, R, R) each, all of one size B: every batch counts alike. Each batch is
     normalised with its own statistics on the way, as in training (Yu and Huang, Universally Slimmable
-    SubnetCache, ICCV 2019, section 3.2).
+    Networks, ICCV 2019, section 3.2).
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]

@@ -6,6 +6,7 @@ The images for evaluation are stored beside the weights, so that a trained super
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,14 @@ from hwnas.data.images import Image, Images, subset
 from hwnas.data.pixels import Pixels, decoded
 from hwnas.errors import FileFormatError, UsageError
 from hwnas.io.tensors import read_sealed, sealed
+from hwnas.supernet.settings import Settings
+from hwnas.train.callbacks import Callback
 from hwnas.train.checkpoint import put
 
 __all__ = [
     "IMAGES",
     "EvaluationImages",
+    "fitting",
     "read_evaluation_images",
     "resized",
     "selected",
@@ -52,6 +56,16 @@ def selected(images: Images, limit: int | None, seed: int) -> tuple[Image, ...]:
     """The training images; of more than `limit`, so many, equally many of each class."""
     every = images.split("train")
     return every if limit is None else subset(every, limit, seed)
+
+
+def fitting(settings: Settings, images: Images, limit: int | None, callback: Callback) -> Settings:
+    """The settings; where the default number of held-back images is too large, a fifth is held back."""
+    every = len(selected(images, limit, settings.seed))
+    if settings.held_back != Settings().held_back or settings.held_back <= every // 2:
+        return settings
+    held = max(len(images.classes()), every // 5)
+    callback.note(f"{held} of {every} training images are held back to measure accuracy on")
+    return dataclasses.replace(settings, held_back=held)
 
 
 def split_images(

@@ -1,6 +1,6 @@
 """Which networks of a space one update trains: the largest, the smallest, and random ones between.
 
-The sandwich rule (Yu and Huang, Universally Slimmable SubnetCache, ICCV 2019). Weights are shared within an
+The sandwich rule (Yu and Huang, Universally Slimmable Networks, ICCV 2019). Weights are shared within an
 attention type, so there is a largest and a smallest network of each type; the types take turns, update by
 update. Random networks between them are of that type, or mixtures of any types, in turn.
 

@@ -34,7 +34,7 @@ class Settings:
     teacher_share: float = 0.5
     """Share of the largest network's answers in the loss of the others; the labels have the rest."""
     random_networks: int = 2
-    """SubnetCache an update trains besides the largest and the smallest."""
+    """Networks that an update trains besides the largest and the smallest."""
     branch_weight: float = 0.0
     """What BatchNorm's weight starts at where it ends a branch. 0: each block starts as the identity, as in a
     network trained alone, and opens slowly, because few networks of an update have it; until it has, all

@@ -29,6 +29,7 @@ from hwnas.supernet.evaluator import SubnetEvaluator
 from hwnas.supernet.images import (
     IMAGES,
     EvaluationImages,
+    fitting,
     resized,
     selected,
     split_images,
@@ -196,7 +197,10 @@ def train(
     with joined(device, settings.batch_size) as group:
         context = Context.of(device, group, callback, clock)
         images = data if isinstance(data, Images) else open_images(data)
+        if images.remark:
+            context.callback.note(images.remark)
         classes = images.classes()
+        settings = fitting(settings, images, limit, context.callback)
         space = dataclasses.replace(space, classes=len(classes))
         chosen = selected(images, limit, settings.seed)
         start = Checkpoint(

@@ -52,7 +52,7 @@ class Tuning:
         every = selected(images, limit, settings.seed)
         if described_data(images, every, ())["digest"] != saved.data.get("digest"):
             raise UsageError(
-                "networks are tuned on the images that their supernet was trained on, got others: "
+                "the images must be those that the supernet was trained on: got "
                 f"{images.path}; it was {saved.data.get('name')}"
             )
         pixels = training_images(

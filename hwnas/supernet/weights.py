@@ -101,7 +101,7 @@ class SharedWeights(nn.Module):
         missing = self.lacks(arch)
         if missing:
             raise UsageError(
-                f"a network must be one of the space that the supernet was trained on, got {arch.id} with "
+                f"the network is not in the space of the supernet: got {arch.id} with "
                 f"{len(missing)} parameters that it does not share; the first: {missing[0]}"
             )
 
@@ -174,7 +174,7 @@ def _copy_in(
 
 
 def _widest(space: SearchSpace) -> Iterator[ArchSpec]:
-    """SubnetCache of which some has the largest of every tensor: each attention, each layout, each image size
+    """Networks of which some has the largest of every tensor: each attention, each layout, each image size
     and stride at full depth, in the widest stages that they fit."""
     layouts = max(len(stage.layout) for stage in space.stages)
     options = max(len(stage.attention) for stage in space.stages)
@@ -239,7 +239,7 @@ class _NothingDrawn(TorchFunctionMode):
 
 
 class SubnetCache:
-    """SubnetCache with the shared weights as they are now.
+    """Networks with the shared weights as they are now.
 
     Those that come up again and again, as the largest and the smallest ones do, stay built, and are
     compiled once if asked for.

@@ -111,7 +111,7 @@ class SavedNetwork(Saved[SomeRecipe, Record]):
         if self.arch.id == requested.arch.id:
             return ""
         there, wanted = (f"{side.arch.id} ({side.name})" for side in (self, requested))
-        return f"architecture: {there} there, {wanted} asked for"
+        return f"architecture: {there} there, {wanted} requested"
 
 
 AnySaved = TypeVar("AnySaved", bound="Saved[Any, Any]")

@@ -162,7 +162,7 @@ def load_teacher(name: str, classes_names: Sequence[str]) -> Teacher:
     given = load(name)
     if given.classes_names != tuple(classes_names):
         raise UsageError(
-            f"teacher {name}: must know the very classes that are taught, got {len(given.classes_names)} "
+            f"teacher {name}: must have the classes of the training data, got {len(given.classes_names)} "
             f"('{given.classes_names[0]}' first) for {len(classes_names)} ('{classes_names[0]}' first)"
         )
     return Teacher(trained_network(given), given.arch.resolution)
@@ -194,7 +194,7 @@ def _from_timm(name: str, classes: int) -> Teacher:
             ) from None
     if network.num_classes != classes:
         raise UsageError(
-            f"teacher {name}: must know the classes that are taught, got {network.num_classes} for "
+            f"teacher {name}: must have the classes of the training data, got {network.num_classes} for "
             f"{classes}: train it on this data first, and give its weights as a file"
         )
     wanted = network.pretrained_cfg

@@ -104,8 +104,8 @@ def joined(device: str, batch_size: int) -> Iterator[Group]:
         return
     if batch_size % size or batch_size // size < 2:
         raise UsageError(
-            f"batch_size must give each process equally many images and at least 2, got {batch_size} "
-            f"for {size} processes"
+            f"batch_size must be a multiple of the number of processes, with at least 2 images each: "
+            f"got {batch_size} for {size} processes"
         )
     rank, place = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
     if device != "cpu":

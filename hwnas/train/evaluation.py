@@ -14,6 +14,8 @@ from hwnas.data.loader import Batches, evaluation_batches, worker_count
 from hwnas.errors import FileFormatError
 from hwnas.train.checkpoint import Checkpoint, trained_network
 
+Each = Callable[[torch.Tensor, torch.Tensor], None]
+
 __all__ = ["Evaluation", "evaluate", "evaluate_checkpoint"]
 
 
@@ -40,8 +42,11 @@ def evaluate(
     *,
     device: str = "cpu",
     clock: Callable[[], float] = time.perf_counter,
+    each: Each | None = None,
 ) -> Evaluation:
     """The accuracy of `network` in eval mode; its mode is put back.
+
+    `each` receives the logits (B, classes) and the labels (B,) of every batch, in the order of the images.
 
     Raises FileFormatError when not one image can be decoded.
     """
@@ -58,6 +63,8 @@ def evaluate(
         pixels = batch.images.to(device, non_blocking=True, memory_format=torch.channels_last)
         labels = batch.labels.to(device, non_blocking=True)
         logits = network(pixels).float()
+        if each is not None:
+            each(logits, labels)
         ranked = logits.topk(min(5, logits.shape[1])).indices  # (B, 5)
         right = ranked == labels[:, None]
         loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
@@ -72,8 +79,10 @@ def evaluate(
     return Evaluation(100 * top1, 100 * top5, loss_sum, images, clock() - start, tuple(unreadable))
 
 
-def evaluate_checkpoint(checkpoint: Checkpoint, images: Images, *, device: str = "cpu") -> Evaluation:
-    """The accuracy of a trained network on the val (else test) images.
+def evaluate_checkpoint(
+    checkpoint: Checkpoint, images: Images, *, device: str = "cpu", each: Each | None = None
+) -> Evaluation:
+    """The accuracy of a trained network on the val (else test) images; `each` as in `evaluate`.
 
     Raises UsageError when there are images of classes that the network doesn't know.
     """
@@ -89,4 +98,4 @@ def evaluate_checkpoint(checkpoint: Checkpoint, images: Images, *, device: str =
         pin_memory=device != "cpu",
     )
     network = trained_network(checkpoint).to(device).to(memory_format=torch.channels_last)
-    return evaluate(network, batches, device=device)
+    return evaluate(network, batches, device=device, each=each)

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,8 @@ from hwnas import __version__
 from hwnas.data.images import Image, Images, printable
 from hwnas.errors import UsageError
 from hwnas.foreign import require_main
-from hwnas.io import json as json_io
 from hwnas.io import yaml as yaml_io
 from hwnas.io.atomic import write_whole
-from hwnas.io.files import read_bytes
 from hwnas.space import lower
 from hwnas.train.callbacks import Callback
 from hwnas.train.checkpoint import LAST, PREVIOUS, AnySaved, Checkpoint, Kind, Saved
@@ -37,9 +34,7 @@ __all__ = [
     "FREE_TO_CHANGE",
     "described_data",
     "prepared_folder",
-    "read_history",
     "result_document",
-    "write_history",
 ]
 
 FREE_TO_CHANGE = ("workers",)
@@ -81,21 +76,6 @@ def prepared_folder(
     return before
 
 
-def write_history(out: Path, history: Sequence[Any]) -> None:
-    """history.jsonl, a line an epoch; `history` holds dataclasses."""
-    lines = [json.dumps(dataclasses.asdict(record)) for record in history]
-    write_whole(out / "history.jsonl", "\n".join(lines) + "\n")
-
-
-def read_history(out: Path) -> list[dict[str, Any]]:
-    """What `write_history` wrote, a mapping for each epoch; empty before the first one is done."""
-    file = out / "history.jsonl"
-    if not file.exists():
-        return []
-    lines = read_bytes(file, max_bytes=json_io.MAX_BYTES).splitlines()
-    return [json_io.parse(line, source=f"{file}: line {number}") for number, line in enumerate(lines, 1)]
-
-
 def _prepared(
     out: Path, start: AnySaved, kind: Kind[AnySaved], resume: bool, callback: Callback
 ) -> AnySaved | None:
@@ -118,12 +98,12 @@ def _prepared(
         return None
     saved = kind.resume_point(out)
     for reason in saved.skipped:
-        callback.note(f"{reason}; going on from the checkpoint before it")
+        callback.note(f"{reason}; continuing from the checkpoint before it")
     if saved.path == out / PREVIOUS and (out / LAST).exists():
         (out / LAST).replace(out / f"{LAST}.damaged")  # must not become `previous`
     if differences := list(_differences(saved, start)):
         raise UsageError(
-            f"{out} holds another {kind.subject}; to resume, ask for the same one:\n" + "\n".join(differences)
+            f"{out} holds another {kind.subject}; to resume, request the same one:\n" + "\n".join(differences)
         )
     callback.note(f"resuming after epoch {saved.epoch} of {start.recipe.epochs}")
     return saved
@@ -134,14 +114,14 @@ def _differences(saved: Saved[Any, Any], requested: Saved[Any, Any]) -> Iterator
         yield f"  {design}"
     if saved.classes_names != requested.classes_names:
         names = [", ".join(side.classes_names) for side in (saved, requested)]
-        yield f"  classes: {names[0]} there, {names[1]} asked for"
+        yield f"  classes: {names[0]} there, {names[1]} requested"
     for name, value in requested.data.items():
         if name != "name" and saved.data.get(name) != value:
-            yield f"  data {name}: {saved.data.get(name)} there, {value} asked for"
+            yield f"  data {name}: {saved.data.get(name)} there, {value} requested"
     recipe = saved.recipe.to_dict()
     for name, value in requested.recipe.to_dict().items():
         if name not in FREE_TO_CHANGE and recipe[name] != value:
-            yield f"  {name}: {recipe[name]} there, {value} asked for"
+            yield f"  {name}: {recipe[name]} there, {value} requested"
 
 
 # --- result.json ------------------------------------------------------------------------------

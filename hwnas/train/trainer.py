@@ -29,7 +29,7 @@ from hwnas.train.checkpoint import LAST, Checkpoint, EpochRecord, Kind, Saved, T
 from hwnas.train.distillation import Teacher
 from hwnas.train.distributed import Group
 from hwnas.train.evaluation import evaluate
-from hwnas.train.folder import write_history
+from hwnas.train.history import write_history
 from hwnas.train.optim import make_optimizer, make_schedule, matrix_precision
 from hwnas.train.recipe import TrainingRecipe
 

@@ -90,6 +90,8 @@ def train(
     with joined(device, recipe.batch_size) as group:
         context = Context.of(device, group, callback, clock)
         images = data if isinstance(data, Images) else open_images(data)
+        if images.remark:
+            context.callback.note(images.remark)
         if images.left_out:
             context.callback.note(listed("files left out", list(images.left_out)))
         start = _requested(arch, images, recipe, name, limit, promise)

@@ -91,7 +91,7 @@ def read_trainings(path: Path) -> tuple[Training, ...]:
     file = path / TABLE if path.is_dir() else path
     if not file.is_file():
         raise UsageError(
-            f"no table of trainings at {file}: every finished 'hwnas train' adds a line to the {TABLE} in "
+            f"no table of trainings at {file}: each finished 'hwnas train' writes a line into {TABLE} in "
             "the folder that its own folder lies in"
         )
     found: dict[tuple[str, str, int], Training] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hwnas.errors import HwnasError, UsageError
 from hwnas.space import ArchSpec
-from hwnas.train.folder import read_history
+from hwnas.train.history import read_history
 from hwnas.tune.config import TuneConfig
 from hwnas.tune.record import FALLEN_BEHIND, State, read_states, write_states
 from hwnas.tune.trials import Trials

@@ -12,7 +12,7 @@ from hwnas import plugins
 from hwnas.errors import UsageError
 from hwnas.ray_cluster import connect
 from hwnas.search.execution.processes import DEATHS_ALLOWED
-from hwnas.train.folder import read_history
+from hwnas.train.history import read_history
 from hwnas.tune.config import TuneConfig
 
 __all__ = ["Trials"]

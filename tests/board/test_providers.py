@@ -32,7 +32,7 @@ def test_a_provider_that_the_board_lacks_is_a_wrong_configuration(
     assert process.returncode == 2, complaint
     assert out == ""
     said = " ".join(complaint.split())
-    assert f"got --provider {words[words.index('--provider') + 1]} and onnxruntime 1." in said
+    assert f"the requested provider {words[words.index('--provider') + 1]}: onnxruntime 1." in said
     assert "CPUExecutionProvider" in said and "or leave --provider out" in said
     assert "Traceback" not in complaint
     assert not list(tmp_path.glob("**/*gpu*"))  # nothing half-written

@@ -277,7 +277,7 @@ def _who() -> str:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
-        user = "somebody"
+        user = "another user"
     return f"{user}@{socket.gethostname()}"
 
 

@@ -9,7 +9,7 @@ __all__ = ["caveats"]
 
 REFERENCE_GRAPH = (
     "measured on the reference graph of networks; exported files take 0.86 to 1.01 times as long. Build the "
-    "table anew for their own latencies: hwnas table build"
+    "table again for their own latencies: hwnas table build"
 )
 
 

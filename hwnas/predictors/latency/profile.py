@@ -77,13 +77,13 @@ class DeviceProfile:
         return 1000 * self.batch / images_per_s
 
     def differences(self, **wanted: object) -> tuple[str, ...]:
-        """What differs from the fields asked for, as `threads: the table has 1, asked for 2`."""
+        """What differs from the fields asked for, as `threads: the table has 1, requested 2`."""
         known = self.settings()
         for name in wanted:
             if name not in known:
                 raise TypeError(f"a device profile has no field '{name}'")
         return tuple(
-            f"{name}: the table has {known[name]}, asked for {value}"
+            f"{name}: the table has {known[name]}, requested {value}"
             for name, value in wanted.items()
             if value is not None and known[name] != value
         )

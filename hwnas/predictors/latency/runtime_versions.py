@@ -141,7 +141,7 @@ def version_note(
             f"{accepted}"
         )
     old, new = _parsed(measured), _parsed(version)
-    differs = f"runtime_version: the table has {measured}, asked for {version}"
+    differs = f"runtime_version: the table has {measured}, requested {version}"
     way_out = (
         f"Run '{pin_command(profile)}', or check this version in a minute: hwnas table recheck {table.name}"
     )

@@ -301,7 +301,7 @@ class _Reader:
             raise self.fail(f"schema: must be a whole number of at least 1, got {schema!r}")
         if schema > SCHEMA:
             raise self.fail(
-                f"schema: this hwnas reads up to {SCHEMA}, got {schema}; upgrade: pip install -U hwnas"
+                f"schema: this hwnas reads up to {SCHEMA}, got {schema}, of a newer one: upgrade hwnas"
             )
         while schema < SCHEMA:
             data = _MIGRATIONS[schema](data)

@@ -87,7 +87,7 @@ class RayTasks:
                 answer = HwnasError(
                     f"Ray gave up an evaluation after {DEATHS_ALLOWED} attempts: "
                     f"{type(error).__name__}: {str(error).strip().splitlines()[0]}. What was evaluated is "
-                    "saved: resume the run when its machines are well"
+                    "saved: resume the run when the machines work again"
                 )
             answers[self._begun.pop(reference)] = answer
         return answers

@@ -220,5 +220,5 @@ def _measured(rows: Rows, measured: pd.Series[float]) -> tuple[NDArray[np.int_],
             raise UsageError(f"measured must be positive milliseconds, got {value} for {label!r}")
         seen.setdefault(int(rows.positions([label])[0]), []).append(float(value))
     if not seen:
-        raise UsageError("measured must hold at least one row, got none: measure some of choose_samples")
+        raise UsageError("measured has no rows: measure some networks of choose_samples")
     return np.array(list(seen), dtype=int), np.log([np.median(values) for values in seen.values()])

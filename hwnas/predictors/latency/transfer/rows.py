@@ -88,7 +88,7 @@ def describe_rows(features: pd.DataFrame, sources: pd.DataFrame) -> Rows:
     if sources.shape[1] and tuple(sources.index.to_list()) != labels:
         if not sources.index.is_unique:
             raise UsageError(
-                "sources must have each row once, or the very rows of features, got "
+                "sources must have each row once, or exactly the rows of features, got "
                 f"{int(sources.index.duplicated().sum())} labels again"
             )
         sources = sources.reindex(features.index)

@@ -1,0 +1,1 @@
+"""Linear attention, as a package that adds the attention type `linear` to hwnas."""
