@@ -114,8 +114,8 @@ def test_every_file_of_the_command_line_is_a_verb_or_what_verbs_share() -> None:
     names = {file.stem for file in (PACKAGE / "cli").glob("[a-z]*.py")}
     shared = (
         "app common describe_dense export_dense help limits long_work memory narrow os_errors"
-        " renamed search_output streams table_building table_energy table_recheck table_transfer training typed"
-        " workers"
+        " renamed search_output streams table_building table_energy table_recheck table_transfer"
+        " training typed workers"
     )
     assert names - {file_of(verb) for verb in VERBS} == set(shared.split())
 
