@@ -30,7 +30,8 @@ def caveats(provenance: str, measurement: Mapping[str, Any]) -> tuple[str, ...]:
     for source, facts in sources.items() if isinstance(sources, Mapping) else ():
         if isinstance(facts, Mapping) and "own_interval_factor" in facts:
             found.append(
-                f"for {source} the 90 % interval is a factor of {facts['own_interval_factor']} to either "
-                f"side: the table's own holds {facts.get('in_90_percent_interval_percent')} % of its networks"
+                f"of the latencies that {source} gives for this board, the interval holds "
+                f"{facts.get('in_90_percent_interval_percent')} %; for 90 % it must be a factor of "
+                f"{facts['own_interval_factor']} to either side"
             )
     return tuple(found)
