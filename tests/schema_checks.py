@@ -22,14 +22,15 @@ class CheckedJson:
 
     @staticmethod
     def dumps(document: Any, **options: Any) -> str:
-        check("error" if "error" in document else running_command(), document)
+        if name := "error" if "error" in document else running_command():
+            check(name, document)
         return json.dumps(document, **options)
 
 
 def running_command() -> str:
-    """`table-check` while `hwnas table check` runs."""
-    context = typer.main.get_current_context()  # type: ignore[attr-defined]
-    return "-".join(context.command_path.split()[1:])
+    """`table-check` while `hwnas table check` runs, empty while no command does."""
+    context = typer.main.get_current_context(silent=True)  # type: ignore[attr-defined]
+    return "-".join(context.command_path.split()[1:]) if context else ""
 
 
 def check(name: str, document: Any) -> None:

@@ -71,7 +71,7 @@ def test_a_budget_below_the_fastest_network_names_the_fastest(hwnas: Run) -> Non
         (lambda text: text.replace("offset_ms: 1.0", "offset_ms: .inf"), "offset_ms"),
         (lambda text: text.replace("offset_ms: 1.0", "offset_ms: -1.0"), "offset_ms"),
         (lambda text: text.replace("offset_ms: 1.0", "offset_ms: 1.5"), "checksum"),
-        (lambda text: text.replace("schema: 2", "schema: 4"), "upgrade"),
+        (lambda text: text.replace("schema: 2", "schema: 5"), "upgrade"),
         (lambda text: "hello: world\n", "format"),
     ],
     ids=["truncated", "empty", "NaN", "infinite", "negative", "changed", "newer", "foreign"],
