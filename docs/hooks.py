@@ -78,8 +78,8 @@ def gallery_page() -> str:
         "predicted by the device's table, which is *measured* or *estimated*; the brackets are its 90 % "
         "interval.",
         "",
-        "`gallery:NAME` is an ARCH: `hwnas describe gallery:rpi4-20ms --device rpi4`. `hwnas gallery` lists "
-        "the networks. `python docs/gallery/make.py` makes them again.",
+        "`gallery:DEVICE-BUDGET` is an ARCH: `hwnas describe gallery:rpi4-20ms --device rpi4`. `hwnas "
+        "gallery` lists the networks. `python docs/gallery/make.py` makes them again.",
     ]
     by_device: dict[str, list[Entry]] = {}
     for one in entries():
@@ -91,14 +91,14 @@ def gallery_page() -> str:
             "",
             f"Latency: {networks[0].provenance}.",
             "",
-            "| network | latency ms | accuracy % | parameters | attention |",
+            "| budget | latency ms | accuracy % | parameters | attention |",
             "|---|---|---|---|---|",
         ]
         for one in networks:
             low, high = one.latency.low, one.latency.high
             interval = "" if low is None or high is None else f" ({low:.3g} to {high:.3g})"
             lines.append(
-                f"| [{one.name}](gallery/{one.name}.yaml) | {one.latency.value:.4g}{interval} "
+                f"| [{one.budget_ms:g} ms](gallery/{one.name}.yaml) | {one.latency.value:.4g}{interval} "
                 f"| {one.accuracy.value:.1f} ± {one.accuracy.std:.1f} | {one.params / 1e6:.2f} M "
                 f"| {', '.join(one.attentions) or 'none'} |"
             )

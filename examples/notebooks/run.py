@@ -38,9 +38,11 @@ def run(file: Path, folder: Path, **environment: str) -> nbformat.NotebookNode:
 
 
 def stored(notebook: nbformat.NotebookNode) -> str:
-    """The notebook's text, without the times of its cells and the version of Python."""
+    """The notebook's text, without the times of its cells, the version of Python, and stderr."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
     notebook.metadata.pop("language_info", None)
     return str(nbformat.writes(notebook)) + "\n"
 
