@@ -214,7 +214,7 @@ def test_too_few_networks_are_counted_and_no_table_is_explained(tmp_path: Path) 
     table(tmp_path, ARCHS[:5])
     with pytest.raises(UsageError, match=r"at least 8 networks .* got 5 under \w{8} \(squares, 36 images"):
         load_accuracy(f"learned:{tmp_path}")
-    with pytest.raises(UsageError, match="every finished 'hwnas train' adds a line"):
+    with pytest.raises(UsageError, match="each finished 'hwnas train' writes a line"):
         load_accuracy(f"learned:{tmp_path / 'elsewhere'}")
 
 

@@ -122,6 +122,7 @@ def test_the_earlier_a_training_was_ended_the_less_is_known() -> None:
 # --- training ---
 
 
+@pytest.mark.slow
 def test_a_few_epochs_on_few_images_beat_guessing_and_repeat(data: Path) -> None:
     once, again = (load_accuracy(f"short-training:{data},epochs=12,{SETTINGS}").predict(ARCH) for _ in "12")
     assert once == again
@@ -129,6 +130,7 @@ def test_a_few_epochs_on_few_images_beat_guessing_and_repeat(data: Path) -> None
     assert once.std > 0 and once.unit == "%"
 
 
+@pytest.mark.slow
 def test_what_the_journal_holds_is_not_trained_again(
     data: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

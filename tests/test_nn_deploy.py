@@ -139,7 +139,7 @@ def test_what_cannot_be_exported_is_refused() -> None:
         deploy.prepare(network, model_format="openvino", calibration=[])
     with pytest.raises(UsageError, match="ncnn: batch must be 1"):
         deploy.prepare(network, model_format="ncnn", batch="dynamic")
-    with pytest.raises(UsageError, match="windows is exported for a fixed batch"):
+    with pytest.raises(UsageError, match="needs a fixed batch for a network with windows"):
         deploy.prepare(build(PADDED_WINDOWS), model_format="exported-program", batch="dynamic")
 
 

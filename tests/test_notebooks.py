@@ -37,6 +37,7 @@ def board(tmp_path: Path) -> Iterator[dict[str, str]]:
     made.end()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of jupyter's packages about each other
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs(

@@ -121,6 +121,7 @@ ARM64 = ("arm64", "bookworm", "3.11")
 OLD = ("amd64", "bullseye", "3.9")
 
 
+@pytest.mark.slow
 @pytest.mark.emulated
 @pytest.mark.parametrize(("architecture", "release", "python"), [ARM64, OLD])
 def test_the_agent_runs_there_and_computes_the_same(
@@ -140,6 +141,7 @@ def test_the_agent_runs_there_and_computes_the_same(
     assert made.outputs(model) == pytest.approx(outputs([sys.executable], model), abs=1e-4, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.emulated
 def test_an_arm64_board_is_measured_over_ssh_and_searched_with(
     system: Callable[[str, str, str], System],
