@@ -64,11 +64,6 @@ def ready(
         if found.get("crashed") and python != sys.executable:
             raise InstallError(_crash_text(runtime, python, found))
     wanted = packages(runtime, plugin)
-    if wanted == ("numpy",):
-        raise InstallError(
-            f"is not installed on the board, and its plug-in does not say what to install: add "
-            f"PACKAGES = ('...',) to {Path(plugin).name}"
-        )
     _make(own, [*wanted], say)
     finished.touch()
     python = str(own / "bin/python")
@@ -125,7 +120,8 @@ def packages(runtime: str, plugin: str) -> tuple[str, ...]:
     if not own or not all(isinstance(name, str) and _REQUIREMENT.fullmatch(name) for name in own):
         raise InstallError(
             f"must be installed by hand: its plug-in names no packages (PACKAGES = {own!r}). On the board, "
-            f"install {runtime} into a Python, and name that Python in HWNAS_PYTHON"
+            f"install {runtime} into a Python and name that Python in HWNAS_PYTHON, or add PACKAGES = (...) to "
+            f"{Path(plugin).name}"
         )
     return ("numpy", *(name for name in own if name != "numpy"))
 
