@@ -116,7 +116,8 @@ def test_a_deflated_payload_is_small_on_the_way_and_whole_where_it_arrives() -> 
 
 
 @pytest.mark.parametrize(
-    ("sent", "said"), [(b"not deflated", "cannot be inflated"), (zlib.compress(b"x" * 99)[:-5], "is incomplete")]
+    ("sent", "said"),
+    [(b"not deflated", "cannot be inflated"), (zlib.compress(b"x" * 99)[:-5], "is incomplete")],
 )
 def test_a_payload_that_is_not_deflated_as_it_says_is_an_error(sent: bytes, said: str) -> None:
     with pytest.raises(protocol.ProtocolError, match=said):

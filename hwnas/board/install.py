@@ -120,8 +120,8 @@ def packages(runtime: str, plugin: str) -> tuple[str, ...]:
     if not own or not all(isinstance(name, str) and _REQUIREMENT.fullmatch(name) for name in own):
         raise InstallError(
             f"must be installed by hand: its plug-in names no packages (PACKAGES = {own!r}). On the board, "
-            f"install {runtime} into a Python and name that Python in HWNAS_PYTHON, or add PACKAGES = (...) to "
-            f"{Path(plugin).name}"
+            f"install {runtime} into a Python and name that Python in HWNAS_PYTHON, or add PACKAGES = (...) "
+            f"to {Path(plugin).name}"
         )
     return ("numpy", *(name for name in own if name != "numpy"))
 
