@@ -727,7 +727,7 @@ def _history(folder: Path) -> None:
 
 
 def _read_history(folder: Path) -> object:
-    from hwnas.train.folder import read_history
+    from hwnas.train.history import read_history
 
     return read_history(folder)
 

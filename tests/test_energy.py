@@ -288,7 +288,7 @@ def test_a_measurement_keeps_its_energy_and_one_without_stays_as_it_was() -> Non
     plain: dict[str, Any] = {
         "network": "a", "ms": 2.0, "low_ms": 1.0, "high_ms": 3.0, "measured": "2026-11-21T16:00:00Z",
         "board": "b", "runtime": "onnxruntime", "runtime_version": "1", "provider": "cpu", "threads": 1,
-        "batch": 1, "precision": "fp32",
+        "batch": 1, "precision": "fp32", "graph": "deployment 1",
     }  # fmt: skip
     assert Measurement.from_dict(plain, source="x").to_dict() == plain
     metered = {**plain, "energy_mj": 12.5}

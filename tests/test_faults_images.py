@@ -102,7 +102,7 @@ def test_a_name_that_is_not_utf_8_can_be_used_and_printed(pack: Packer, tmp_path
 
 def test_of_two_names_that_print_alike_neither_is_lost_silently(tmp_path: Path) -> None:
     twins = {os.fsdecode(b"train/cat/x\xe9.png"): PNG, r"train/cat/x\xe9.png": PNG}
-    with pytest.raises(FileFormatError, match="name of its own"):
+    with pytest.raises(FileFormatError, match="names must be unique"):
         open_images(as_folder({**PLAIN, **twins}, tmp_path / "data"))
 
 

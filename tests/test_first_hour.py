@@ -273,14 +273,14 @@ FAILING = "def accuracy(arch):\n    raise ValueError('no such row')\n"
 def test_an_accuracy_function_that_fails_shows_where_and_leaves_no_run(
     tmp_path: Path, hwnas: Hwnas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "failing_accuracy.py").write_text(FAILING)
+    (tmp_path / "no_such_row_accuracy.py").write_text(FAILING)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("HWNAS_TRACEBACK", "1")
-    line = "search --device rpi4 --budget 20ms --accuracy failing_accuracy:accuracy --trials 20"
+    line = "search --device rpi4 --budget 20ms --accuracy no_such_row_accuracy:accuracy --trials 20"
     answer = hwnas(*shlex.split(line))
     assert answer.code == 2
-    assert 'failing_accuracy.py", line 2, in accuracy' in answer.err
+    assert 'no_such_row_accuracy.py", line 2, in accuracy' in answer.err
     assert "ValueError: no such row" in answer.err
     assert not list(tmp_path.glob("runs/*")), "no empty run is left"
 

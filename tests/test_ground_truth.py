@@ -280,7 +280,14 @@ def test_a_pick_is_compared_with_the_best_preset_within_its_budget(script: Any, 
     picks, table = script("picks"), script("table")
     device = picks.LatencyTable.load("cpu-x86")
     presets = list(picks.best_presets(5.6, device))
-    assert [one.name for one in presets] == ["efficientvit-m2", "shvit-s1", "uniform-m"]
+    families = [picks.preset_info(one.name).family for one in presets]
+    within = {
+        picks.preset_info(name).family
+        for name in picks.preset_names()
+        if picks.preset_info(name).imagenet_top1_percent is not None
+        and device.predict(picks.preset(name)).value <= 5.6
+    }
+    assert sorted(families) == sorted(within) and len(within) > 1
     for one in presets:  # none with a published figure is between it and the budget
         info = picks.preset_info(one.name)
         others = [

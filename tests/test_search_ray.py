@@ -44,8 +44,8 @@ def test_without_ray_this_machine_evaluates_and_says_so(monkeypatch: pytest.Monk
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert evaluated_where(given=asked, recorded={}, say=said.append) == {"engine": "optuna", "workers": 3}
     assert said == [
-        "Ray is not installed (pip install 'hwnas[ray]' brings it): evaluating with 3 processes of this "
-        "machine instead."
+        "Ray is not installed. Install it: pip install 'hwnas[ray]'. Until then, networks are evaluated with "
+        "3 processes of this machine."
     ]
     again = evaluated_where(given={}, recorded={"engine": "ray"}, say=said.append)
     assert again == {"engine": "optuna", "workers": 1}

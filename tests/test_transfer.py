@@ -303,7 +303,7 @@ def test_wrong_arguments_are_named() -> None:
         fit_transfer(features, sources, pd.Series({"net99": 1.0}))
     with pytest.raises(UsageError, match=r"positive milliseconds, got 0.0 for 'net1'"):
         fit_transfer(features, sources, pd.Series({"net1": 0.0}))
-    with pytest.raises(UsageError, match="at least one row, got none: measure some of choose_samples"):
+    with pytest.raises(UsageError, match="no rows: measure some networks of choose_samples"):
         fit_transfer(features, sources, pd.Series({"net1": np.nan}))
     with pytest.raises(UsageError, match="2 labels again"):
         fit_transfer(features, pd.concat([sources, sources.iloc[:2]]), truth.iloc[:5])
