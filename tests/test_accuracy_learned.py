@@ -88,6 +88,7 @@ def test_a_network_unlike_all_that_were_trained_is_less_sure(tmp_path: Path) -> 
     assert learnt.predict(foreign).std > 1.5 * known
 
 
+@pytest.mark.slow
 def test_seeds_of_one_network_count_as_one_with_their_mean(tmp_path: Path) -> None:
     twice, once = tmp_path / "twice", tmp_path / "once"
     for folder in (twice, once):

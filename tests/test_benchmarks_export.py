@@ -39,6 +39,7 @@ def test_its_plain_export_has_a_product_for_every_head(dynamo: bool) -> None:
     assert len(norms) == 1  # the head's: torch's exporters fold those after convolutions
 
 
+@pytest.mark.slow
 def test_all_files_are_timed_in_one_process_and_agree() -> None:
     pytest.importorskip("timm", reason="its models are the other side")
     cases = (("onnxruntime", "fp32"), ("onnxruntime", "int8"))

@@ -147,6 +147,7 @@ def test_networks_are_also_ordered_among_those_whose_first_stage_is_as_wide(
     assert float(lines["width of the first stage"][0].split()[0]) > 0.7
 
 
+@pytest.mark.slow
 def test_what_can_be_learnt_from_the_trainings_is_judged_on_networks_left_out(
     script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

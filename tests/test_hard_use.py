@@ -34,6 +34,7 @@ def run(name: str, *arguments: str) -> str:
 # --- kills --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_work_that_is_killed_at_random_moments_and_resumed_has_the_same_result() -> None:
     """Searches, table builds and trainings have such tests in their own files."""
     pytest.importorskip("torch")
@@ -124,6 +125,7 @@ def test_a_mutant_differs_in_one_place_of_the_code_and_never_in_words_or_types()
 # --- soak ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_searches_one_after_the_other_leave_no_file_open(tmp_path: Path) -> None:
     run("soak", "searches", "--count", "3", "--out", str(tmp_path / "soak.json"))
     found = json.loads((tmp_path / "soak.json").read_text())

@@ -66,6 +66,7 @@ def test_a_trial_of_a_batch_says_what_one_evaluated_alone_says() -> None:
         assert (trial.params, trial.macs, trial.accuracy) == (other.params, other.macs, other.accuracy)
 
 
+@pytest.mark.slow
 def test_a_seed_decides_everything_and_another_seed_finds_others() -> None:
     assert started(None, seed=3).trials == started(None, seed=3).trials
     assert started(None, seed=3).trials != started(None, seed=4).trials
@@ -80,6 +81,7 @@ def test_a_run_stopped_in_the_middle_of_a_batch_ends_with_the_same_record(tmp_pa
     assert (tmp_path / "part" / CANDIDATES).read_bytes() == (tmp_path / "whole" / CANDIDATES).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_record_cut_anywhere_is_filled_up_again_and_nothing_is_evaluated_twice(tmp_path: Path) -> None:
     run = tmp_path / "run"
     started(run, trials=120)

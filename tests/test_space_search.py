@@ -51,6 +51,7 @@ def every_network(space: SearchSpace) -> list[tuple[int, ...]]:
     return found
 
 
+@pytest.mark.slow
 def test_size_counts_what_trying_every_vector_finds_and_no_two_are_one_network(tiny: SearchSpace) -> None:
     vectors = every_network(tiny)
     assert len(vectors) == tiny.size

@@ -29,6 +29,7 @@ def asked(hwnas: Hwnas, line: str) -> Answer:
     return hwnas(*line.split())
 
 
+@pytest.mark.slow
 def test_from_training_to_a_front_and_a_network_trained_on(
     hwnas: Hwnas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,7 @@ def test_within_a_limit_what_is_trained_first_cannot_grow_and_brings_every_numbe
 # --- training --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_resumed_training_ends_with_the_bits_of_an_uninterrupted_one(data: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"limit": 36, "clock": lambda: 0.0}
     whole = train(SPACE, data, SETTINGS, tmp_path / "whole", **options)

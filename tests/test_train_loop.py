@@ -136,6 +136,7 @@ def test_an_archive_and_worker_processes_train_the_same_network(
     assert_same_training(tmp_path / "run", uninterrupted.out)
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_is_survived(data: Path, tmp_path: Path, uninterrupted: TrainingResult) -> None:
     """SIGKILL (fault 24): once between the first and the last epoch, then resumed to the same bits."""
     script = textwrap.dedent("""

@@ -72,6 +72,7 @@ def test_the_evidence_has_each_network_of_the_file_predicted_without_it(tmp_path
     assert one.predicted_ms < 0.3 * one.measured_ms  # a fit that saw it would come near it
 
 
+@pytest.mark.slow
 def test_a_table_of_published_figures_is_called_estimated_and_names_its_source(tmp_path: Path) -> None:
     tables = known_tables(small_space())
     text = "# a comment\nnetwork,ms\n" + "".join(f"{name},{network_ms(preset(name))}\n" for name in PRESETS)
