@@ -42,7 +42,7 @@ def test_work_that_is_killed_at_random_moments_and_resumed_has_the_same_result()
     assert said.count("1 kills, ") == 4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("work", script("kills").WORK)
 def test_work_that_is_killed_twenty_times_has_the_same_result(work: str) -> None:
