@@ -295,7 +295,7 @@ def test_a_few_updates_of_its_own_lower_what_a_network_loses_and_leave_the_share
     (again,) = SubnetEvaluator.load(trained, data=nine, updates=10).evaluate(archs[:1])
     once = of_tuned[0]
     assert (again.loss, again.right, again.loss_std) == (once.loss, once.right, once.loss_std)
-    with pytest.raises(UsageError, match="on the images that their supernet was trained on, got others"):
+    with pytest.raises(UsageError, match="the images must be those that the supernet was trained on"):
         SubnetEvaluator.load(trained, data=data)
     with pytest.raises(UsageError, match="at least 1 update, got 0"):
         SubnetEvaluator.load(trained, data=nine, updates=0)
