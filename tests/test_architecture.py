@@ -161,3 +161,18 @@ def test_every_file_says_what_it_holds_in_its_first_line() -> None:
 def test_nothing_is_called_utils() -> None:
     vague = [module for module, _ in modules() if module.rpartition(".")[2] in ("utils", "helpers", "misc")]
     assert not vague
+
+
+def test_no_file_gives_a_constant_twice() -> None:
+    """As two branches that add the same one leave it: the first is dead."""
+    twice = []
+    for file in PACKAGE.rglob("*.py"):
+        names = [
+            target.id
+            for statement in ast.parse(file.read_text(encoding="utf-8")).body
+            if isinstance(statement, ast.Assign)
+            for target in statement.targets
+            if isinstance(target, ast.Name)
+        ]
+        twice += [f"{file.relative_to(PACKAGE)}: {name}" for name in names if names.count(name) > 1]
+    assert not twice

@@ -12,7 +12,6 @@ PACKAGES = ("ncnn",)
 """What pip installs on a board that has no runtime yet."""
 PROVIDER = "cpu"
 PRECISIONS = ("fp32",)
-PACKAGES = ("ncnn",)
 
 _MAGIC = b"hwnas ncnn 1\n"
 

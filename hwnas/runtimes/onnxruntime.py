@@ -9,7 +9,6 @@ MODEL_FORMAT = "onnx"
 PACKAGES = ("onnxruntime",)
 """What pip installs on a board that has no runtime yet."""
 PRECISIONS = ("fp32", "int8", "fp16")
-PACKAGES = ("onnxruntime",)
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",

@@ -12,7 +12,6 @@ MODEL_FORMAT = "onnx"
 PACKAGES = ("openvino",)
 """What pip installs on a board that has no runtime yet."""
 PRECISIONS = ("fp32", "int8")
-PACKAGES = ("openvino",)
 PROVIDER = "cpu"
 
 _MAGIC = b"hwnas openvino 1\n"

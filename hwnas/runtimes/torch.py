@@ -13,7 +13,6 @@ MODEL_FORMAT = "torch"
 PACKAGES = ("torch",)
 """What pip installs on a board that has no runtime yet."""
 PRECISIONS = ("fp32", "bf16", "fp16")
-PACKAGES = ("torch",)
 DEFAULT = "cpu"
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
