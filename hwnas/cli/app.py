@@ -24,11 +24,10 @@ import typer
 from hwnas import __version__
 from hwnas.cli import help as help_texts
 from hwnas.cli import renamed
-from hwnas.cli.common import emit_json
+from hwnas.cli.common import emit_json, shown
 from hwnas.cli.memory import check_limit, is_shortage
 from hwnas.cli.os_errors import explained
 from hwnas.cli.streams import standard_streams
-from hwnas.cli.typed import as_typed
 from hwnas.errors import FileFormatError, HwnasError, UsageError, did_you_mean
 from hwnas.paths import expanded
 from hwnas.text import plain
@@ -105,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _exit_code(arguments: list[str]) -> int:
     def complain(error: BaseException, text: str, code: int) -> int:
         """The error on stderr, and with --json also as the document on stdout."""
-        text = as_typed(plain(text))
+        text = shown(text)
         sys.stderr.write(f"error: {text}\n")
         if "--json" in arguments[: arguments.index("--") if "--" in arguments else None]:
             kind = "UsageError" if isinstance(error, typer.TyperException) else type(error).__name__

@@ -31,6 +31,7 @@ __all__ = [
     "emit_json",
     "end_with",
     "say",
+    "shown",
     "stderr",
     "stdout",
     "write_err",
@@ -95,14 +96,19 @@ def say(text: str) -> None:
     stderr().print(text, soft_wrap=True)
 
 
+def shown(text: str) -> str:
+    """The text as a user may see it: nothing steers the terminal, and commands can be typed here."""
+    return as_typed(plain(text))
+
+
 def write_out(text: str) -> None:
     """Write data to stdout as it is; names and labels in it cannot steer the terminal."""
-    sys.stdout.write(as_typed(plain(text)))
+    sys.stdout.write(shown(text))
 
 
 def write_err(text: str, *, anew: bool = False) -> None:
     """Write to stderr at once; `anew` overwrites the line that is there."""
-    sys.stderr.write(("\r\x1b[K" if anew else "") + as_typed(plain(text)))
+    sys.stderr.write(("\r\x1b[K" if anew else "") + shown(text))
     sys.stderr.flush()
 
 

@@ -27,6 +27,7 @@ from hwnas.cli.training import (
     Terminal,
     WorkersOption,
     chosen_recipe,
+    how_to_continue,
     is_resumed,
     logging_to,
     report_training,
@@ -156,26 +157,21 @@ def train(
     )
     if is_first:
         callback.note(f"training {called} (id {trained.id}) to {task} on {on} into {folder}")
-    try:
-        with logging_to(callback, log_to, folder, changed) as heard:
-            result = loop.train(
-                spec,
-                task,
-                Path(data),
-                changed,
-                folder,
-                name=name,
-                promise=promise,
-                resume=resume,
-                init=start_of(init),
-                limit=limit,
-                device=on,
-                callback=heard,
-            )
-    except KeyboardInterrupt:
-        callback.note("interrupted; the last finished epoch is kept. To continue:")
-        callback.note(f"  {again}")
-        raise
+    with how_to_continue(callback, again), logging_to(callback, log_to, folder, changed) as heard:
+        result = loop.train(
+            spec,
+            task,
+            Path(data),
+            changed,
+            folder,
+            name=name,
+            promise=promise,
+            resume=resume,
+            init=start_of(init),
+            limit=limit,
+            device=on,
+            callback=heard,
+        )
     if not is_first:  # of several processes, the first one speaks
         return
     report_training(folder, callback)

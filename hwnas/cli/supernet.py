@@ -25,6 +25,7 @@ from hwnas.cli.training import (
     SetOption,
     StemStrideOption,
     Terminal,
+    how_to_continue,
     logging_to,
     report_training,
     require_packages,
@@ -124,22 +125,18 @@ def train(
     callback = Terminal()
     if int(os.environ.get("RANK", "0")) == 0:
         callback.note(f"training a supernet for the space '{asked.name}' on {on} into {folder}")
-    try:
-        with logging_to(callback, log_to, folder, chosen) as heard:
-            result = train_supernet(
-                asked,
-                Path(data),
-                chosen,
-                folder,
-                limit=known_limit if limit is None else limit,
-                resume=resume,
-                device=on,
-                callback=heard,
-            )
-    except KeyboardInterrupt:
-        callback.note("interrupted; the last finished epoch is kept. To continue:")
-        callback.note(f"  {resume_command('supernet train', None, data, folder, options)}")
-        raise
+    again = resume_command("supernet train", None, data, folder, options)
+    with how_to_continue(callback, again), logging_to(callback, log_to, folder, chosen) as heard:
+        result = train_supernet(
+            asked,
+            Path(data),
+            chosen,
+            folder,
+            limit=known_limit if limit is None else limit,
+            resume=resume,
+            device=on,
+            callback=heard,
+        )
     if int(os.environ.get("RANK", "0")):  # of several processes, the first one speaks
         return
     report_training(folder, callback)

@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -47,6 +47,7 @@ __all__ = [
     "WorkersOption",
     "chosen_recipe",
     "file_name",
+    "how_to_continue",
     "is_resumed",
     "logging_to",
     "report_training",
@@ -158,6 +159,17 @@ def training_device(accelerator: str) -> str:
     from hwnas.train.accelerator import choose_accelerator
 
     return choose_accelerator(accelerator)
+
+
+@contextmanager
+def how_to_continue(callback: Callback, again: str) -> Iterator[None]:
+    """Says, when the training is interrupted, the command that continues it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        callback.note("interrupted; the last finished epoch is kept. To continue:")
+        callback.note(f"  {again}")
+        raise
 
 
 def logging_to(
