@@ -128,7 +128,8 @@ def evolve(
     everyone = search.networks(_vectors(problem, recorded[:known]))
     already = {trial.vector for trial in recorded[known:]}  # of an epoch that was not finished
     history = list(epochs)
-    patience = 1 if search.is_populated(search.networks(_vectors(problem, recorded[:given]))) else PATIENCE
+    begun_with = search.networks(_vectors(problem, recorded[:given])) if epochs else everyone
+    patience = 1 if search.is_populated(begun_with) else PATIENCE
     while not (history and history[-1].converged) and not stop():
         number = len(history)
         if exact:
