@@ -178,6 +178,22 @@ def test_times_that_cannot_be_are_refused_with_the_field(
         link.measure(b"", rules=Rules(), profile=PROFILE, beside=True)
 
 
+@pytest.mark.parametrize(
+    ("energy", "told"),
+    [
+        ({"energy_mj": float("nan"), "energy_meter": "rapl"}, "energy_mj must be a finite number"),
+        ({"energy_mj": -1.0, "energy_meter": "rapl"}, "energy_mj must be at least 0"),
+        ({"energy_mj": 5.0}, "energy_meter is missing"),
+    ],
+)
+def test_energy_that_cannot_be_is_refused_with_the_field(
+    board: Callable[..., AgentLink], energy: dict[str, Any], told: str
+) -> None:
+    answer = frame(json.dumps(TIMES | energy).encode())
+    with board(answer) as link, pytest.raises(BoardError, match=told):
+        link.measure(b"", rules=Rules(), profile=PROFILE, beside=True)
+
+
 def test_escape_sequences_of_a_board_reach_no_terminal(board: Callable[..., AgentLink]) -> None:
     evil = "\x1b]0;owned\x07a\x1b[2Jb\x9b31mc\r\u202ed"
     answer = {**HELLO, "environment": {"board": evil, "cpu": None}}

@@ -19,6 +19,7 @@ from hwnas.errors import FileFormatError
 from hwnas.estimate import Estimate
 from hwnas.io import json as json_io
 from hwnas.io.atomic import write_atomically
+from hwnas.predictors.latency.measurements import MOST_CPU_SHARE, MOST_MS
 from hwnas.search.trial import estimate_fields, estimate_from
 
 __all__ = ["VERIFICATION", "Corrected", "MeasuredCandidate", "Stage", "Verification", "read_verification"]
@@ -26,10 +27,6 @@ __all__ = ["VERIFICATION", "Corrected", "MeasuredCandidate", "Stage", "Verificat
 VERIFICATION = "verification.json"
 SCHEMA = 2
 # 1: an estimate as one list of four numbers; 2: a field for each, and a checksum. `stages` may be missing.
-MOST_MS = 1e9
-"""A network that takes longer than 11 days was not measured."""
-MOST_CPU_SHARE = 4096.0
-"""Of one CPU: a process may have several."""
 
 MEDIAN_OF_THREE = 0.833
 """The median of the standard deviation of three normal draws, in parts of the true one: sqrt(ln 2)."""

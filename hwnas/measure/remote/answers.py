@@ -10,6 +10,7 @@ from typing import Any
 from hwnas.board.agent import VERSION
 from hwnas.board.timing import median
 from hwnas.errors import BoardError
+from hwnas.predictors.latency.measurements import MOST_CPU_SHARE, MOST_MS
 from hwnas.text import plain
 
 __all__ = ["HOLD", "READY", "SURVEY", "Fields", "checked", "checked_hello", "checked_times", "clock_time"]
@@ -17,10 +18,6 @@ __all__ = ["HOLD", "READY", "SURVEY", "Fields", "checked", "checked_hello", "che
 MOST_TEXT = 2000
 """Characters of a text."""
 MOST_ITEMS = 1_000_000
-MOST_MS = 1e9
-"""A run that takes longer than 11 days was not timed."""
-MOST_CPU_SHARE = 4096.0
-"""Of one CPU: a process may have several."""
 MEDIAN_OFF = 1e-3
 """By how much, relative, a median may differ from that of the samples, which are rounded to ns."""
 
@@ -103,6 +100,9 @@ def checked_times(answer: dict[str, Any], *, beside: bool) -> dict[str, Any]:
             raise fields.error(name, f"is {answer[name]:g}, the median of {samples} {of_samples_ms:g}")
     if beside:
         fields.number("reach")
+    if "energy_mj" in answer:
+        fields.number("energy_mj")
+        answer = {**answer, "energy_meter": plain(str(fields.value("energy_meter")), most=MOST_TEXT)}
     throttled = [plain(str(word), most=MOST_TEXT) for word in fields.items("throttled")]
     return {**answer, "throttled": throttled, "steady": bool(fields.value("steady"))}
 

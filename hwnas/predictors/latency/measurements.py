@@ -16,7 +16,7 @@ from hwnas.io import json as json_io
 from hwnas.io.atomic import write_whole
 from hwnas.io.lock import Busy, beside, locked
 
-__all__ = ["FILE", "GRAPH", "REFERENCE", "Measurement", "record", "recorded"]
+__all__ = ["FILE", "GRAPH", "MOST_CPU_SHARE", "MOST_MS", "REFERENCE", "Measurement", "record", "recorded"]
 
 FILE = "measurements.json"
 FORMAT = 2  # 1: the first one; 2: has `graph` and a checksum
@@ -27,6 +27,8 @@ measurements and tables that name no graph were made on."""
 LOCK_WAIT_S = 60.0
 MOST_MS = 1e9
 """A network that takes longer than 11 days was not measured."""
+MOST_CPU_SHARE = 4096.0
+"""Of one CPU: a process may have several."""
 
 _NUMBERS = ("ms", "low_ms", "high_ms", "energy_mj")
 
