@@ -14,10 +14,9 @@ from hwnas.errors import UsageError, did_you_mean
 from hwnas.predictors.latency import LatencyTable
 from hwnas.search import Candidate, SearchResult
 from hwnas.search import api as engine
-from hwnas.search.configurations import split_device
+from hwnas.search.configurations import run_budget_ms
 from hwnas.search.run import load_run as read_run
 from hwnas.space import ArchSpec, SearchSpace
-from hwnas.units import is_rate, parse_ms, parse_throughput
 
 if TYPE_CHECKING:
     import pandas
@@ -328,15 +327,7 @@ def _targets_of(targets: Targets | None) -> tuple[list[str | LatencyTable], list
     budgets_ms: list[float] = []
     for device, time in pairs:
         devices.append(device if isinstance(device, LatencyTable) else str(device))
-        if isinstance(time, str) and is_rate(time):
-            table = (
-                device
-                if isinstance(device, LatencyTable)
-                else LatencyTable.load(split_device(str(device))[0])
-            )
-            budgets_ms.append(table.profile.run_ms(parse_throughput(time)))
-        else:
-            budgets_ms.append(parse_ms(time))
+        budgets_ms.append(run_budget_ms(devices[-1], time))
     return devices, budgets_ms
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from hwnas import plugins
 from hwnas.cli.common import stdout
 from hwnas.cli.search_output import note_unchecked
 from hwnas.errors import UsageError
+
+if TYPE_CHECKING:
+    from hwnas.search import SearchResult
 
 __all__ = ["command"]
 
@@ -56,13 +59,15 @@ def command(
         from hwnas.data.sources import open_images
 
         images = open_images(data)
+    what: SearchResult | Path = run
     if is_training(run):
         report = write_training_report(run, images)
     else:
         from hwnas.search import load_run
 
-        note_unchecked(load_run(run))
-        report = write_report(run)
-    files = [] if plots is None else write_plots(run, plots)
+        what = load_run(run)
+        note_unchecked(what)
+        report = write_report(what)
+    files = [] if plots is None else write_plots(what, plots)
     for file in (report, *files):
         stdout().print(str(file), soft_wrap=True, markup=False)

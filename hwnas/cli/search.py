@@ -317,15 +317,9 @@ def _budgets_ms(budgets: list[str], throughputs: list[str], devices: list[str]) 
     if len(given) != len(devices):
         option = "--throughput" if throughputs else "--budget"
         raise UsageError(f"each --device needs a {option}, got {len(given)} for {len(devices)} devices")
-    from hwnas.predictors.latency import LatencyTable
-    from hwnas.search.configurations import split_device
+    from hwnas.search.configurations import run_budget_ms
 
-    return [
-        LatencyTable.load(split_device(name)[0]).profile.run_ms(parse_throughput(text))
-        if is_rate(text)
-        else parse_ms(text)
-        for name, text in zip(devices, given, strict=True)
-    ]
+    return [run_budget_ms(name, text) for name, text in zip(devices, given, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from hwnas.search.trial import Trial
 from hwnas.space.arch import ArchSpec
 from hwnas.space.search_space import SearchSpace, Vector
 from hwnas.types import Floats, Ints
+from hwnas.units import is_rate, parse_ms, parse_throughput
 
 if TYPE_CHECKING:
     from hwnas.predictors.latency import LatencyTable
@@ -34,6 +35,7 @@ __all__ = [
     "Fastest",
     "configurations_of",
     "in_each_configuration",
+    "run_budget_ms",
     "split_device",
     "without_penalty",
 ]
@@ -137,6 +139,20 @@ def split_device(device: str) -> list[str]:
     return (
         [device] if "," not in device or Path(device).exists() else [one for one in device.split(",") if one]
     )
+
+
+def run_budget_ms(device: str | LatencyTable, budget: str | float) -> float:
+    """Milliseconds of one run on a device: of a time (`20ms`), or of images per second (`40000/s`) at the
+    batch size of the device's table.
+
+    Raises UsageError for anything else, and what `LatencyTable.load` raises for a rate.
+    """
+    if not (isinstance(budget, str) and is_rate(budget)):
+        return parse_ms(budget)
+    from hwnas.predictors.latency import LatencyTable
+
+    table = device if isinstance(device, LatencyTable) else LatencyTable.load(split_device(device)[0])
+    return table.profile.run_ms(parse_throughput(budget))
 
 
 def configurations_of(
