@@ -13,6 +13,7 @@ import numpy as np
 import PIL.ExifTags
 import PIL.Image
 import pytest
+from fuzz_readers import IMAGE_KINDS
 
 from hwnas.data import decoding
 from hwnas.data.decoding import UnreadableImageError, decode, sides_of
@@ -299,23 +300,8 @@ def test_whatever_pillow_raises_is_an_unreadable_image(kind: type, monkeypatch: 
 def test_a_damaged_file_is_an_image_or_an_unreadable_one() -> None:
     random = np.random.default_rng(0)
     picture = PIL.Image.fromarray(random.integers(0, 255, (16, 16, 3), dtype=np.uint8))
-    kinds = (
-        "PNG",
-        "JPEG",
-        "GIF",
-        "TIFF",
-        "WEBP",
-        "BMP",
-        "DDS",
-        "ICO",
-        "TGA",
-        "PCX",
-        "SGI",
-        "JPEG2000",
-        "AVIF",
-    )
     unreadable = 0
-    for kind in kinds:
+    for kind in IMAGE_KINDS:
         try:
             whole = bytearray(encoded(picture, kind))
         except (KeyError, OSError):  # this Pillow does not write it

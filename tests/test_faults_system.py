@@ -47,6 +47,18 @@ def place(tmp_path: Path) -> Path:
     return furnish(tmp_path)
 
 
+def shell(place: Path, line: str, *, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    """A line of bash in that folder, whose Pythons have this hwnas."""
+    return subprocess.run(
+        ["bash", "-c", line],
+        cwd=place,
+        env=os.environ | {"PYTHONPATH": PATHS, "HWNAS_TABLES": str(place / "tables")},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+    )
+
+
 def python(place: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Python in that folder, with this hwnas; killed after a minute."""
     environment = os.environ | {
@@ -332,14 +344,7 @@ def test_a_process_with_loader_processes_ends_after_an_error_and_after_ctrl_c(
 def test_a_memory_limit_ends_a_search_at_once_and_says_so(kib: int, place: Path) -> None:
     words = f"search {' '.join(QUESTION)} --trials 5 --out run"
     began = time.monotonic()
-    done = subprocess.run(
-        ["bash", "-c", f"ulimit -v {kib}; exec {sys.executable} -m hwnas {words}"],
-        cwd=place,
-        env=os.environ | {"PYTHONPATH": PATHS, "HWNAS_TABLES": str(place / "tables")},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    done = shell(place, f"ulimit -v {kib}; exec {sys.executable} -m hwnas {words}", timeout_s=100)
     assert time.monotonic() - began < 60
     assert done.returncode == 1, done.stderr
     assert "memory" in done.stderr and "ulimit -v" in done.stderr and "Traceback" not in done.stderr
@@ -369,14 +374,7 @@ def test_memory_that_is_used_up_is_said_whoever_finds_out(
 @pytest.mark.parametrize("files", [8, 12, 16, 24])
 def test_few_open_files_are_a_clear_error(files: int, place: Path) -> None:
     words = "describe uniform-t --device toy --json"
-    done = subprocess.run(
-        ["bash", "-c", f"ulimit -n {files}; exec {sys.executable} -m hwnas {words}"],
-        cwd=place,
-        env=os.environ | {"PYTHONPATH": PATHS, "HWNAS_TABLES": str(place / "tables")},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = shell(place, f"ulimit -n {files}; exec {sys.executable} -m hwnas {words}")
     assert "Traceback" not in done.stderr and "internal error" not in done.stderr
     assert json.loads(done.stdout) if done.returncode == 0 else "open files" in done.stderr
 
@@ -433,14 +431,7 @@ def test_a_closed_or_full_output_is_a_clear_error_and_loses_nothing(
 ) -> None:
     words = "search --device toy --budget 0.9ms --space small.yaml --accuracy search_fakes:by_size"
     words += " --trials 5 --out run"
-    done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m hwnas {words} {output} {errors}"],
-        cwd=place,
-        env=os.environ | {"PYTHONPATH": PATHS, "HWNAS_TABLES": str(place / "tables")},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = shell(place, f"{sys.executable} -m hwnas {words} {output} {errors}")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr and "internal error" not in done.stderr
     assert errors or "error: " in done.stderr
