@@ -5,7 +5,7 @@ are put on the scale of the table cpu-x86-ncnn, which was measured on another x8
 among them: a line in logs, since the two differ more on small networks than on large ones.
 
     python experiments/board_profiles/from_ncnn.py           # measurements and tables, some minutes
-    python experiments/board_profiles/from_ncnn.py --simple  # prints what one factor a board would give
+    python experiments/board_profiles/from_ncnn.py --errors  # prints the errors of the tables there
 """
 
 from __future__ import annotations
@@ -121,29 +121,49 @@ def judged_by_family(path: Path, file: Path) -> None:
     dataclasses.replace(table, measurement={**table.measurement, **facts}).save(path)
 
 
-def one_factor(device: str, threads: int, known: Mapping[str, float]) -> str:
+def one_factor_percent(device: str, threads: int, known: Mapping[str, float]) -> float:
     """Median error of each network predicted by one factor from the others."""
     published = published_ms(device, threads)
     logs = np.log([ms / known[name] for name, ms in published.items()])
     left = [np.median(np.delete(logs, at)) - logs[at] for at in range(len(logs))]
-    return f"{device}, {threads} threads: {100 * np.median(np.abs(np.expm1(left))):.1f} % with one factor"
+    return float(100 * np.median(np.abs(np.expm1(left))))
+
+
+ERRORS = (
+    "| table | networks | one factor: median | transfer: median | mean | family left out: median | mean "
+    "| 90 % interval |"
+)
+
+
+def errors_row(path: Path, simple_percent: float) -> str:
+    """The row of a table in README.md, each network left out; `simple_percent` by one factor."""
+    table = LatencyTable.load(path)
+    errors = [100 * abs(one.predicted_ms / one.measured_ms - 1) for one in table.heldout.networks]
+    facts = table.measurement
+    return (
+        f"| {table.name} | {len(errors)} | {simple_percent:.1f} % | {np.median(errors):.1f} % "
+        f"| {np.mean(errors):.1f} % | {facts['leave_one_family_out_median_percent']:.1f} % "
+        f"| {facts['leave_one_family_out_mape_percent']:.1f} % | x {table.heldout.factor(0.9):.2f} |"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--simple", action="store_true")
+    parser.add_argument("--errors", action="store_true", help="only print the errors of the tables there")
     parser.add_argument("--by-family", action="store_true", help="only judge the tables there by family")
     parser.add_argument("--only", nargs="*", default=(), help="these tables")
     parser.add_argument("--out", type=Path, default=TABLES, help="folder of the tables")
     arguments = parser.parse_args()
     known = known_ms()
+    if arguments.errors:
+        print(ERRORS, "|---" * 8 + "|", sep="\n")
     for device, (_, board, precision) in BOARDS.items():
         for threads in (1, 4):
             name = device if threads == 1 else f"{device}-{threads}threads"
             if arguments.only and name not in arguments.only:
                 continue
-            if arguments.simple:
-                print(one_factor(device, threads, known))
+            if arguments.errors:
+                print(errors_row(arguments.out / f"{name}.yaml", one_factor_percent(device, threads, known)))
                 continue
             file = HERE / "ncnn_measurements" / f"{name}.csv"
             if arguments.by_family:
